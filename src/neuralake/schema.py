@@ -1,0 +1,241 @@
+"""The declared schema: which column types we accept, and how a batch is brought to them.
+
+A table's schema is Arrow, because that is what users write. We accept what Delta can hold exactly:
+signed integers, float32/64, decimal, string, binary, bool, date, timestamp in microseconds (UTC or
+without zone), and lists and structs of these. Everything else is refused by name with the type to
+use instead. `conform` never changes a value: what does not fit exactly is an error.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from neuralake.errors import SchemaMismatch, UsageError, suggestion
+
+__all__ = ["conform", "declare", "polars_schema"]
+
+_EXACT = (
+    pa.int8(),
+    pa.int16(),
+    pa.int32(),
+    pa.int64(),
+    pa.float32(),
+    pa.float64(),
+    pa.string(),
+    pa.binary(),
+    pa.bool_(),
+    pa.date32(),
+    pa.timestamp("us"),
+    pa.timestamp("us", tz="UTC"),
+)
+
+
+def declare(schema: pa.Schema) -> pa.Schema:
+    """`schema` with our types only; the layout variants (large, view, dictionary) become plain.
+
+    Raises:
+        UsageError: no columns, a name twice (Delta compares without case) or a type that Delta
+            cannot hold exactly; the message names the column and the type to use.
+    """
+    if len(schema) == 0:
+        raise UsageError("The schema has no columns; a table needs at least one.")
+    seen: dict[str, str] = {}
+    for name in schema.names:
+        if not name or any(c in name for c in " ,;{}()\n\t="):
+            # Delta without column mapping stores names as Parquet does, which forbids these.
+            raise UsageError(
+                f"Column name {name!r} is empty or has one of ' ,;{{}}()=', tab or newline; "
+                f"use letters, digits and '_'.",
+                column=name,
+            )
+        if (other := seen.get(name.lower())) is not None:
+            raise UsageError(f"Columns {other!r} and {name!r} differ only in case.", column=name)
+        seen[name.lower()] = name
+    return pa.schema([_declare_field(field, field.name) for field in schema])
+
+
+def conform(table: pa.Table, schema: pa.Schema, *, name: str = "table") -> pa.Table:
+    """`table` with exactly the columns, order and types of the declared `schema`.
+
+    Missing nullable columns become null. Casts are exact: layout variants, narrower to wider
+    integers, coarser to finer timestamps. A value that would change is an error.
+
+    Raises:
+        SchemaMismatch: an unknown column, a missing or null value in a column that is not
+            nullable, or a type or value that does not fit; with `column` and, for values, `row`.
+    """
+    if table.schema.equals(schema, check_metadata=False):
+        checked = table.replace_schema_metadata(None)
+    else:
+        _refuse_unknown_columns(table.schema.names, schema, name)
+        checked = pa.table([_conform_column(table, field, name) for field in schema], schema=schema)
+    for field in schema:
+        if not field.nullable and checked[field.name].null_count:
+            row = pc.index(pc.is_null(checked[field.name]), True).as_py()
+            raise SchemaMismatch(
+                f"Column {field.name!r} of {name!r} is not nullable, but row {row} has no value.",
+                column=field.name,
+                row=row,
+            )
+    return checked
+
+
+def polars_schema(schema: pa.Schema) -> pl.Schema:
+    """The Polars types in which a table of the declared `schema` comes out of a frame."""
+    empty = pl.from_arrow(schema.empty_table())
+    assert isinstance(empty, pl.DataFrame)  # noqa: S101 an Arrow table is never a Series; for mypy
+    return empty.schema
+
+
+def _declare_field(field: pa.Field, path: str) -> pa.Field:
+    return pa.field(field.name, _declare_type(field.type, path), nullable=field.nullable)
+
+
+def _declare_type(kind: pa.DataType, path: str) -> pa.DataType:
+    types = pa.types
+    if kind in _EXACT:
+        return kind
+    if types.is_dictionary(kind):
+        return _declare_type(kind.value_type, path)
+    if types.is_large_string(kind) or types.is_string_view(kind):
+        return pa.string()
+    if types.is_large_binary(kind) or types.is_binary_view(kind):
+        return pa.binary()
+    if types.is_decimal128(kind) and 0 <= kind.scale <= kind.precision:
+        return kind
+    if types.is_timestamp(kind) and kind.unit == "us" and kind.tz in ("UTC", "+00:00", "Etc/UTC"):
+        return pa.timestamp("us", tz="UTC")
+    if types.is_list(kind) or types.is_large_list(kind):
+        item = kind.value_field
+        return pa.list_(
+            pa.field("element", _declare_type(item.type, f"{path}[]"), nullable=item.nullable)
+        )
+    if types.is_struct(kind):
+        return pa.struct([_declare_field(field, f"{path}.{field.name}") for field in kind])
+    raise UsageError(
+        f"Column {path!r} has type {kind}, which a Delta table cannot hold exactly. {_advice(kind)}",
+        column=path,
+        type=str(kind),
+    )
+
+
+def _advice(kind: pa.DataType) -> str:
+    types = pa.types
+    wider = {"uint8": "int16", "uint16": "int32", "uint32": "int64", "uint64": "decimal128(20, 0)"}
+    if types.is_unsigned_integer(kind):
+        return f"Use {wider[str(kind)]}."
+    if types.is_float16(kind):
+        return "Use float32."
+    if types.is_timestamp(kind) and kind.tz:
+        return "Use timestamp('us', tz='UTC') and keep the local zone in a column of its own."
+    if types.is_timestamp(kind):
+        return "Use timestamp('us')."
+    if types.is_date64(kind):
+        return "Use date32."
+    if types.is_time(kind) or types.is_duration(kind):
+        return "Use int64 with the unit in the column's name."
+    if types.is_map(kind):
+        return "Use a list of structs with fields 'key' and 'value'."
+    if types.is_decimal(kind):
+        return "Use decimal128 with a precision up to 38 and a scale from 0 to the precision."
+    return f"Accepted: {', '.join(str(exact) for exact in _EXACT)}, decimal128, list and struct."
+
+
+def _refuse_unknown_columns(names: list[str], schema: pa.Schema, name: str) -> None:
+    for column in names:
+        if column not in schema.names:
+            raise SchemaMismatch(
+                f"{name!r} has no column {column!r}.{suggestion(column, schema.names)} "
+                f"Its columns: {', '.join(schema.names)}.",
+                column=column,
+                known=schema.names,
+            )
+    if len(set(names)) != len(names):
+        twice = next(column for column in names if names.count(column) > 1)
+        raise SchemaMismatch(f"Column {twice!r} appears twice.", column=twice)
+
+
+def _conform_column(table: pa.Table, field: pa.Field, name: str) -> pa.ChunkedArray:
+    if field.name not in table.schema.names:
+        return pa.chunked_array([pa.nulls(table.num_rows, field.type)], type=field.type)
+    column = table[field.name]
+    if column.type == field.type:
+        return column
+    if not _is_exact(column.type, field.type):
+        raise SchemaMismatch(
+            f"Column {field.name!r} of {name!r} is {field.type}, but the batch has {column.type}. "
+            f"Cast it before sending.",
+            column=field.name,
+        )
+    try:
+        return column.cast(field.type, safe=True)
+    except pa.ArrowInvalid as error:
+        row = _first_misfit(column, field.type)
+        raise SchemaMismatch(
+            f"Column {field.name!r} of {name!r} is {field.type}, but row {row} does not fit: "
+            f"{str(error).splitlines()[0]}.",
+            column=field.name,
+            row=row,
+        ) from error
+
+
+def _is_exact(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether a safe cast from `found` keeps every value it accepts."""
+    types = pa.types
+    if types.is_null(found):
+        return True
+    if types.is_dictionary(found):
+        return _is_exact(found.value_type, wanted)
+    if types.is_list(wanted):
+        is_list = types.is_list(found) or types.is_large_list(found)
+        return is_list and _is_exact(found.value_type, wanted.value_type)
+    if types.is_struct(wanted):
+        return types.is_struct(found) and (
+            [field.name for field in found] == [field.name for field in wanted]
+            and all(_is_exact(a.type, b.type) for a, b in zip(found, wanted, strict=True))
+        )
+    families = (
+        (types.is_integer, types.is_integer),
+        (types.is_floating, lambda kind: kind == pa.float64()),
+        (_is_text, _is_text),
+        (_is_bytes, _is_bytes),
+        (types.is_date, types.is_date),
+        (types.is_decimal, types.is_decimal),
+        (types.is_integer, types.is_decimal),
+    )
+    if any(a(found) and b(wanted) for a, b in families):
+        return True
+    # Both with a zone (an instant) or both without (a wall clock); never one to the other.
+    return (
+        types.is_timestamp(found)
+        and types.is_timestamp(wanted)
+        and (found.tz is None) == (wanted.tz is None)
+    ) or found == wanted
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+    )
+
+
+def _first_misfit(column: pa.ChunkedArray, wanted: pa.DataType) -> int:
+    """Row of the first value that a safe cast refuses, by bisection: log2(rows) casts."""
+    low, high = 0, len(column)
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            column.slice(low, middle - low).cast(wanted, safe=True)
+        except pa.ArrowInvalid:
+            high = middle
+        else:
+            low = middle
+    return low
