@@ -1,3 +1,3 @@
-"""neuralake: define a table once in Python; ingestion, Delta, frames, SQL and a site follow from it."""
+"""neuralake: define a table once in Python, and everything else follows from it."""
 
 __version__ = "0.1.0"

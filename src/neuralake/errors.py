@@ -2,7 +2,8 @@
 
 The kind says what the caller does next: fix the call (`UsageError`), read again and retry
 (`Conflict`), wait and retry (`Unavailable`), or call a person (`NeedsAttention`). A subclass exists
-only where callers act differently. The facts of an error are its fields; the sentence is for people.
+only where callers act differently. The facts of an error are its fields; the sentence is for
+people.
 `outcome` maps any exception to an HTTP status and an exit code: one table for servers and CLI.
 """
 
@@ -71,7 +72,7 @@ class NeedsAttention(NeuralakeError):
 
 
 class UnknownName(UsageError):
-    """A database, table, column, setting or file that does not exist. Facts: `kind`, `name`, `known`."""
+    """A database, table, column or file is not there. Facts: `kind`, `name`, `known`."""
 
 
 class SettingsError(UsageError):

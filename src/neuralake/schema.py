@@ -115,7 +115,8 @@ def _declare_type(kind: pa.DataType, path: str) -> pa.DataType:
     if types.is_struct(kind):
         return pa.struct([_declare_field(field, f"{path}.{field.name}") for field in kind])
     raise UsageError(
-        f"Column {path!r} has type {kind}, which a Delta table cannot hold exactly. {_advice(kind)}",
+        f"Column {path!r} has type {kind}, which a Delta table cannot hold exactly. "
+        f"{_advice(kind)}",
         column=path,
         type=str(kind),
     )

@@ -113,7 +113,7 @@ class SiteSettings(_Section, frozen=True):
 
 
 class Settings(_Section, frozen=True):
-    """All settings of one lake. `folder` is where the settings file is; paths are relative to it."""
+    """All settings of one lake. `folder` is the settings file's; paths are relative to it."""
 
     folder: str = "."
     lake: LakeSettings = LakeSettings()

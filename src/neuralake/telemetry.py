@@ -55,7 +55,7 @@ class Telemetry:
 
 
 def quantile(samples: list[float], share: float) -> float:
-    """The sample at `share` (0 to 1) of the sorted samples, by nearest rank; nan if there are none."""
+    """The sample at `share` (0 to 1) of the sorted samples, by nearest rank; nan if none."""
     if not samples:
         return float("nan")
     ordered = sorted(samples)
