@@ -1,0 +1,81 @@
+"""Errors as HTTP answers: `application/problem+json` (RFC 9457), one shape for the whole server.
+
+    {"type": "urn:neuralake:problem:unknown-name", "title": "Unknown name", "status": 404,
+     "detail": "No table 'spike' in …", "kind": "table", "name": "spike", "known": ["spikes"]}
+
+The facts of our errors are members beside the standard ones. An error that is not ours answers
+500 without its text: a stranger must not learn paths or data from it, the log has it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from neuralake.errors import NeuralakeError, Unavailable, outcome
+
+__all__ = ["PROBLEM_MEDIA_TYPE", "problem", "problem_response"]
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+_STANDARD = ("type", "title", "status", "detail")
+_RETRY_AFTER_S = 1.0
+
+
+def problem(error: BaseException) -> dict[str, Any]:
+    """The members of the problem document of `error`, all of them JSON values."""
+    if isinstance(error, HTTPException):
+        return {
+            "type": "about:blank",
+            "title": error.detail,
+            "status": error.status_code,
+            "detail": error.detail,
+        }
+    if not isinstance(error, NeuralakeError):
+        return {
+            "type": "about:blank",
+            "title": "Internal error",
+            "status": outcome(error).status,
+            "detail": "The server failed in a way that is not your fault; its log says how.",
+        }
+    words = re.sub(r"(?<!^)(?=[A-Z])", " ", type(error).__name__).lower()
+    return {
+        "type": f"urn:neuralake:problem:{words.replace(' ', '-')}",
+        "title": words.capitalize(),
+        "status": outcome(error).status,
+        "detail": error.message,
+    } | {name: _plain(fact) for name, fact in error.facts.items() if name not in _STANDARD}
+
+
+def problem_response(error: BaseException, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer for `error`, with `Retry-After` if waiting helps; never raises."""
+    members = problem(error)
+    sent = dict(getattr(error, "headers", None) or {}) if isinstance(error, HTTPException) else {}
+    if isinstance(error, Unavailable):
+        after_s = error.facts.get("retry_after_s", _RETRY_AFTER_S)
+        # Whole seconds, as the header wants them, and never 0: that would mean no wait at all.
+        sent["Retry-After"] = str(max(1, math.ceil(after_s)))
+    return Response(
+        msgspec.json.encode(members),
+        status_code=members["status"],
+        headers=sent | dict(headers or {}),
+        media_type=PROBLEM_MEDIA_TYPE,
+    )
+
+
+def _plain(fact: Any) -> Any:
+    """`fact` as a JSON value; what JSON has no word for becomes its text."""
+    if isinstance(fact, Mapping):
+        return {str(name): _plain(value) for name, value in fact.items()}
+    if isinstance(fact, list | tuple | set | frozenset):
+        return [_plain(value) for value in fact]
+    if fact is None or isinstance(fact, bool | int | str):
+        return fact
+    if isinstance(fact, float):
+        return fact if math.isfinite(fact) else str(fact)
+    return str(fact)

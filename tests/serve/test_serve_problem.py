@@ -1,0 +1,60 @@
+"""Every error answers in one shape, with its facts and without secrets."""
+
+from __future__ import annotations
+
+import json
+
+from starlette.exceptions import HTTPException
+
+from neuralake.errors import InvalidRows, QueueFull, UnknownName
+from neuralake.serve.problem import PROBLEM_MEDIA_TYPE, problem_response
+
+
+def test_the_facts_of_an_error_are_members_of_the_problem() -> None:
+    error = UnknownName("No table 'spike'.", kind="table", name="spike", known=["spikes"])
+
+    response = problem_response(error)
+
+    assert response.status_code == 404
+    assert response.media_type == PROBLEM_MEDIA_TYPE
+    assert json.loads(bytes(response.body)) == {
+        "type": "urn:neuralake:problem:unknown-name",
+        "title": "Unknown name",
+        "status": 404,
+        "detail": "No table 'spike'.",
+        "kind": "table",
+        "name": "spike",
+        "known": ["spikes"],
+    }
+
+
+def test_a_fact_named_like_a_standard_member_does_not_replace_it() -> None:
+    found = json.loads(bytes(problem_response(InvalidRows("Bad.", status=200, row=3)).body))
+
+    assert (found["status"], found["row"]) == (422, 3)
+
+
+def test_an_error_that_waiting_helps_says_how_long_in_whole_seconds() -> None:
+    assert problem_response(QueueFull("Full.", retry_after_s=0.2)).headers["Retry-After"] == "1"
+    assert problem_response(QueueFull("Full.", retry_after_s=2.2)).headers["Retry-After"] == "3"
+
+
+def test_an_error_that_is_not_ours_does_not_tell_its_text() -> None:
+    response = problem_response(OSError("/home/somebody/secret is missing"))
+
+    assert response.status_code == 500
+    assert b"secret" not in bytes(response.body)
+
+
+def test_an_http_exception_keeps_its_status_and_headers() -> None:
+    response = problem_response(HTTPException(405, headers={"Allow": "POST"}))
+
+    assert (response.status_code, response.headers["Allow"]) == (405, "POST")
+
+
+def test_facts_that_json_cannot_hold_become_text() -> None:
+    found = json.loads(
+        bytes(problem_response(InvalidRows("Bad.", value=float("nan"), raw=b"\x00")).body)
+    )
+
+    assert (found["value"], found["raw"]) == ("nan", "b'\\x00'")
