@@ -1,0 +1,162 @@
+"""The queue in memory: the same promises as the durable one, except that it ends with the process.
+
+For tests and for trying things out. One lock; every call is done when it returns.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from itertools import takewhile
+
+from neuralake.clock import Clock, SystemClock
+from neuralake.errors import NeuralakeError, UsageError
+from neuralake.queue.protocol import (
+    BYTES_MAX,
+    KEYS_RETENTION_S,
+    READ_BYTES_MAX,
+    READ_ENVELOPES_MAX,
+    Appended,
+    Bounds,
+    Envelope,
+    check_append,
+    check_fits,
+    check_kept,
+    check_read,
+)
+
+__all__ = ["MemoryQueue"]
+
+
+@dataclass(slots=True)
+class _Topic:
+    trimmed: int = 0
+    kept: list[Envelope] = field(default_factory=list)
+    keys: dict[str, tuple[int, float]] = field(default_factory=dict)
+
+    @property
+    def last(self) -> int:
+        return self.trimmed + len(self.kept)
+
+
+class MemoryQueue:
+    """A `Queue` whose contents live as long as the object."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        bytes_max: int = BYTES_MAX,
+        keys_retention_s: float = KEYS_RETENTION_S,
+    ) -> None:
+        self._id = uuid.uuid4().hex
+        self._clock = clock or SystemClock()
+        self._bytes_max = bytes_max
+        self._keys_retention_s = keys_retention_s
+        self._lock = threading.Lock()
+        self._topics: dict[str, _Topic] = {}
+        self._bytes = 0
+        self._closed = False
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    def submit(
+        self, topic: str, payload: bytes, rows: int, *, key: str | None = None
+    ) -> Future[Appended]:
+        check_append(topic, payload, rows, key)
+        future: Future[Appended] = Future()
+        with self._lock:
+            self._check_open()
+            try:
+                future.set_result(self._store(topic, payload, rows, key))
+            except NeuralakeError as error:
+                future.set_exception(error)
+        return future
+
+    def append(self, topic: str, payload: bytes, rows: int, *, key: str | None = None) -> Appended:
+        return self.submit(topic, payload, rows, key=key).result()
+
+    def read(
+        self,
+        topic: str,
+        *,
+        after: int,
+        envelopes_max: int = READ_ENVELOPES_MAX,
+        bytes_max: int = READ_BYTES_MAX,
+    ) -> list[Envelope]:
+        check_read(after, envelopes_max)
+        with self._lock:
+            self._check_open()
+            found = self._topics.get(topic, _Topic())
+            check_kept(topic, after=after, trimmed=found.trimmed)
+            first = after - found.trimmed
+            envelopes = found.kept[first : first + envelopes_max]
+        total = 0
+        for count, envelope in enumerate(envelopes):
+            total += len(envelope.payload)
+            if count and total > bytes_max:
+                return envelopes[:count]
+        return envelopes
+
+    def bounds(self, topic: str) -> Bounds:
+        with self._lock:
+            self._check_open()
+            found = self._topics.get(topic, _Topic())
+            return Bounds(
+                last=found.last,
+                trimmed=found.trimmed,
+                rows=sum(envelope.rows for envelope in found.kept),
+                bytes=sum(len(envelope.payload) for envelope in found.kept),
+            )
+
+    def trim(self, topic: str, *, through: int, appended_before_s: float) -> int:
+        with self._lock:
+            self._check_open()
+            found = self._topics.get(topic, _Topic())
+            gone = list(
+                takewhile(
+                    lambda e: e.position <= through and e.appended_s < appended_before_s,
+                    found.kept,
+                )
+            )
+            del found.kept[: len(gone)]
+            found.trimmed += len(gone)
+            self._bytes -= sum(len(envelope.payload) for envelope in gone)
+            return len(gone)
+
+    def topics(self) -> list[str]:
+        with self._lock:
+            self._check_open()
+            return sorted(self._topics)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UsageError("The queue is closed.")
+
+    def _store(self, topic: str, payload: bytes, rows: int, key: str | None) -> Appended:
+        now_s = self._clock.now_s()
+        found = self._topics.get(topic, _Topic())
+        forgotten_s = now_s - self._keys_retention_s
+        if key is not None and key in found.keys:
+            position, appended_s = found.keys[key]
+            if appended_s >= forgotten_s:
+                return Appended(position, repeated=True)
+        check_fits(topic, payload, kept_bytes=self._bytes, bytes_max=self._bytes_max)
+        self._topics[topic] = found
+        found.kept.append(Envelope(found.last + 1, payload, rows, now_s))
+        self._bytes += len(payload)
+        if key is not None:
+            found.keys.pop(key, None)
+            found.keys[key] = (found.last, now_s)
+            # Insertion order is age: forget from the front, as far as it has expired.
+            for old in [*takewhile(lambda k: found.keys[k][1] < forgotten_s, found.keys)]:
+                del found.keys[old]
+        return Appended(found.last, repeated=False)

@@ -1,0 +1,204 @@
+"""What a queue promises, whichever way it stores: the values, the protocol, the checks.
+
+Rows enter as envelopes: one batch of rows of one topic, as bytes that the queue never reads. Per
+topic, positions are given in commit order and only grow: who has seen position p will never find a
+new envelope at or below p, also after trims and restarts.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol
+
+from neuralake.errors import QueueFull, TooLarge, Trimmed, UsageError
+
+__all__ = [
+    "BYTES_MAX",
+    "KEYS_RETENTION_S",
+    "READ_BYTES_MAX",
+    "READ_ENVELOPES_MAX",
+    "Appended",
+    "Bounds",
+    "Envelope",
+    "Queue",
+    "check_append",
+    "check_fits",
+    "check_kept",
+    "check_read",
+]
+
+READ_ENVELOPES_MAX = 1024
+READ_BYTES_MAX = 64 * 1024 * 1024
+BYTES_MAX = 4096 * 1024 * 1024
+KEYS_RETENTION_S = 24 * 3600.0
+
+# What a full queue tells its callers: by then the writer has committed and trimmed, or the lake
+# has a trouble that no short wait cures.
+_FULL_RETRY_AFTER_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One batch of rows of one topic, as it was appended."""
+
+    position: int
+    """Greater than 0, growing within the topic, never reused."""
+    payload: bytes
+    """One Arrow IPC stream in the table's declared schema; opaque to the queue."""
+    rows: int
+    appended_s: float
+    """Unix seconds by the clock of the process that stored it; may go back where clocks do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where an append was stored."""
+
+    position: int
+    repeated: bool
+    """The idempotency key was known: nothing was stored again; `position` is the first one's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """One consistent look at a topic; all 0 for a topic that was never appended to."""
+
+    last: int
+    """Position of the newest envelope ever appended, kept or not; 0: none."""
+    trimmed: int
+    """Everything up to here was removed; 0: nothing."""
+    rows: int
+    """Rows kept now."""
+    bytes: int
+    """Payload bytes kept now."""
+
+
+class Queue(Protocol):
+    """Topics of envelopes. Every method may be called from any thread."""
+
+    @property
+    def id(self) -> str:
+        """Random identity of these contents: positions of different ids do not compare."""
+
+    def submit(
+        self, topic: str, payload: bytes, rows: int, *, key: str | None = None
+    ) -> Future[Appended]:
+        """Start an append; the future completes when it is durable, or with what `append` raises.
+
+        Submits of one thread to one topic get positions in that order, if stored. Never blocks on
+        the disk. A future that completes with an error stored nothing, except where it says so.
+
+        Raises:
+            UsageError: an argument is out of range, or the queue is closed.
+        """
+
+    def append(self, topic: str, payload: bytes, rows: int, *, key: str | None = None) -> Appended:
+        """Store one envelope; when this returns it survives power loss (in memory: it does not).
+
+        Args:
+            rows: how many rows `payload` has; 0 or more.
+            key: an idempotency key; the same key and topic again, within the retention of keys,
+                stores nothing and answers with the first position, also when that is trimmed.
+
+        Raises:
+            QueueFull: nothing was stored; wait `error.retry_after_s`, then append the same again.
+            Unavailable: nothing was stored (disk full, locked too long); wait and append again.
+            TooLarge: the payload exceeds the whole queue; it will never fit.
+            NeedsAttention: the store is damaged, read-only or replaced.
+        """
+
+    def read(
+        self,
+        topic: str,
+        *,
+        after: int,
+        envelopes_max: int = READ_ENVELOPES_MAX,
+        bytes_max: int = READ_BYTES_MAX,
+    ) -> list[Envelope]:
+        """Kept envelopes past position `after`, in order; at least one if there is any.
+
+        Without gaps: the answer begins with the first envelope ever appended past `after`. It
+        stops before `envelopes_max` or `bytes_max` is exceeded, but a first envelope larger than
+        that is given.
+
+        Raises:
+            Trimmed: envelopes past `after` were removed; `error.trimmed` is the first usable
+                `after`.
+        """
+
+    def bounds(self, topic: str) -> Bounds:
+        """Newest and trimmed position and what is kept, seen at one moment."""
+
+    def trim(self, topic: str, *, through: int, appended_before_s: float) -> int:
+        """Remove the longest prefix of `position <= through` and `appended_s < appended_before_s`.
+
+        Returns the number of envelopes removed. Not durable by itself: after a power loss some of
+        them may be back, at their positions.
+        """
+
+    def topics(self) -> list[str]:
+        """Every topic ever appended to, sorted."""
+
+    def close(self) -> None:
+        """Finish what was submitted, then refuse every call. Closing again does nothing."""
+
+
+def check_append(topic: str, payload: bytes, rows: int, key: str | None) -> None:
+    """Raise UsageError for arguments that no queue stores."""
+    _check_text("topic", topic)
+    if key is not None:
+        _check_text("key", key)
+    if not isinstance(payload, bytes):
+        raise UsageError(f"The payload is {type(payload).__name__}; a queue stores bytes.")
+    if rows < 0:
+        raise UsageError(f"rows is {rows}; it must be 0 or more.", rows=rows)
+
+
+def check_read(after: int, envelopes_max: int) -> None:
+    """Raise UsageError for bounds that no read can have."""
+    if after < 0:
+        raise UsageError(f"after is {after}; positions begin at 1, so 0 reads all.", after=after)
+    if envelopes_max < 1:
+        raise UsageError(f"envelopes_max is {envelopes_max}; it must be at least 1.")
+
+
+def check_kept(topic: str, *, after: int, trimmed: int) -> None:
+    """Raise Trimmed if envelopes past `after` are gone."""
+    if after < trimmed:
+        raise Trimmed(
+            f"Topic {topic!r} was read after position {after}, but everything up to {trimmed} is "
+            f"trimmed. Take a newer snapshot of the table and go on from its position.",
+            topic=topic,
+            after=after,
+            trimmed=trimmed,
+        )
+
+
+def check_fits(topic: str, payload: bytes, *, kept_bytes: int, bytes_max: int) -> None:
+    """Raise QueueFull if the payload does not fit now, TooLarge if it never will."""
+    if len(payload) > bytes_max:
+        raise TooLarge(
+            f"An envelope of {len(payload)} bytes for {topic!r} exceeds the whole queue "
+            f"({bytes_max} bytes). Send fewer rows at once, or raise queue.bytes_max.",
+            limit=bytes_max,
+            found=len(payload),
+        )
+    if kept_bytes + len(payload) > bytes_max:
+        raise QueueFull(
+            f"The queue holds {kept_bytes} of {bytes_max} bytes; {len(payload)} more for {topic!r} "
+            f"do not fit. Send the same again when the writer has caught up.",
+            topic=topic,
+            limit=bytes_max,
+            found=kept_bytes + len(payload),
+            retry_after_s=_FULL_RETRY_AFTER_S,
+        )
+
+
+def _check_text(kind: str, text: str) -> None:
+    if not text or "\0" in text:
+        raise UsageError(f"The {kind} {text!r} is empty or has a NUL character.", name=text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"The {kind} {text!r} is not valid Unicode.", name=text) from None

@@ -1,0 +1,329 @@
+"""The durable queue of one machine: a SQLite file that several processes open at once.
+
+An append is acknowledged after its transaction's fsync (WAL, full sync); concurrent appends share
+one. All writers of all processes take turns by SQLite's write lock, and positions are given inside
+it, so commit order is position order. Reads see one moment and never wait for writers.
+
+The file must be on a local file system. A process opens its own `SqliteQueue`: one that was opened
+before a fork must not be used after it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from neuralake.clock import Clock, SystemClock
+from neuralake.errors import NeuralakeError
+from neuralake.queue.group import GroupCommitter, Submit
+from neuralake.queue.protocol import (
+    BYTES_MAX,
+    KEYS_RETENTION_S,
+    READ_BYTES_MAX,
+    READ_ENVELOPES_MAX,
+    Appended,
+    Bounds,
+    Envelope,
+    check_append,
+    check_fits,
+    check_kept,
+    check_read,
+)
+from neuralake.queue.sqlite_file import SqliteFile, explain
+from neuralake.telemetry import Telemetry
+
+__all__ = ["SqliteQueue"]
+
+# A slot is the rowid of an envelope: topic number above, position below. One B-tree then serves
+# order, lookup and range per topic; a secondary index would be one more page in every commit.
+_POSITION_BITS = 40
+_POSITION_MAX = (1 << _POSITION_BITS) - 1
+
+# One trim transaction holds the write lock for about as long as one append of this many bytes.
+_TRIM_ENVELOPES_MAX = 512
+_TRIM_BYTES_MAX = 8 * 1024 * 1024
+
+# Expired keys forgotten per key stored: above 1, so that a backlog shrinks under any load.
+_KEYS_PRUNED_PER_STORED = 2
+
+_TOPIC = "SELECT number, last, trimmed, rows, bytes FROM topics WHERE name = ?"
+
+
+@dataclass(slots=True)
+class _Topic:
+    number: int
+    last: int = 0
+    trimmed: int = 0
+    rows: int = 0
+    bytes: int = 0
+
+    def slot(self, position: int) -> int:
+        return (self.number << _POSITION_BITS) | min(position, _POSITION_MAX)
+
+
+class SqliteQueue:
+    """A `Queue` in the SQLite file `path`, which is made, with its folder, if it is not there.
+
+    Args:
+        bytes_max: payload bytes kept, over all topics, before appends are answered `QueueFull`.
+        keys_retention_s: how long idempotency keys are remembered, by the clock.
+        lock_s_max: how long a call waits for other processes' transactions.
+        telemetry: counts `queue.commits` and `queue.appends`.
+
+    Raises:
+        NeedsAttention: the file is damaged, read-only, of a newer release or not a queue.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        clock: Clock | None = None,
+        bytes_max: int = BYTES_MAX,
+        keys_retention_s: float = KEYS_RETENTION_S,
+        lock_s_max: float = 10.0,
+        telemetry: Telemetry | None = None,
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._bytes_max = bytes_max
+        self._keys_retention_s = keys_retention_s
+        self._telemetry = telemetry or Telemetry()
+        self._file = SqliteFile(Path(path), lock_s_max=lock_s_max)
+        self._id = self._file.id
+        self._closing = threading.Lock()
+        self._committer = GroupCommitter(self._commit, name="neuralake-queue-commit")
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    def submit(
+        self, topic: str, payload: bytes, rows: int, *, key: str | None = None
+    ) -> Future[Appended]:
+        check_append(topic, payload, rows, key)
+        self._file.check_process()
+        return self._committer.add(Submit(topic, payload, rows, key))
+
+    def append(self, topic: str, payload: bytes, rows: int, *, key: str | None = None) -> Appended:
+        return self.submit(topic, payload, rows, key=key).result()
+
+    def read(
+        self,
+        topic: str,
+        *,
+        after: int,
+        envelopes_max: int = READ_ENVELOPES_MAX,
+        bytes_max: int = READ_BYTES_MAX,
+    ) -> list[Envelope]:
+        check_read(after, envelopes_max)
+        with self._reading() as connection:
+            # One statement is one moment: an idle poll ends here, without a transaction.
+            found = _topic(connection, topic)
+            if found is None or (found.trimmed <= after and found.last <= after):
+                return []
+            # The mark and the rows of one moment: else a trim in between looks like a gap.
+            connection.execute("BEGIN")
+            try:
+                found = _topic(connection, topic) or found
+                check_kept(topic, after=after, trimmed=found.trimmed)
+                return _envelopes(connection, found, after, envelopes_max, bytes_max)
+            finally:
+                connection.execute("COMMIT")
+
+    def bounds(self, topic: str) -> Bounds:
+        with self._reading() as connection:
+            found = _topic(connection, topic) or _Topic(0)
+        return Bounds(found.last, found.trimmed, found.rows, found.bytes)
+
+    def trim(self, topic: str, *, through: int, appended_before_s: float) -> int:
+        removed = 0
+        while count := self._trim_some(topic, through, appended_before_s):
+            removed += count
+        return removed
+
+    def topics(self) -> list[str]:
+        with self._reading() as connection:
+            names = connection.execute("SELECT name FROM topics").fetchall()
+        return sorted(name for (name,) in names)
+
+    def close(self) -> None:
+        with self._closing:
+            self._committer.close()
+            self._file.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._file.reader() as connection:
+                yield connection
+        except sqlite3.Error as error:
+            raise explain(error, self._file.path) from error
+
+    def _trim_some(self, topic: str, through: int, appended_before_s: float) -> int:
+        with self._reading() as connection:
+            # Look without the write lock first: most calls find nothing to remove.
+            found = _topic(connection, topic)
+            if found is None or not _oldest(connection, found, through, appended_before_s):
+                return 0
+        with self._file.trimmer() as connection:
+            found = _topic(connection, topic)
+            gone = [] if found is None else _oldest(connection, found, through, appended_before_s)
+            if found is None or not gone:
+                return 0
+            first, last = gone[0][0], gone[-1][0]
+            connection.execute("DELETE FROM envelopes WHERE slot BETWEEN ? AND ?", (first, last))
+            found.trimmed = last & _POSITION_MAX
+            found.rows -= sum(rows for _, rows, _ in gone)
+            found.bytes -= sum(size for _, _, size in gone)
+            _update(connection, found)
+        return len(gone)
+
+    def _commit(self, group: Sequence[Submit]) -> Sequence[Appended | Exception]:
+        """Store a group in one transaction; if the disk is full for it, in ever smaller ones."""
+        try:
+            with self._file.writer() as connection:
+                answers = self._store(connection, group)
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL and len(group) > 1:
+                half = len(group) // 2
+                return [*self._commit(group[:half]), *self._commit(group[half:])]
+            raise explain(error, self._file.path) from error
+        self._telemetry.count("queue.commits")
+        self._telemetry.count("queue.appends", len(group))
+        return answers
+
+    def _store(
+        self, connection: sqlite3.Connection, group: Sequence[Submit]
+    ) -> list[Appended | Exception]:
+        now_s = self._clock.now_s()
+        topics: dict[str, _Topic] = {}
+        answers: list[Appended | Exception] = []
+        rows: list[tuple[int, int, float, bytes]] = []
+        keys: list[tuple[int, str, int, float]] = []
+        fresh: dict[tuple[int, str], int] = {}
+        (kept_bytes,) = connection.execute("SELECT coalesce(sum(bytes), 0) FROM topics").fetchone()
+        for submit in group:
+            topic = topics.get(submit.topic)
+            if topic is None:
+                topic = topics[submit.topic] = _topic_or_new(connection, submit.topic)
+            if submit.key is not None:
+                known = fresh.get((topic.number, submit.key)) or self._known(
+                    connection, topic, submit.key, now_s
+                )
+                if known is not None:
+                    answers.append(Appended(known, repeated=True))
+                    continue
+            try:
+                check_fits(
+                    submit.topic, submit.payload, kept_bytes=kept_bytes, bytes_max=self._bytes_max
+                )
+            except NeuralakeError as error:
+                answers.append(error)
+                continue
+            size = len(submit.payload)
+            kept_bytes += size
+            topic.last += 1
+            topic.rows += submit.rows
+            topic.bytes += size
+            rows.append((topic.slot(topic.last), submit.rows, now_s, submit.payload))
+            if submit.key is not None:
+                fresh[topic.number, submit.key] = topic.last
+                keys.append((topic.number, submit.key, topic.last, now_s))
+            answers.append(Appended(topic.last, repeated=False))
+        connection.executemany("INSERT INTO envelopes VALUES (?, ?, ?, ?)", rows)
+        if keys:
+            self._remember(connection, keys, now_s)
+        for topic in topics.values():
+            _update(connection, topic)
+        return answers
+
+    def _known(
+        self, connection: sqlite3.Connection, topic: _Topic, key: str, now_s: float
+    ) -> int | None:
+        found = connection.execute(
+            "SELECT position FROM keys WHERE topic = ? AND key = ? AND appended_s >= ?",
+            (topic.number, key, now_s - self._keys_retention_s),
+        ).fetchone()
+        return None if found is None else int(found[0])
+
+    def _remember(
+        self, connection: sqlite3.Connection, keys: list[tuple[int, str, int, float]], now_s: float
+    ) -> None:
+        # REPLACE: an expired key that nobody has pruned yet gives way.
+        connection.executemany(
+            "INSERT OR REPLACE INTO keys (topic, key, position, appended_s) VALUES (?, ?, ?, ?)",
+            keys,
+        )
+        # Rowids grow with age, so the oldest are the first: no index on the time is needed.
+        connection.execute(
+            "DELETE FROM keys WHERE appended_s < ? AND rowid IN "
+            "(SELECT rowid FROM keys ORDER BY rowid LIMIT ?)",
+            (now_s - self._keys_retention_s, _KEYS_PRUNED_PER_STORED * len(keys)),
+        )
+
+
+def _topic(connection: sqlite3.Connection, name: str) -> _Topic | None:
+    found = connection.execute(_TOPIC, (name,)).fetchone()
+    return None if found is None else _Topic(*found)
+
+
+def _topic_or_new(connection: sqlite3.Connection, name: str) -> _Topic:
+    found = _topic(connection, name)
+    if found is not None:
+        return found
+    number = connection.execute("INSERT INTO topics (name) VALUES (?)", (name,)).lastrowid
+    assert number is not None  # noqa: S101 an INSERT sets it; for mypy
+    return _Topic(number)
+
+
+def _update(connection: sqlite3.Connection, topic: _Topic) -> None:
+    connection.execute(
+        "UPDATE topics SET last = ?, trimmed = ?, rows = ?, bytes = ? WHERE number = ?",
+        (topic.last, topic.trimmed, topic.rows, topic.bytes, topic.number),
+    )
+
+
+def _envelopes(
+    connection: sqlite3.Connection, topic: _Topic, after: int, envelopes_max: int, bytes_max: int
+) -> list[Envelope]:
+    envelopes: list[Envelope] = []
+    total = 0
+    cursor = connection.execute(
+        "SELECT slot, payload, rows, appended_s FROM envelopes "
+        "WHERE slot > ? AND slot <= ? ORDER BY slot LIMIT ?",
+        (topic.slot(after), topic.slot(topic.last), envelopes_max),
+    )
+    for slot, payload, rows, appended_s in cursor:
+        total += len(payload)
+        if envelopes and total > bytes_max:
+            break
+        envelopes.append(Envelope(slot & _POSITION_MAX, payload, rows, appended_s))
+    cursor.close()
+    return envelopes
+
+
+def _oldest(
+    connection: sqlite3.Connection, topic: _Topic, through: int, appended_before_s: float
+) -> list[tuple[int, int, int]]:
+    """`(slot, rows, bytes)` of the first envelopes that a trim may remove, one chunk at most."""
+    if through <= topic.trimmed:
+        return []
+    gone: list[tuple[int, int, int]] = []
+    total = 0
+    cursor = connection.execute(
+        "SELECT slot, rows, length(payload), appended_s FROM envelopes "
+        "WHERE slot > ? AND slot <= ? ORDER BY slot LIMIT ?",
+        (topic.slot(topic.trimmed), topic.slot(min(through, topic.last)), _TRIM_ENVELOPES_MAX),
+    )
+    for slot, rows, size, appended_s in cursor:
+        total += size
+        if appended_s >= appended_before_s or (gone and total > _TRIM_BYTES_MAX):
+            break
+        gone.append((slot, rows, size))
+    cursor.close()
+    return gone

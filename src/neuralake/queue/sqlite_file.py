@@ -1,0 +1,280 @@
+"""The SQLite file below the queue: made once, opened by many, its faults told in our errors.
+
+Holds the connections of one process: one that commits with full sync, one that trims, and as many
+readers as there are threads reading at once. Knows the tables, not what they mean.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from neuralake.errors import NeedsAttention, NeuralakeError, TooLarge, Unavailable, UsageError
+
+__all__ = ["SqliteFile", "explain"]
+
+_APPLICATION_ID = 0x4E4C4B51  # "NLKQ": tells our files from other people's.
+_LAYOUT = 1
+
+_TABLES = """
+BEGIN IMMEDIATE;
+CREATE TABLE identity (id TEXT NOT NULL);
+CREATE TABLE topics (
+    number INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    last INTEGER NOT NULL DEFAULT 0,
+    trimmed INTEGER NOT NULL DEFAULT 0,
+    rows INTEGER NOT NULL DEFAULT 0,
+    bytes INTEGER NOT NULL DEFAULT 0
+);
+-- The payload is last: what comes before it is read without touching its overflow pages.
+CREATE TABLE envelopes (
+    slot INTEGER PRIMARY KEY,
+    rows INTEGER NOT NULL,
+    appended_s REAL NOT NULL,
+    payload BLOB NOT NULL
+);
+CREATE TABLE keys (
+    topic INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    appended_s REAL NOT NULL,
+    UNIQUE (topic, key)
+);
+"""
+
+# 16 MiB of log before it is copied into the file: each fsync of that copy is paid for by
+# thousands of small appends. The log file keeps its size: a fdatasync that need not write a new
+# length is about twice as fast.
+_WAL_PAGES = 4096
+_WAL_BYTES_KEPT = 64 * 1024 * 1024
+
+_WAIT_AND_RETRY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
+
+
+class SqliteFile:
+    """Connections to the queue's file, which is made if it is not there."""
+
+    def __init__(self, path: Path, *, lock_s_max: float) -> None:
+        self.path = path.absolute()
+        self._lock_s_max = lock_s_max
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._readers: list[sqlite3.Connection] = []
+        self._closed = False
+        self._trim_lock = threading.Lock()
+        try:
+            _make_file(self.path)
+            self._writer = self._connect("FULL")
+        except sqlite3.Error as error:
+            raise explain(error, self.path) from error
+        except OSError as error:
+            raise NeedsAttention(
+                f"Cannot make the queue's file {self.path}: {error.strerror}.", path=str(self.path)
+            ) from error
+        try:
+            with _made_by_one(self.path):
+                self.id = _prepare(self._writer, self.path)
+            # Trims need no fsync of their own: lost ones come back as envelopes at their old
+            # positions, and the next append's fsync covers the same log.
+            self._trimmer = self._connect("NORMAL")
+        except sqlite3.Error as error:
+            self._writer.close()
+            raise explain(error, self.path) from error
+        except BaseException:
+            self._writer.close()
+            raise
+        self._inode = self.path.stat().st_ino
+
+    @contextmanager
+    def writer(self) -> Iterator[sqlite3.Connection]:
+        """A durable transaction; only one thread may ask. Raises sqlite3.Error."""
+        with _transaction(self._writer) as connection:
+            yield connection
+        self._check_same_file()
+
+    @contextmanager
+    def trimmer(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that a power loss may undo."""
+        self.check_process()
+        with self._trim_lock:
+            self._check_open()
+            try:
+                with _transaction(self._trimmer) as connection:
+                    yield connection
+            except sqlite3.Error as error:
+                raise explain(error, self.path) from error
+
+    @contextmanager
+    def reader(self) -> Iterator[sqlite3.Connection]:
+        """A connection of the calling thread's own for the moment. Raises sqlite3.Error."""
+        self.check_process()
+        with self._lock:
+            self._check_open()
+            connection = self._readers.pop() if self._readers else None
+        if connection is None:
+            connection = self._connect("NORMAL")
+        self._check_same_file()
+        try:
+            yield connection
+        finally:
+            with self._lock:
+                if not self._closed:
+                    self._readers.append(connection)
+                    connection = None
+            if connection is not None:
+                connection.close()
+
+    def close(self) -> None:
+        """Close every connection; the last one of all processes folds the log into the file."""
+        with self._trim_lock, self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            for connection in [*self._readers, self._trimmer, self._writer]:
+                connection.close()
+
+    def check_process(self) -> None:
+        """Raise UsageError in a forked child: SQLite's locks do not survive a fork."""
+        if os.getpid() != self._process:
+            raise UsageError(
+                "This queue was opened before a fork. Start processes with 'spawn', and open the "
+                "queue in each."
+            )
+
+    def _connect(self, synchronous: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path,
+            timeout=self._lock_s_max,
+            isolation_level=None,  # We begin transactions ourselves.
+            check_same_thread=False,  # Handed from thread to thread, never used by two.
+        )
+        try:
+            connection.execute(f"PRAGMA synchronous = {synchronous}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+            connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_KEPT}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UsageError("The queue is closed.")
+
+    def _check_same_file(self) -> None:
+        # SQLite would write on into a file that has no name any more, and acknowledge.
+        try:
+            inode = self.path.stat().st_ino
+        except OSError:
+            inode = None
+        if inode != self._inode:
+            raise NeedsAttention(
+                f"The queue's file {self.path} was removed or replaced while it was open. What was "
+                f"acknowledged lately may only be in the old file. Restart this process.",
+                path=str(self.path),
+            )
+
+
+def explain(error: sqlite3.Error, path: Path) -> NeuralakeError:
+    """The error of ours for `error`: what happened to the file, and what to do."""
+    code = getattr(error, "sqlite_errorcode", None) or 0
+    primary = code & 0xFF
+    facts = {"path": str(path), "sqlite": getattr(error, "sqlite_errorname", type(error).__name__)}
+    if primary in _WAIT_AND_RETRY:
+        why = "The disk is full" if primary == sqlite3.SQLITE_FULL else "Another process holds it"
+        return Unavailable(
+            f"The queue's file {path} took nothing: {error}. {why}; nothing was stored.",
+            retry_after_s=1.0,
+            **facts,
+        )
+    if primary == sqlite3.SQLITE_TOOBIG:
+        return TooLarge(f"{path}: {error}. Send fewer rows at once.", **facts)
+    return NeedsAttention(
+        f"The queue's file {path} failed: {error} ({facts['sqlite']}). Whether the last appends "
+        f"were stored is unknown; send them again with the same keys once it is repaired.",
+        **facts,
+    )
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        # Some errors (disk full) have ended the transaction already.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _make_file(path: Path) -> None:
+    """An empty file that only the owner may open; its name survives power loss."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        # Only a file that is new is opened here: closing any handle of a file that SQLite has
+        # open in this process would drop SQLite's locks on it.
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+    except FileExistsError:
+        return
+    os.close(handle)
+    for folder in (path.parent, path.parent.parent):
+        _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _made_by_one(path: Path) -> Iterator[None]:
+    """One process at a time: switching to WAL does not wait for others by itself."""
+    handle = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> str:
+    """Make the tables if the file is new; the identity of the contents either way."""
+    layout = _pragma(connection, "user_version")
+    owner = _pragma(connection, "application_id")
+    if layout == 0 and owner == 0:
+        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise NeedsAttention(f"{path} is a SQLite file, but not a queue.", path=str(path))
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise NeedsAttention(f"{path} cannot have a write-ahead log here.", path=str(path))
+        connection.executescript(_TABLES)
+        connection.execute("INSERT INTO identity VALUES (?)", (uuid.uuid4().hex,))
+        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {_LAYOUT}")
+        connection.execute("COMMIT")
+    elif owner != _APPLICATION_ID or layout != _LAYOUT:
+        raise NeedsAttention(
+            f"{path} is not a queue of this release: application {owner:#x}, layout {layout}; "
+            f"this release reads layout {_LAYOUT}. Upgrade neuralake, or move the file away.",
+            path=str(path),
+            found=layout,
+            known=_LAYOUT,
+        )
+    return str(connection.execute("SELECT id FROM identity").fetchone()[0])
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])

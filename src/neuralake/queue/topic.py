@@ -1,0 +1,19 @@
+"""Names that tie a table to its place in a queue and to its mark in the Delta log."""
+
+from __future__ import annotations
+
+__all__ = ["app_id", "topic_of"]
+
+
+def topic_of(database: str, table: str) -> str:
+    """The topic that the rows of `database.table` travel on."""
+    return f"{database}.{table}"
+
+
+def app_id(queue_id: str, topic: str) -> str:
+    """The `txn.appId` under which commits from this queue record their position.
+
+    It holds the queue's identity: positions of a queue that was made anew begin at 1 again, and
+    must not be taken for those already in the table.
+    """
+    return f"neuralake/{queue_id}/{topic}"
