@@ -1,0 +1,28 @@
+"""The Delta commit engine: create tables, append to them, compact them, and look at them.
+
+Commits are ours (one put of the data, one put-if-absent of the log entry); snapshots, checkpoints
+and vacuum are delta-rs's. Nothing outside this folder uses deltalake.
+"""
+
+from neuralake.delta.commit import Commit, TableLog, Txn
+from neuralake.delta.partition import normalise
+from neuralake.delta.snapshot import DataFile, Snapshot, exists, snapshot
+from neuralake.delta.stores import AlreadyThere, LocalStore, LogStore, OutcomeUnknown, open_store
+from neuralake.delta.table import create_table
+
+__all__ = [
+    "AlreadyThere",
+    "Commit",
+    "DataFile",
+    "LocalStore",
+    "LogStore",
+    "OutcomeUnknown",
+    "Snapshot",
+    "TableLog",
+    "Txn",
+    "create_table",
+    "exists",
+    "normalise",
+    "open_store",
+    "snapshot",
+]

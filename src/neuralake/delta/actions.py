@@ -1,0 +1,149 @@
+"""The actions of a Delta log entry that we read and write, and their NDJSON form.
+
+One line is one action, an object with one key ("Actions" in the Delta protocol). Fields that we do
+not name are ignored when read, as the protocol asks of readers; the table's features decide
+elsewhere (`protocol.py`) whether ignoring them is safe for a writer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from neuralake.errors import NeedsAttention
+
+__all__ = [
+    "Action",
+    "Add",
+    "CommitInfo",
+    "Format",
+    "Line",
+    "MetaData",
+    "ProtocolAction",
+    "Remove",
+    "TxnAction",
+    "decode_entry",
+    "encode_entry",
+]
+
+
+class _Action(msgspec.Struct, rename="camel", frozen=True):
+    pass
+
+
+class Format(_Action, frozen=True, kw_only=True):
+    provider: str = "parquet"
+    options: dict[str, str] = {}
+
+
+class ProtocolAction(_Action, frozen=True, kw_only=True, omit_defaults=True):
+    """Section "Protocol Evolution": what a reader and a writer of the table must know."""
+
+    min_reader_version: int
+    min_writer_version: int
+    reader_features: list[str] | None = None
+    writer_features: list[str] | None = None
+
+
+class MetaData(_Action, frozen=True, kw_only=True):
+    """Section "Change Metadata": schema, partitioning and properties of the table."""
+
+    id: str
+    name: str | None = None
+    description: str | None = None
+    format: Format = Format()
+    schema_string: str
+    partition_columns: list[str]
+    configuration: dict[str, str] = {}
+    created_time: int | None = None
+
+
+class Add(_Action, frozen=True, kw_only=True):
+    """Section "Add File": `path` is relative and URL-encoded; times are Unix milliseconds."""
+
+    path: str
+    partition_values: dict[str, str | None]
+    size: int
+    modification_time: int
+    data_change: bool
+    stats: str | None = None
+
+
+class Remove(_Action, frozen=True, kw_only=True):
+    """Section "Remove File": the tombstone that keeps the file for readers until vacuum."""
+
+    path: str
+    deletion_timestamp: int | None = None
+    data_change: bool = True
+    extended_file_metadata: bool | None = None
+    partition_values: dict[str, str | None] | None = None
+    size: int | None = None
+
+
+class TxnAction(_Action, frozen=True, kw_only=True):
+    """Section "Transaction Identifiers": the newest `version` of `app_id` in the log counts."""
+
+    app_id: str
+    version: int
+    last_updated: int | None = None
+
+
+class CommitInfo(_Action, frozen=True, kw_only=True, omit_defaults=True):
+    """Section "Commit Provenance Information". `txn_id` is the id of a commit of ours."""
+
+    timestamp: int | None = None
+    operation: str | None = None
+    operation_parameters: dict[str, Any] | None = None
+    read_version: int | None = None
+    is_blind_append: bool | None = None
+    operation_metrics: dict[str, Any] | None = None
+    engine_info: str | None = None
+    txn_id: str | None = None
+
+
+class Line(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True, frozen=True):
+    """One line of a log entry; one field is set, or none for an action that we do not know."""
+
+    protocol: ProtocolAction | None = None
+    meta_data: MetaData | None = None
+    add: Add | None = None
+    remove: Remove | None = None
+    txn: TxnAction | None = None
+    commit_info: CommitInfo | None = None
+
+
+Action = ProtocolAction | MetaData | Add | Remove | TxnAction | CommitInfo
+
+_KEYS: dict[type, str] = {
+    ProtocolAction: "protocol",
+    MetaData: "metaData",
+    Add: "add",
+    Remove: "remove",
+    TxnAction: "txn",
+    CommitInfo: "commitInfo",
+}
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Line)
+
+
+def encode_entry(actions: Iterable[Action]) -> bytes:
+    """The bytes of a log entry, one action a line, in the given order."""
+    return _ENCODER.encode_lines([{_KEYS[type(action)]: action} for action in actions])
+
+
+def decode_entry(data: bytes, *, version: int) -> list[Line]:
+    """The lines of log entry `version`.
+
+    Raises:
+        NeedsAttention: the entry is damaged. Going on without it could double or lose rows.
+    """
+    try:
+        return _DECODER.decode_lines(data)
+    except msgspec.DecodeError as error:
+        raise NeedsAttention(
+            f"Log entry {version} cannot be read: {error}. Restore it from a backup; "
+            f"no commit is made on top of it.",
+            version=version,
+        ) from error

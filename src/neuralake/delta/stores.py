@@ -1,0 +1,243 @@
+"""Where a table's files live: durable puts, and the one atomic step of a commit.
+
+`put_if_absent` is that step: of any number of callers for one name exactly one succeeds, and when
+it returns the bytes survive power loss. Everything else of a commit can be repeated or thrown away.
+A put that fails leaves nothing under the asked name. Leftovers of a killed process are hidden
+`.tmp` files, which no Delta reader looks at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from neuralake.errors import Conflict, NeedsAttention, Unavailable, UnsupportedFeature, UsageError
+
+__all__ = [
+    "AlreadyThere",
+    "Bytes",
+    "LocalStore",
+    "LogStore",
+    "OutcomeUnknown",
+    "local_path",
+    "open_store",
+]
+
+Bytes = bytes | memoryview
+
+_WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+# What link(2) answers where the file system has no hard links (FAT, some network mounts).
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+
+
+class AlreadyThere(Conflict):
+    """The name exists; nothing was stored. Facts: `name`."""
+
+
+class OutcomeUnknown(Conflict):
+    """The store did not say whether the put took place: look it up, never guess. Facts: `name`."""
+
+
+class LogStore(Protocol):
+    """One table's folder in a store. Names are relative to it, with `/` between folders."""
+
+    @property
+    def uri(self) -> str:
+        """The table's folder, as delta-rs and Polars take it."""
+
+    def put_if_absent(self, name: str, data: Bytes) -> None:
+        """Store `data` under `name`, whole and durable, if nothing is there.
+
+        Raises:
+            AlreadyThere: something is; nothing was stored.
+            OutcomeUnknown: it may or may not have been stored (a lost answer).
+            Unavailable: nothing was stored (disk full, read-only, no connection).
+        """
+
+    def put(self, files: Mapping[str, Bytes]) -> None:
+        """Store new files, all durable when this returns. Raises Unavailable: none is kept."""
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of `name`, or None if it is not there."""
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the files right in `folder`, in order; empty if there is no such folder."""
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files that nothing refers to, as far as possible; a missing one is no error."""
+
+    def settle(self) -> None:
+        """Make durable every log entry that `read` has shown, whoever wrote it."""
+
+
+class LocalStore:
+    """A folder of the local file system with hard links and fsync.
+
+    A new entry is written aside, synced, then linked to its name: link(2) fails if the name exists,
+    and a name never shows half a file. Rename would replace an entry without an error.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self._folder = str(Path(folder).absolute())
+
+    @property
+    def uri(self) -> str:
+        return self._folder
+
+    def put_if_absent(self, name: str, data: Bytes) -> None:
+        path = self._path(name)
+        parent, base = os.path.split(path)
+        aside = f"{parent}/.{base}.{uuid.uuid4().hex}.tmp"
+        try:
+            self._write_new(aside, data)
+            try:
+                self._link(aside, path)
+            finally:
+                self._unlink(aside)
+        except FileExistsError as error:
+            raise AlreadyThere(f"{name!r} is already there.", name=name) from error
+        except OSError as error:
+            raise _unavailable(error, name) from error
+        try:
+            self._sync_folder(parent)
+        except OSError as error:
+            raise NeedsAttention(
+                f"{path} was written, but its folder could not be synced ({error.strerror}): it "
+                f"may not survive power loss. Check the disk.",
+                name=name,
+            ) from error
+
+    def put(self, files: Mapping[str, Bytes]) -> None:
+        written: list[str] = []
+        try:
+            for name, data in files.items():
+                path = self._path(name)
+                self._write_new(path, data)
+                written.append(path)
+            for parent in {os.path.dirname(path) for path in written}:  # noqa: PTH120 hot path
+                self._sync_folder(parent)
+        except OSError as error:
+            for path in written:
+                self._forget(path)
+            raise _unavailable(error, name) from error
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            with open(self._path(name), "rb") as file:  # noqa: PTH123 hot path
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise Unavailable(f"Cannot read {name!r}: {error.strerror}.", name=name) from error
+
+    def names(self, folder: str) -> list[str]:
+        try:
+            with os.scandir(self._path(folder)) as entries:
+                return sorted(entry.name for entry in entries if entry.is_file())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise Unavailable(f"Cannot list {folder!r}: {error.strerror}.", name=folder) from error
+
+    def remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._forget(self._path(name))
+
+    def settle(self) -> None:
+        try:
+            self._sync_folder(self._path("_delta_log"))
+        except OSError as error:
+            raise _unavailable(error, "_delta_log") from error
+
+    # The single steps, apart so that the crash tests can stop a process between any two of them.
+
+    def _write_new(self, path: str, data: Bytes) -> None:
+        try:
+            file = os.open(path, _WRITE_NEW, 0o666)
+        except FileNotFoundError:
+            self._make_folder(os.path.dirname(path))  # noqa: PTH120 hot path
+            file = os.open(path, _WRITE_NEW, 0o666)
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(file, rest) :]
+            os.fsync(file)
+        except OSError:
+            self._forget(path)
+            raise
+        finally:
+            os.close(file)
+
+    def _make_folder(self, path: str) -> None:
+        """Make `path` and the folders above it, each durable in its parent."""
+        parent = os.path.dirname(path)  # noqa: PTH120 hot path
+        if not os.path.isdir(parent):  # noqa: PTH112 hot path
+            self._make_folder(parent)
+        # Perhaps made meanwhile by another; it is synced too: the other may not have come to that.
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path)  # noqa: PTH102 hot path
+        self._sync_folder(parent)
+
+    def _link(self, aside: str, path: str) -> None:
+        os.link(aside, path)
+
+    def _unlink(self, path: str) -> None:
+        os.unlink(path)  # noqa: PTH108 hot path
+
+    def _sync_folder(self, path: str) -> None:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _forget(self, path: str) -> None:
+        try:
+            self._unlink(path)
+        except OSError:
+            return  # An unreferenced file is harmless; vacuum takes it.
+
+    def _path(self, name: str) -> str:
+        return f"{self._folder}/{name}"
+
+
+def open_store(uri: str) -> LogStore:
+    """The store of the table at `uri`: a path or a `file://` URL.
+
+    Raises:
+        UsageError: another scheme, which this version does not commit to.
+    """
+    return LocalStore(local_path(uri))
+
+
+def local_path(uri: str) -> Path:
+    """The absolute local folder of `uri`."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return Path(uri).absolute()
+    if scheme == "file" and rest.startswith("/"):
+        return Path(rest)
+    raise UsageError(
+        f"Cannot commit to {uri!r}: this version commits to local folders (a path or file:///…).",
+        uri=uri,
+    )
+
+
+def _unavailable(error: OSError, name: str) -> Exception:
+    if error.errno in _NO_LINKS and error.filename2 is not None:
+        return UnsupportedFeature(
+            f"Cannot commit {name!r}: the file system of {error.filename2} has no hard links "
+            f"({error.strerror}). Put the lake on a local disk with ext4, XFS, APFS or the like.",
+            features=["hard links"],
+        )
+    return Unavailable(
+        f"Cannot store {name!r}: {error.strerror}. Nothing was stored.",
+        name=name,
+        reason=error.strerror,
+        code=errno.errorcode.get(error.errno or 0, ""),
+    )

@@ -1,0 +1,106 @@
+"""Create a table: log entry 0, which one of any number of callers writes.
+
+A table that is already there with the same columns and partitioning is left alone, so creating is
+safe to repeat, also at once from many processes.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from neuralake import __version__
+from neuralake.clock import Clock, SystemClock
+from neuralake.delta.actions import CommitInfo, MetaData, encode_entry
+from neuralake.delta.log import entry_name, has_log
+from neuralake.delta.partition import check_partitioning
+from neuralake.delta.protocol import TableState, protocol_for
+from neuralake.delta.snapshot import open_delta, state_of
+from neuralake.delta.stores import AlreadyThere, LogStore, open_store
+from neuralake.delta.types import to_schema_string
+from neuralake.errors import SchemaMismatch
+from neuralake.schema import declare
+
+__all__ = ["ENGINE", "create_table"]
+
+ENGINE = f"neuralake/{__version__}"
+
+
+def create_table(
+    uri: str,
+    schema: pa.Schema,
+    *,
+    partition_by: Sequence[str] = (),
+    description: str = "",
+    properties: Mapping[str, str] | None = None,
+    store: LogStore | None = None,
+    clock: Clock | None = None,
+) -> int:
+    """Make an empty table at `uri` unless it is there; return its version.
+
+    Args:
+        uri: an absolute folder.
+        schema: declared with `neuralake.schema.declare`, which is applied once more.
+        properties: Delta table properties, such as `delta.appendOnly`.
+
+    Raises:
+        UsageError: a column cannot be stored, or cannot be a partition column.
+        SchemaMismatch: another table is there; names the `column` that differs.
+        Unavailable: the folder cannot be written; nothing was made.
+    """
+    schema = declare(schema)
+    check_partitioning(schema, partition_by)
+    store, clock = store or open_store(uri), clock or SystemClock()
+    now_ms = int(clock.now_s() * 1000)
+    metadata = MetaData(
+        id=str(uuid.uuid4()),
+        description=description or None,
+        schema_string=to_schema_string(schema),
+        partition_columns=list(partition_by),
+        configuration=dict(properties or {}),
+        created_time=now_ms,
+    )
+    # Also checks the properties: what we could not write to later is not made at all.
+    state = TableState.of(protocol_for(schema), metadata)
+    if has_log(store):
+        return _same(uri, schema, tuple(partition_by))
+    info = CommitInfo(
+        timestamp=now_ms,
+        operation="CREATE TABLE",
+        operation_parameters={"mode": "ErrorIfExists"},
+        engine_info=ENGINE,
+        txn_id=uuid.uuid4().hex,
+    )
+    try:
+        store.put_if_absent(entry_name(0), encode_entry([info, state.protocol, metadata]))
+    except AlreadyThere:
+        store.settle()
+        return _same(uri, schema, tuple(partition_by))
+    return 0
+
+
+def _same(uri: str, schema: pa.Schema, partition_by: tuple[str, ...]) -> int:
+    """The version of the table at `uri`, if its columns and partitioning are these."""
+    table = open_delta(uri)
+    found = state_of(table)
+    for name in [*schema.names, *found.schema.names]:
+        asked = str(schema.field(name)) if name in schema.names else "absent"
+        there = str(found.schema.field(name)) if name in found.schema.names else "absent"
+        if asked != there:
+            raise SchemaMismatch(
+                f"The table at {uri} exists with other columns: {name!r} is {there} there, and "
+                f"{asked} in the definition.",
+                column=name,
+                found=there,
+                asked=asked,
+            )
+    if schema.names != found.schema.names or partition_by != found.partition_by:
+        raise SchemaMismatch(
+            f"The table at {uri} exists with the columns {found.schema.names} partitioned by "
+            f"{list(found.partition_by)}, but the definition has {schema.names} partitioned by "
+            f"{list(partition_by)}.",
+            column=next(iter(partition_by or found.partition_by or schema.names)),
+        )
+    return table.version()
