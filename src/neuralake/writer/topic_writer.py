@@ -1,0 +1,203 @@
+"""Move the envelopes of one topic into one Delta table, each exactly once and in order.
+
+The Delta `txn` action of each commit carries the position of the last envelope in it, so the table
+itself says where to go on: after a crash, a pause, or beside a second writer. The queue is trimmed
+only behind that position, and only after a grace time for live readers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from neuralake.clock import Clock, SystemClock
+from neuralake.delta import Commit, TableLog, Txn
+from neuralake.errors import Conflict, NeedsAttention
+from neuralake.queue import Envelope, Queue
+from neuralake.queue.topic import app_id
+from neuralake.schema import conform
+from neuralake.telemetry import Telemetry
+from neuralake.writer.flush import FlushLimits, is_due
+
+__all__ = ["TopicWriter", "start_position"]
+
+_log = logging.getLogger(__name__)
+
+# Trimming is a write to the queue and takes turns with appends; once a second is often enough.
+_TRIM_INTERVAL_S = 1.0
+
+
+class TopicWriter:
+    """One topic, one table, one thread. `step` is the whole loop body; time comes from the clock.
+
+    Raises (at construction and in `step`):
+        NeedsAttention: queue and table contradict each other; going on would lose rows.
+        Unavailable: queue or store do not answer; nothing is lost, call again later.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        topic: str,
+        table: TableLog,
+        limits: FlushLimits,
+        *,
+        grace_s: float = 60.0,
+        clock: Clock | None = None,
+        telemetry: Telemetry | None = None,
+    ) -> None:
+        self._queue, self._topic, self._table, self._limits = queue, topic, table, limits
+        self._grace_s = grace_s
+        self._clock = clock or SystemClock()
+        self._telemetry = telemetry or Telemetry()
+        self._app_id = app_id(queue.id, topic)
+        self._position = 0
+        self._waiting: list[Envelope] = []
+        self._commit_began_s = float("-inf")
+        self._trimmed_s = float("-inf")
+        self._find_position()
+
+    @property
+    def position(self) -> int:
+        """The last position known to be committed."""
+        return self._position
+
+    @property
+    def waiting_rows(self) -> int:
+        return sum(envelope.rows for envelope in self._waiting)
+
+    def step(self, *, flush: bool = False) -> Commit | None:
+        """Take what the queue has, commit if it is due (or `flush`), trim if it is time.
+
+        None if nothing was committed. After a lost race with a second writer of the same topic
+        nothing is committed either, and the next step goes on behind the other's commit.
+        """
+        try:
+            commit = self._advance(flush=flush)
+        except Conflict as conflict:
+            # A second writer committed a part of our batch, or trimmed what we had yet to read.
+            # What we hold is in the table or still in the queue: begin again behind the other.
+            _log.warning("%s: another writer is ahead: %s", self._topic, conflict)
+            self._find_position()
+            return None
+        self._trim()
+        return commit
+
+    def _advance(self, *, flush: bool) -> Commit | None:
+        self._take()
+        now_s = self._clock.monotonic_s()
+        if not self._waiting or not (flush or self._is_due(now_s)):
+            return None
+        self._commit_began_s = now_s
+        return self._commit()
+
+    def _take(self) -> None:
+        if self.waiting_rows >= self._limits.rows_max or self._waiting_bytes >= self._bytes_max:
+            return
+        after = self._waiting[-1].position if self._waiting else self._position
+        self._waiting += self._queue.read(self._topic, after=after, bytes_max=self._bytes_max)
+
+    def _is_due(self, now_s: float) -> bool:
+        return is_due(
+            self._limits,
+            rows=self.waiting_rows,
+            payload_bytes=self._waiting_bytes,
+            since_commit_s=now_s - self._commit_began_s,
+        )
+
+    @property
+    def _bytes_max(self) -> int:
+        return self._limits.bytes_max
+
+    @property
+    def _waiting_bytes(self) -> int:
+        return sum(len(envelope.payload) for envelope in self._waiting)
+
+    def _commit(self) -> Commit | None:
+        batch = self._waiting
+        rows = conform(decode(batch), self._table.schema, name=self._topic)
+        last = batch[-1].position
+        commit = self._table.append(rows, txn=Txn(self._app_id, last, after=self._position))
+        if commit.repeated:
+            self._find_position()
+            return None
+        self._position, self._waiting = last, []
+        self._observe(batch, commit)
+        return commit
+
+    def _find_position(self) -> None:
+        self._waiting = []
+        self._position = start_position(self._queue, self._topic, self._table)
+
+    def _trim(self) -> None:
+        now_s = self._clock.monotonic_s()
+        if self._position and now_s - self._trimmed_s >= _TRIM_INTERVAL_S:
+            self._trimmed_s = now_s
+            self._queue.trim(
+                self._topic,
+                through=self._position,
+                appended_before_s=self._clock.now_s() - self._grace_s,
+            )
+
+    def _observe(self, batch: Sequence[Envelope], commit: Commit) -> None:
+        telemetry, topic = self._telemetry, self._topic
+        telemetry.count("writer_rows", commit.rows, topic=topic)
+        telemetry.count("writer_commits", topic=topic)
+        telemetry.count("writer_bytes", commit.bytes, topic=topic)
+        took_ms = (self._clock.monotonic_s() - self._commit_began_s) * 1000
+        telemetry.observe("writer_commit_ms", took_ms, topic=topic)
+        oldest_ms = (self._clock.now_s() - batch[0].appended_s) * 1000
+        telemetry.observe("writer_freshness_ms", oldest_ms, topic=topic)
+
+
+def decode(envelopes: Sequence[Envelope]) -> pa.Table:
+    """The rows of `envelopes`, in order."""
+    tables = [pa.ipc.open_stream(envelope.payload).read_all() for envelope in envelopes]
+    return pa.concat_tables(tables, promote_options="default")
+
+
+def start_position(queue: Queue, topic: str, table: TableLog) -> int:
+    """The position behind which `table` needs the envelopes of `topic`.
+
+    Raises:
+        NeedsAttention: the queue is older than the table (restored from a backup), or the table
+            is older than what the queue still keeps.
+    """
+    # Another writer may be at work: what was trimmed is asked before the table is read, and what
+    # was appended after it, so that its commits in between contradict nothing.
+    trimmed = queue.bounds(topic).trimmed
+    table.refresh()
+    committed = table.committed(app_id(queue.id, topic))
+    last = queue.bounds(topic).last
+    if committed is None:
+        if trimmed:
+            # The table was made anew on purpose: what it held is gone, what is queued is not.
+            _log.warning(
+                "%s: the table is new, but the queue was trimmed up to %d; going on from there",
+                topic,
+                trimmed,
+            )
+        return trimmed
+    if committed > last:
+        raise NeedsAttention(
+            f"The table of {topic!r} holds the queue's positions up to {committed}, but the queue "
+            f"ends at {last}: it was restored from an older copy, and new rows would be "
+            f"taken for old ones. Restore the newer queue file, or move this one away: a new "
+            f"queue gets a new identity and starts cleanly.",
+            topic=topic,
+            committed=committed,
+            last=last,
+        )
+    if committed < trimmed:
+        raise NeedsAttention(
+            f"The table of {topic!r} ends at position {committed}, but the queue was trimmed up to "
+            f"{trimmed}: the table is an older copy, and the rows between are in neither. "
+            f"Restore the newer table; or, to accept the gap, delete its folder and let the writer "
+            f"make it anew from what is queued.",
+            topic=topic,
+            committed=committed,
+            trimmed=trimmed,
+        )
+    return committed
