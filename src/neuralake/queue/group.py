@@ -43,11 +43,15 @@ Commit = Callable[[Sequence[Submit]], Sequence[Appended | Exception]]
 class GroupCommitter:
     """Runs `commit` on one thread, with everything that was added since the last time.
 
+    `pending_bytes_max` bounds what waits in memory: beyond it a future gets `QueueFull`.
     `commit` answers for each submit, or raises for all of them. It is never called twice at once.
     """
 
-    def __init__(self, commit: Commit, *, name: str) -> None:
+    def __init__(
+        self, commit: Commit, *, name: str, pending_bytes_max: int = _PENDING_BYTES_MAX
+    ) -> None:
         self._commit = commit
+        self._pending_bytes_max = pending_bytes_max
         self._changed = threading.Condition(threading.Lock())
         self._waiting: deque[Submit] = deque()
         self._waiting_bytes = 0
@@ -70,7 +74,10 @@ class GroupCommitter:
                 ) from self._ended
             if self._closed:
                 raise UsageError("The queue is closed.")
-            if self._waiting and self._waiting_bytes + len(submit.payload) > _PENDING_BYTES_MAX:
+            if (
+                self._waiting
+                and self._waiting_bytes + len(submit.payload) > self._pending_bytes_max
+            ):
                 submit.future.set_exception(
                     QueueFull(
                         f"{self._waiting_bytes} bytes wait for the disk; send the same again.",

@@ -33,6 +33,8 @@ READ_BYTES_MAX = 64 * 1024 * 1024
 BYTES_MAX = 4096 * 1024 * 1024
 KEYS_RETENTION_S = 24 * 3600.0
 
+_ROWS_MAX = 2**32  # Far above any real batch; sums over a queue stay within 64 bits.
+
 # What a full queue tells its callers: by then the writer has committed and trimmed, or the lake
 # has a trouble that no short wait cures.
 _FULL_RETRY_AFTER_S = 1.0
@@ -151,8 +153,8 @@ def check_append(topic: str, payload: bytes, rows: int, key: str | None) -> None
         _check_text("key", key)
     if not isinstance(payload, bytes):
         raise UsageError(f"The payload is {type(payload).__name__}; a queue stores bytes.")
-    if rows < 0:
-        raise UsageError(f"rows is {rows}; it must be 0 or more.", rows=rows)
+    if not 0 <= rows <= _ROWS_MAX:
+        raise UsageError(f"rows is {rows}; it must be 0 to {_ROWS_MAX}.", rows=rows)
 
 
 def check_read(after: int, envelopes_max: int) -> None:

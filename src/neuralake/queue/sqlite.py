@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neuralake.clock import Clock, SystemClock
-from neuralake.errors import NeuralakeError
+from neuralake.errors import NeedsAttention, NeuralakeError
 from neuralake.queue.group import GroupCommitter, Submit
 from neuralake.queue.protocol import (
     BYTES_MAX,
@@ -51,6 +51,8 @@ _TRIM_BYTES_MAX = 8 * 1024 * 1024
 # Expired keys forgotten per key stored: above 1, so that a backlog shrinks under any load.
 _KEYS_PRUNED_PER_STORED = 2
 
+_NEW = 0  # The number of a topic that has no row yet: SQLite gives rowids from 1.
+
 _TOPIC = "SELECT number, last, trimmed, rows, bytes FROM topics WHERE name = ?"
 
 
@@ -73,7 +75,7 @@ class SqliteQueue:
         bytes_max: payload bytes kept, over all topics, before appends are answered `QueueFull`.
         keys_retention_s: how long idempotency keys are remembered, by the clock.
         lock_s_max: how long a call waits for other processes' transactions.
-        telemetry: counts `queue.commits` and `queue.appends`.
+        telemetry: counts `queue.commits` and the `queue.submits` that shared them.
 
     Raises:
         NeedsAttention: the file is damaged, read-only, of a newer release or not a queue.
@@ -133,17 +135,20 @@ class SqliteQueue:
                 check_kept(topic, after=after, trimmed=found.trimmed)
                 return _envelopes(connection, found, after, envelopes_max, bytes_max)
             finally:
-                connection.execute("COMMIT")
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
 
     def bounds(self, topic: str) -> Bounds:
         with self._reading() as connection:
-            found = _topic(connection, topic) or _Topic(0)
+            found = _topic(connection, topic) or _Topic(_NEW)
         return Bounds(found.last, found.trimmed, found.rows, found.bytes)
 
     def trim(self, topic: str, *, through: int, appended_before_s: float) -> int:
         removed = 0
         while count := self._trim_some(topic, through, appended_before_s):
             removed += count
+        if removed:
+            self._file.give_back()
         return removed
 
     def topics(self) -> list[str]:
@@ -192,9 +197,12 @@ class SqliteQueue:
             if error.sqlite_errorcode == sqlite3.SQLITE_FULL and len(group) > 1:
                 half = len(group) // 2
                 return [*self._commit(group[:half]), *self._commit(group[half:])]
-            raise explain(error, self._file.path) from error
+            # One error each: an exception that two threads raise mixes their tracebacks.
+            return [explain(error, self._file.path) for _ in group]
+        except NeedsAttention as error:
+            return [error] * len(group)
         self._telemetry.count("queue.commits")
-        self._telemetry.count("queue.appends", len(group))
+        self._telemetry.count("queue.submits", len(group))
         return answers
 
     def _store(
@@ -210,7 +218,8 @@ class SqliteQueue:
         for submit in group:
             topic = topics.get(submit.topic)
             if topic is None:
-                topic = topics[submit.topic] = _topic_or_new(connection, submit.topic)
+                topic = _topic(connection, submit.topic) or _Topic(_NEW)
+                topics[submit.topic] = topic
             if submit.key is not None:
                 known = fresh.get((topic.number, submit.key)) or self._known(
                     connection, topic, submit.key, now_s
@@ -225,6 +234,8 @@ class SqliteQueue:
             except NeuralakeError as error:
                 answers.append(error)
                 continue
+            if topic.number == _NEW:
+                topic.number = _add_topic(connection, submit.topic)
             size = len(submit.payload)
             kept_bytes += size
             topic.last += 1
@@ -272,13 +283,10 @@ def _topic(connection: sqlite3.Connection, name: str) -> _Topic | None:
     return None if found is None else _Topic(*found)
 
 
-def _topic_or_new(connection: sqlite3.Connection, name: str) -> _Topic:
-    found = _topic(connection, name)
-    if found is not None:
-        return found
+def _add_topic(connection: sqlite3.Connection, name: str) -> int:
     number = connection.execute("INSERT INTO topics (name) VALUES (?)", (name,)).lastrowid
     assert number is not None  # noqa: S101 an INSERT sets it; for mypy
-    return _Topic(number)
+    return number
 
 
 def _update(connection: sqlite3.Connection, topic: _Topic) -> None:

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from neuralake.errors import NeedsAttention, NeuralakeError, TooLarge, Unavailable, UsageError
@@ -55,6 +55,17 @@ CREATE TABLE keys (
 _WAL_PAGES = 4096
 _WAL_BYTES_KEPT = 64 * 1024 * 1024
 
+# Beyond this the log is not folded in by itself: some reader was always in the middle of it. One
+# commit in so many then waits a moment for the readers to pass.
+_WAL_BYTES_MAX = 128 * 1024 * 1024
+_WAL_FOLD_COMMITS = 64
+_WAL_FOLD_MS_MAX = 200
+
+# Free pages are reused; they go back to the disk when they are the greater part of the file, in
+# steps that hold the write lock for about as long as a trim does.
+_FREE_BYTES_KEPT = 16 * 1024 * 1024
+_FREE_PAGES_STEP = 2048
+
 _WAIT_AND_RETRY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
 
 
@@ -69,6 +80,7 @@ class SqliteFile:
         self._readers: list[sqlite3.Connection] = []
         self._closed = False
         self._trim_lock = threading.Lock()
+        self._commits = 0
         try:
             _make_file(self.path)
             self._writer = self._connect("FULL")
@@ -98,18 +110,24 @@ class SqliteFile:
         with _transaction(self._writer) as connection:
             yield connection
         self._check_same_file()
+        self._commits += 1
+        if self._commits % _WAL_FOLD_COMMITS == 0 and self._wal_bytes() > _WAL_BYTES_MAX:
+            self._fold_wal()
 
     @contextmanager
     def trimmer(self) -> Iterator[sqlite3.Connection]:
         """A transaction that a power loss may undo."""
-        self.check_process()
-        with self._trim_lock:
-            self._check_open()
-            try:
-                with _transaction(self._trimmer) as connection:
-                    yield connection
-            except sqlite3.Error as error:
-                raise explain(error, self.path) from error
+        with self._trimming() as trimmer, _transaction(trimmer) as connection:
+            yield connection
+
+    def give_back(self) -> None:
+        """Return free pages to the disk, if they are most of the file; a bounded step."""
+        with self._trimming() as connection:
+            free, pages, page_bytes = (
+                _pragma(connection, name) for name in ("freelist_count", "page_count", "page_size")
+            )
+            if free * 2 > pages and free * page_bytes > _FREE_BYTES_KEPT:
+                connection.execute(f"PRAGMA incremental_vacuum({_FREE_PAGES_STEP})").fetchall()
 
     @contextmanager
     def reader(self) -> Iterator[sqlite3.Connection]:
@@ -148,6 +166,29 @@ class SqliteFile:
                 "queue in each."
             )
 
+    @contextmanager
+    def _trimming(self) -> Iterator[sqlite3.Connection]:
+        self.check_process()
+        with self._trim_lock:
+            self._check_open()
+            try:
+                yield self._trimmer
+            except sqlite3.Error as error:
+                raise explain(error, self.path) from error
+
+    def _wal_bytes(self) -> int:
+        try:
+            return self.path.with_name(self.path.name + "-wal").stat().st_size
+        except OSError:
+            return 0
+
+    def _fold_wal(self) -> None:
+        # Only a matter of disk space: whatever hinders it now is met again, or gone, later.
+        with suppress(sqlite3.Error):
+            self._writer.execute(f"PRAGMA busy_timeout = {_WAL_FOLD_MS_MAX}")
+            self._writer.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+        self._writer.execute(f"PRAGMA busy_timeout = {int(self._lock_s_max * 1000)}")
+
     def _connect(self, synchronous: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self.path,
@@ -157,6 +198,7 @@ class SqliteFile:
         )
         try:
             connection.execute(f"PRAGMA synchronous = {synchronous}")
+            connection.execute("PRAGMA fullfsync = 1")  # macOS: fsync alone stays in the drive.
             connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
             connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_KEPT}")
         except BaseException:
@@ -218,6 +260,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]
 
 def _make_file(path: Path) -> None:
     """An empty file that only the owner may open; its name survives power loss."""
+    new_folders = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         # Only a file that is new is opened here: closing any handle of a file that SQLite has
@@ -226,8 +269,9 @@ def _make_file(path: Path) -> None:
     except FileExistsError:
         return
     os.close(handle)
-    for folder in (path.parent, path.parent.parent):
-        _sync_folder(folder)
+    _sync_folder(path.parent)
+    for folder in new_folders:
+        _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:
