@@ -1,0 +1,99 @@
+"""The platform's HTTP application: ingest, SQL, health and the catalog site on one port."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+
+from neuralake.catalog import Catalog
+from neuralake.clock import Clock, SystemClock
+from neuralake.errors import NeuralakeError
+from neuralake.ingest.guard import LoopbackOnly
+from neuralake.ingest.routes import IngestRoutes
+from neuralake.ingest.site_files import SiteFiles
+from neuralake.serve.problem import problem_response
+from neuralake.telemetry import Telemetry
+
+__all__ = ["create_app"]
+
+
+def create_app(
+    catalog: Catalog, *, clock: Clock | None = None, telemetry: Telemetry | None = None
+) -> Starlette:
+    """The application over `catalog`. It opens the catalog's queue, and does not close it.
+
+    It answers only to this machine: see `guard`. Every error has one shape: `problem+json`.
+    """
+    telemetry = telemetry or Telemetry()
+    ingest = IngestRoutes(catalog, clock=clock or SystemClock(), telemetry=telemetry)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        ingest.close()
+
+    return Starlette(
+        routes=[
+            *ingest.routes(),
+            *_health(catalog, telemetry),
+            *_sql(catalog),
+            *_site(catalog),
+        ],
+        middleware=[Middleware(LoopbackOnly)],
+        exception_handlers={
+            HTTPException: _answer_error,
+            NeuralakeError: _answer_error,
+            Exception: _answer_error,
+        },
+        lifespan=lifespan,
+    )
+
+
+async def _answer_error(_: Request, error: Exception) -> Response:
+    return problem_response(error)
+
+
+def _health(catalog: Catalog, telemetry: Telemetry) -> list[BaseRoute]:
+    def answer(status: str) -> Response:
+        return Response(msgspec.json.encode({"status": status}), media_type="application/json")
+
+    async def live(_: Request) -> Response:
+        return answer("live")
+
+    async def ready(_: Request) -> Response:
+        # A queue that answers is all that a POST needs.
+        await asyncio.to_thread(catalog.queue().topics)
+        return answer("ready")
+
+    async def metrics(_: Request) -> Response:
+        return Response(msgspec.json.encode(telemetry.snapshot()), media_type="application/json")
+
+    return [
+        Route("/health/live", live),
+        Route("/health/ready", ready),
+        Route("/health/telemetry", metrics),
+    ]
+
+
+def _sql(catalog: Catalog) -> list[BaseRoute]:
+    if find_spec("neuralake.serve.http") is None:
+        return []
+    routes: list[BaseRoute] = import_module("neuralake.serve.http").routes(catalog)
+    return routes
+
+
+def _site(catalog: Catalog) -> list[BaseRoute]:
+    folder: Path = catalog.settings.path(catalog.settings.site.folder)
+    return [Mount("/", app=SiteFiles(folder), name="site")]

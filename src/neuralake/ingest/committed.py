@@ -1,0 +1,96 @@
+"""Wait until the table's log says that a position of the queue is committed.
+
+One watch per table reads the new log entries while somebody waits, and nothing otherwise. Reading
+is done in threads, so that no request waits for another one's disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from dataclasses import dataclass
+
+from neuralake.delta import TableLog
+from neuralake.errors import Unavailable, UnknownName
+
+__all__ = ["CommitWatch", "Committed"]
+
+_log = logging.getLogger(__name__)
+
+# A commit takes a few milliseconds and comes every 100: asking more often finds nothing.
+_POLL_S = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What the log said at one moment."""
+
+    version: int | None
+    """Newest version of the table; None: the table is not there yet."""
+    position: int
+    """Everything up to here is in the table."""
+
+
+class CommitWatch:
+    """Watches one table for commits of one queue. Use it from one event loop."""
+
+    def __init__(self, uri: str, app_id: str) -> None:
+        self._uri = uri
+        self._app_id = app_id
+        self._log: TableLog | None = None
+        self._lock = threading.Lock()
+        self._waiters: list[tuple[int, asyncio.Future[int]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def version_with(self, position: int, *, timeout_s: float) -> int | None:
+        """A version of the table that holds everything up to `position`; None on timeout."""
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiters.append((position, future))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._watch())
+        try:
+            return await asyncio.wait_for(future, timeout_s)
+        except TimeoutError:
+            return None
+        finally:
+            self._waiters = [waiter for waiter in self._waiters if waiter[1] is not future]
+
+    async def look(self) -> Committed:
+        """What the log says now."""
+        return await asyncio.to_thread(self._look)
+
+    async def _watch(self) -> None:
+        while self._waiters:
+            try:
+                found = await self.look()
+            except Unavailable as error:
+                # The rows are stored; the waiters' own time limit decides how long to go on.
+                _log.warning("cannot read the log of %s: %s", self._uri, error)
+            except Exception as error:  # noqa: BLE001 whatever it is, the waiters must hear it
+                self._fail(error)
+                return
+            else:
+                self._tell(found)
+            await asyncio.sleep(_POLL_S)
+
+    def _tell(self, found: Committed) -> None:
+        for position, future in self._waiters:
+            if position <= found.position and found.version is not None and not future.done():
+                future.set_result(found.version)
+
+    def _fail(self, error: Exception) -> None:
+        for _, future in self._waiters:
+            if not future.done():
+                future.set_exception(error)
+
+    def _look(self) -> Committed:
+        with self._lock:
+            try:
+                if self._log is None:
+                    self._log = TableLog.open(self._uri)
+                version = self._log.refresh()
+            except UnknownName:
+                # The writer makes the table when it starts.
+                return Committed(version=None, position=0)
+            return Committed(version=version, position=self._log.committed(self._app_id) or 0)

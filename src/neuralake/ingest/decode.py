@@ -1,0 +1,110 @@
+"""A request body becomes one envelope: rows of the declared schema as an Arrow IPC stream.
+
+`Decoder` is where the content types meet. What comes out is what the table will hold, to the value:
+empty strings in partition columns are already null, as Delta makes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from neuralake.delta.partition import normalise
+from neuralake.errors import UnsupportedMedia, UsageError
+from neuralake.ingest.arrow_body import ArrowReader
+from neuralake.ingest.json_body import JsonReader
+from neuralake.settings import IngestSettings
+
+__all__ = ["ARROW", "JSON", "MEDIA_TYPES", "NDJSON", "Decoder", "Encoded", "encode"]
+
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+ARROW = "application/vnd.apache.arrow.stream"
+MEDIA_TYPES = {
+    JSON: JSON,
+    NDJSON: NDJSON,
+    "application/ndjson": NDJSON,
+    "application/jsonl": NDJSON,
+    "application/x-jsonlines": NDJSON,
+    ARROW: ARROW,
+}
+"""Media types that we read, and the reader of each."""
+
+# Arrow stands for at most this many times the bytes of the body it came in; plain columns do not
+# grow, and text that is repeated by a dictionary may, but not to fill the memory.
+_EXPANSION_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What the queue stores."""
+
+    payload: bytes
+    rows: int
+
+
+class Decoder:
+    """Reads bodies for one table. Immutable; use it from any thread."""
+
+    def __init__(
+        self, schema: pa.Schema, *, name: str, partition_by: Sequence[str], limits: IngestSettings
+    ) -> None:
+        self._partition_by = tuple(partition_by)
+        json = JsonReader(schema, name=name, rows_max=limits.rows_max)
+        arrow = ArrowReader(
+            schema,
+            name=name,
+            rows_max=limits.rows_max,
+            bytes_max=limits.body_bytes_max * _EXPANSION_MAX,
+        )
+        self._readers: dict[str, Callable[[bytes], pa.Table]] = {
+            JSON: json.document,
+            NDJSON: json.lines,
+            ARROW: arrow.stream,
+        }
+
+    def rows(self, body: bytes, media_type: str) -> pa.Table:
+        """The rows of `body`, at least one.
+
+        Raises:
+            UnsupportedMedia: we do not read `media_type`.
+            InvalidRows, SchemaMismatch: a value or column does not fit; with `column`, and `row`.
+            UsageError: the body cannot be read at all, or has no rows.
+            TooLarge: more rows than the limit.
+        """
+        table = self._readers[reader_of(media_type)](body)
+        if table.num_rows == 0:
+            raise UsageError("The body has no rows; send at least one.", reason="no rows")
+        return normalise(table, self._partition_by)
+
+    def envelope(self, body: bytes, media_type: str) -> Encoded:
+        """As `rows`, ready for the queue."""
+        return encode(self.rows(body, media_type))
+
+
+def encode(rows: pa.Table) -> Encoded:
+    """`rows` as one Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    return Encoded(sink.getvalue().to_pybytes(), rows.num_rows)
+
+
+def reader_of(content_type: str) -> str:
+    """The media type among `JSON`, `NDJSON` and `ARROW` that reads `content_type`.
+
+    Raises:
+        UnsupportedMedia: there is none, or its charset is not UTF-8.
+    """
+    media_type, *parameters = [part.strip() for part in content_type.lower().split(";")]
+    charsets = [p.removeprefix("charset=").strip('"') for p in parameters if p[:8] == "charset="]
+    if media_type not in MEDIA_TYPES or not {*charsets} <= {"utf-8", "utf8"}:
+        raise UnsupportedMedia(
+            f"The content type {content_type!r} is not one we read. Send one of: "
+            f"{', '.join(MEDIA_TYPES)}; text is UTF-8.",
+            found=content_type,
+            known=list(MEDIA_TYPES),
+        )
+    return MEDIA_TYPES[media_type]

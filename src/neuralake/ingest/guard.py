@@ -1,0 +1,96 @@
+"""Who may talk to a server that has no tokens yet: programs on this machine, not web pages.
+
+A browser lets any page send requests to 127.0.0.1. Two checks stop that: the `Host` must be a
+loopback name (a page that rebinds its DNS name to 127.0.0.1 still sends its own name), and a
+request that says it comes from another origin is refused.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from neuralake.errors import UsageError
+from neuralake.serve.problem import problem_response
+
+__all__ = ["LoopbackOnly", "check_bind_host", "is_loopback"]
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_SAME_SITE = frozenset({"same-origin", "none"})
+
+
+class LoopbackOnly:
+    """ASGI middleware: answers 403 unless `Host` and `Origin` name this machine."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        refusal = _refusal(scope["method"], headers)
+        if refusal:
+            error = HTTPException(403, refusal)
+            await problem_response(error)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def check_bind_host(host: str) -> None:
+    """Refuse to listen where other machines can reach us.
+
+    Raises:
+        UsageError: `host` is not a loopback address.
+    """
+    if not is_loopback(host):
+        raise UsageError(
+            f"server.host is {host!r}, which other machines can reach, and this version has no "
+            f"tokens to tell them apart. Use 127.0.0.1, and a tunnel or a proxy that checks who "
+            f"is there.",
+            host=host,
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` (a name or address, without port) is this machine's loopback."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _refusal(method: str, headers: dict[bytes, str]) -> str:
+    host = headers.get(b"host", "")
+    if not _names_loopback(f"//{host}"):
+        return f"The Host {host[:80]!r} is not this machine. Use 127.0.0.1 or localhost."
+    if method in _SAFE_METHODS:
+        # Answers carry no CORS headers, so a page cannot read them.
+        return ""
+    origin = headers.get(b"origin")
+    if origin is not None and _netloc(origin) != host.lower():
+        return f"Requests of web pages from {origin[:80]!r} are refused."
+    if headers.get(b"sec-fetch-site", "none") not in _SAME_SITE:
+        return "Requests of web pages from other sites are refused."
+    return ""
+
+
+def _names_loopback(url: str) -> bool:
+    try:
+        return is_loopback(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
+
+
+def _netloc(origin: str) -> str:
+    # A page without an origin of its own says "null", which has no host and never matches.
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""

@@ -1,0 +1,176 @@
+"""HTTP routes of ingest: send rows to a table, and ask how far it is.
+
+    POST /v1/{database}/{table}[?wait=committed]   rows as JSON, NDJSON or an Arrow stream
+    GET  /v1/{database}/{table}                    schema, newest position, what is committed
+
+A 2xx answer to POST means that the rows are valid and durable, and will be in the table exactly
+once. After any 4xx, 429 or 503 nothing is stored. With an `Idempotency-Key` the same request may
+be sent again safely: the answer is the first one's position, with `repeated`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from neuralake.catalog import Catalog
+from neuralake.clock import Clock
+from neuralake.errors import NeuralakeError, Trimmed, UsageError, outcome
+from neuralake.ingest.body import BodyReader
+from neuralake.ingest.decode import Encoded, reader_of
+from neuralake.ingest.target import Target, Targets
+from neuralake.queue import Appended
+from neuralake.serve.problem import problem_response
+from neuralake.telemetry import Telemetry
+
+__all__ = ["IngestRoutes"]
+
+# Decoding this much takes about 2 ms: less than the wait for a thread under load costs the others.
+_INLINE_BYTES_MAX = 32 * 1024
+# One large body at a time uses the machine well enough; the second keeps a slow one from blocking.
+_DECODERS = 2
+_KEY_LENGTH_MAX = 255
+
+
+class IngestRoutes:
+    """The routes over one catalog. `close` when the server stops."""
+
+    def __init__(self, catalog: Catalog, *, clock: Clock, telemetry: Telemetry) -> None:
+        self._queue = catalog.queue()
+        self._targets = Targets(catalog)
+        self._wait_s_max = catalog.settings.ingest.wait_s_max
+        self._body = BodyReader(catalog.settings.ingest.body_bytes_max)
+        self._pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
+        self._clock = clock
+        self._telemetry = telemetry
+
+    def routes(self) -> list[Route]:
+        path = "/v1/{database}/{table}"
+        return [
+            Route(path, self.post, methods=["POST"]),
+            Route(path, self.get, methods=["GET"]),
+        ]
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+    async def post(self, request: Request) -> Response:
+        """Store the rows of the body."""
+        began_s = self._clock.monotonic_s()
+        try:
+            response = await self._store(request)
+        except ClientDisconnect:
+            # Nobody reads this answer; nothing was stored.
+            return Response(status_code=400)
+        except NeuralakeError as error:
+            self._telemetry.count("ingest_refused", status=str(outcome(error).status))
+            return problem_response(error)
+        self._telemetry.observe("ingest_ms", (self._clock.monotonic_s() - began_s) * 1000)
+        return response
+
+    async def get(self, request: Request) -> Response:
+        """Schema and progress of a table."""
+        try:
+            target = self._targets.find(**request.path_params)
+            return _json(await self._progress(target))
+        except NeuralakeError as error:
+            return problem_response(error)
+
+    async def _store(self, request: Request) -> Response:
+        target = self._targets.find(**request.path_params)
+        media_type = reader_of(request.headers.get("content-type", ""))
+        key = _key(request)
+        wait = _wait(request)
+        async with self._body.body(request) as body:
+            encoded = await self._decode(target, body, media_type)
+        appended = await asyncio.wrap_future(
+            self._queue.submit(target.topic, encoded.payload, encoded.rows, key=key)
+        )
+        if not appended.repeated:
+            self._telemetry.count("ingest_rows", encoded.rows, topic=target.topic)
+            self._telemetry.count("ingest_bytes", len(body), topic=target.topic)
+        if wait:
+            return await self._when_committed(target, appended, encoded)
+        return _json(_answer(appended, encoded), status=202)
+
+    async def _decode(self, target: Target, body: bytes, media_type: str) -> Encoded:
+        if len(body) <= _INLINE_BYTES_MAX:
+            return target.decoder.envelope(body, media_type)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, target.decoder.envelope, body, media_type)
+
+    async def _when_committed(
+        self, target: Target, appended: Appended, encoded: Encoded
+    ) -> Response:
+        answer = _answer(appended, encoded)
+        version = await target.watch.version_with(appended.position, timeout_s=self._wait_s_max)
+        if version is None:
+            note = f"stored, but not committed within {self._wait_s_max} s; it will be"
+            return _json(answer | {"note": note}, status=202)
+        return _json(answer | {"version": version})
+
+    async def _progress(self, target: Target) -> dict[str, Any]:
+        bounds = await asyncio.to_thread(self._queue.bounds, target.topic)
+        committed = await target.watch.look()
+        return {
+            "database": target.database,
+            "table": target.table,
+            "columns": [
+                {"name": field.name, "type": str(field.type), "nullable": field.nullable}
+                for field in target.schema
+            ],
+            "partition_by": list(target.partition_by),
+            "position": bounds.last,
+            "committed_position": committed.position,
+            "version": committed.version,
+            "lag_s": await asyncio.to_thread(self._lag_s, target.topic, committed.position),
+        }
+
+    def _lag_s(self, topic: str, committed: int) -> float:
+        """Age of the oldest stored row that is not in the table; 0 if all are."""
+        try:
+            waiting = self._queue.read(topic, after=committed, envelopes_max=1, bytes_max=1)
+        except Trimmed:
+            return 0.0  # Trimmed is committed, so a commit came between the two looks.
+        return max(0.0, self._clock.now_s() - waiting[0].appended_s) if waiting else 0.0
+
+
+def _answer(appended: Appended, encoded: Encoded) -> dict[str, Any]:
+    return {
+        "position": appended.position,
+        "rows": encoded.rows,
+        "repeated": appended.repeated,
+    }
+
+
+def _json(value: dict[str, Any], *, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status_code=status, media_type="application/json")
+
+
+def _key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not (0 < len(key) <= _KEY_LENGTH_MAX and key.isprintable()):
+        raise UsageError(
+            f"The Idempotency-Key is empty, longer than {_KEY_LENGTH_MAX} characters or not "
+            f"printable; a UUID is a good one.",
+            reason="bad Idempotency-Key",
+        )
+    return key
+
+
+def _wait(request: Request) -> bool:
+    """Whether the caller wants to wait for the commit."""
+    for name, value in request.query_params.multi_items():
+        if (name, value) != ("wait", "committed"):
+            raise UsageError(
+                f"Unknown query parameter {name}={value}. Known: wait=committed.",
+                name=name,
+                known=["wait=committed"],
+            )
+    return bool(request.query_params)

@@ -1,0 +1,178 @@
+"""Run the HTTP application: in this process until a signal, or in a thread with a handle.
+
+Stopping is orderly: no new connections, requests in flight get their answers, then the queue is
+closed (only where the server owns it).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import uvicorn
+
+from neuralake.catalog import Catalog
+from neuralake.clock import Clock
+from neuralake.errors import NeedsAttention, UsageError
+from neuralake.ingest.app import create_app
+from neuralake.ingest.guard import check_bind_host
+from neuralake.telemetry import Telemetry
+
+__all__ = ["RunningServer", "run_server", "start_server"]
+
+# Requests in flight get this long after the signal; `wait=committed` may be longer and is cut.
+_GRACE_S = 10
+_START_S_MAX = 30.0
+# More connections than this at once are answered 503: a laptop's file descriptors end at 1,024.
+_CONNECTIONS_MAX = 512
+
+
+def run_server(
+    catalog: Catalog,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    clock: Clock | None = None,
+    telemetry: Telemetry | None = None,
+    on_started: Callable[[str], None] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what was begun, close the queue and return.
+
+    Args:
+        port: 0 picks a free one.
+        on_started: called once with the server's URL, when it accepts connections.
+
+    Raises:
+        UsageError: `host` is not a loopback address, or the port is taken.
+    """
+    with _listen(host, port) as listening:
+        server = _Server(
+            _config(catalog, clock, telemetry),
+            started=lambda: on_started(_url(listening)) if on_started else None,
+        )
+        try:
+            server.run(sockets=[listening])
+        finally:
+            catalog.queue().close()
+
+
+class RunningServer:
+    """A server in a thread of this process. `stop` it before closing the catalog's queue."""
+
+    def __init__(self, url: str, server: uvicorn.Server, thread: threading.Thread) -> None:
+        self.url = url
+        self._server = server
+        self._thread = thread
+
+    def stop(self) -> None:
+        """Finish requests in flight and stop; stopping again does nothing."""
+        self._server.should_exit = True
+        self._thread.join()
+
+    def __enter__(self) -> RunningServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def start_server(
+    catalog: Catalog,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    clock: Clock | None = None,
+    telemetry: Telemetry | None = None,
+) -> RunningServer:
+    """Start serving in a thread; returns when it accepts connections. Touches no signals.
+
+    Raises:
+        UsageError: as `run_server`.
+        NeedsAttention: the application did not start.
+    """
+    listening = _listen(host, port)
+    started = threading.Event()
+    server = _Server(_config(catalog, clock, telemetry), started=started.set)
+
+    def serve() -> None:
+        try:
+            with listening:
+                server.run(sockets=[listening])
+        finally:
+            started.set()
+
+    thread = threading.Thread(target=serve, name="neuralake-http", daemon=True)
+    thread.start()
+    if not started.wait(_START_S_MAX) or not server.started:
+        raise NeedsAttention("The HTTP server did not start; the log says why.")
+    return RunningServer(_url(listening), server, thread)
+
+
+class _Server(uvicorn.Server):
+    """Tells when it is up, and takes signals as an order to return (uvicorn raises them again)."""
+
+    def __init__(self, config: uvicorn.Config, *, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._tell_started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            self._tell_started()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+
+def _config(catalog: Catalog, clock: Clock | None, telemetry: Telemetry | None) -> uvicorn.Config:
+    return uvicorn.Config(
+        create_app(catalog, clock=clock, telemetry=telemetry),
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_GRACE_S,
+        limit_concurrency=_CONNECTIONS_MAX,
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    check_bind_host(host)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host.strip("[]"), port))
+    except OSError as error:
+        listening.close()
+        raise UsageError(
+            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another server.port, or 0 "
+            f"for any free one.",
+            host=host,
+            port=port,
+        ) from error
+    return listening
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,77 @@
+"""Where rows of one table go: its decoder, its topic, and its table's log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from neuralake.catalog import Catalog
+from neuralake.errors import UsageError
+from neuralake.ingest.committed import CommitWatch
+from neuralake.ingest.decode import Decoder
+from neuralake.queue.topic import app_id, topic_of
+from neuralake.schema import declare
+
+__all__ = ["Target", "Targets"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One table that rows can be sent to."""
+
+    database: str
+    table: str
+    topic: str
+    schema: pa.Schema
+    partition_by: tuple[str, ...]
+    decoder: Decoder
+    watch: CommitWatch
+
+
+class Targets:
+    """Finds targets by name and keeps them; a definition does not change while we run."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._found: dict[tuple[str, str], Target] = {}
+
+    def find(self, database: str, table: str) -> Target:
+        """The target of `database.table`.
+
+        Raises:
+            UnknownName: no such database or table; `known` lists what there is.
+            UsageError: the table takes no rows: its definition has no `stream`.
+        """
+        target = self._found.get((database, table))
+        if target is None:
+            target = self._found[database, table] = self._make(database, table)
+        return target
+
+    def _make(self, database: str, table: str) -> Target:
+        definition = self._catalog.definition(database, table)
+        if not definition.is_stream or definition.schema is None:
+            raise UsageError(
+                f"Table {database}.{table} takes no rows: its definition has no stream. Add "
+                f"stream=Stream() to the {type(definition).__name__}.",
+                table=table,
+                database=database,
+            )
+        topic = topic_of(database, table)
+        schema = declare(definition.schema)
+        return Target(
+            database=database,
+            table=table,
+            topic=topic,
+            schema=schema,
+            partition_by=tuple(definition.partition_by),
+            decoder=Decoder(
+                schema,
+                name=topic,
+                partition_by=definition.partition_by,
+                limits=self._catalog.settings.ingest,
+            ),
+            watch=CommitWatch(
+                self._catalog.uri_of(definition), app_id(self._catalog.queue().id, topic)
+            ),
+        )
