@@ -5,6 +5,8 @@ and vacuum are delta-rs's. Nothing outside this folder uses deltalake.
 """
 
 from neuralake.delta.commit import Commit, TableLog, Txn
+from neuralake.delta.compaction import CompactResult, compact_once
+from neuralake.delta.maintenance import checkpoint, vacuum
 from neuralake.delta.partition import normalise
 from neuralake.delta.snapshot import DataFile, Snapshot, exists, snapshot
 from neuralake.delta.stores import AlreadyThere, LocalStore, LogStore, OutcomeUnknown, open_store
@@ -13,6 +15,7 @@ from neuralake.delta.table import create_table
 __all__ = [
     "AlreadyThere",
     "Commit",
+    "CompactResult",
     "DataFile",
     "LocalStore",
     "LogStore",
@@ -20,9 +23,12 @@ __all__ = [
     "Snapshot",
     "TableLog",
     "Txn",
+    "checkpoint",
+    "compact_once",
     "create_table",
     "exists",
     "normalise",
     "open_store",
     "snapshot",
+    "vacuum",
 ]

@@ -10,7 +10,7 @@ commit to one table.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
@@ -34,7 +34,6 @@ __all__ = ["Commit", "NewFile", "TableLog", "Txn", "store_name"]
 # Log entries are cleaned up after days at the earliest; a handle that slept for an hour does not
 # trust that the entry after its own is the newest, and opens the table anew.
 _STALE_S = 3600.0
-_RACES_MAX = 1000
 _DOUBTS_MAX = 5
 
 
@@ -214,11 +213,31 @@ class TableLog:
         size = sum(len(file.content.data) for file in files)
         return Commit(version, repeated=False, files=len(files), rows=fitted.num_rows, bytes=size)
 
+    @property
+    def file_schema(self) -> pa.Schema:
+        """Columns of the data files: all but the partition columns."""
+        return self._encoder.schema
+
+    def catch_up(self, on_entry: Callable[[Entry], None]) -> None:
+        """Read the entries that are new and show each to `on_entry`."""
+        self._catch_up(None, on_entry)
+
+    def write_file(self, partition: dict[str, str | None], batches: Iterable[pa.Table]) -> NewFile:
+        """Store `batches` as one durable data file that nothing refers to yet."""
+        content = self._encoder.encode_all(batches)
+        file = NewFile(
+            f"{folder(partition)}part-00000-{uuid.uuid4().hex}.parquet", partition, content
+        )
+        self._store.put({file.name: content.data})
+        return file
+
     def write_files(self, parts: Sequence[tuple[dict[str, str | None], pa.Table]]) -> list[NewFile]:
         """Store one data file per part that has rows, all durable; nothing refers to them yet."""
         label = uuid.uuid4().hex
         files = [
-            NewFile(f"{folder(values)}part-{i:05d}-{label}.parquet", values, self._encode(rows))
+            NewFile(
+                f"{folder(values)}part-{i:05d}-{label}.parquet", values, self._encoder.encode(rows)
+            )
             for i, (values, rows) in enumerate(parts)
             if rows.num_rows
         ]
@@ -233,17 +252,19 @@ class TableLog:
         *,
         overtaken: Callable[[], bool],
         on_entry: Callable[[Entry], None] = lambda _entry: None,
+        races_max: int = 1000,
     ) -> int | None:
         """Put one log entry after the newest; return its version, or None if told to stop.
 
         Args:
             actions: gives the actions for a commit at a time (Unix milliseconds).
             overtaken: asked after each lost race, when this handle has caught up; True stops.
-            on_entry: shown each entry that came in between; raises to give up.
+            on_entry: shown each entry that came in between.
+            races_max: lost races after which to give up.
         """
         commit_id = uuid.uuid4().hex
         doubts = 0  # Puts for the same version of which we do not know whether they took place.
-        for _ in range(_RACES_MAX):
+        for _ in range(races_max):
             if self._is_stale() and not doubts:
                 self.refresh()
                 if overtaken():
@@ -272,7 +293,7 @@ class TableLog:
             if not doubts and overtaken():
                 return None
         raise CommitConflict(
-            f"Lost {_RACES_MAX} races for the next version of {self._store.uri}.",
+            f"Lost {races_max} races for the next version of {self._store.uri}.",
             version=self._version,
         )
 
@@ -294,9 +315,6 @@ class TableLog:
 
     def _fit(self, rows: pa.Table) -> pa.Table:
         return normalise(conform(rows, self.schema, name=self._store.uri), self.partition_by)
-
-    def _encode(self, rows: pa.Table) -> EncodedFile:
-        return self._encoder.encode(rows)
 
     def _sign(self, info: CommitInfo, commit_id: str, now_ms: int) -> CommitInfo:
         return CommitInfo(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -29,6 +29,8 @@ _TEXT_MAX = 32
 _DECIMAL_DIGITS_MAX = 15
 # Below this, zstd's set-up and dictionary pages cost more time than they save.
 _SMALL_BYTES = 64 * 1024
+_GROUP_ROWS_MAX = 1024 * 1024
+_GROUP_BYTES = 128 * 1024 * 1024
 _EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001 zone is written out by hand below
 _LAST_CHARACTER = "\U0010ffff"
 
@@ -73,10 +75,16 @@ class Encoder:
                 index += 1
         self._lists = self._lists[:_LEAVES_MAX]
 
-    def encode(self, rows: pa.Table) -> EncodedFile:
-        """`rows`, which have this encoder's schema, as one Parquet file."""
+    def encode(self, *batches: pa.Table) -> EncodedFile:
+        """The rows of `batches`, which have this encoder's schema, as one Parquet file."""
+        return self.encode_all(
+            batches, is_small=sum(rows.nbytes for rows in batches) <= _SMALL_BYTES
+        )
+
+    def encode_all(self, batches: Iterable[pa.Table], *, is_small: bool = False) -> EncodedFile:
+        """`batches` in order as one Parquet file; holds about one row group of them in memory."""
         sink = pa.BufferOutputStream()
-        is_small = rows.nbytes <= _SMALL_BYTES
+        census = _Census(self._leaves, self._lists)
         with pq.ParquetWriter(
             sink,
             self.schema,
@@ -84,33 +92,62 @@ class Encoder:
             use_dictionary=not is_small,
             store_schema=False,
         ) as writer:
-            writer.write_table(rows)
-        stats = self._stats(rows, writer.writer.metadata)
-        return EncodedFile(memoryview(sink.getvalue()), rows.num_rows, stats)
+            for rows in _row_groups(batches):
+                census.count(rows)
+                writer.write_table(rows, row_group_size=_GROUP_ROWS_MAX)
+        stats = self._stats(census, writer.writer.metadata)
+        return EncodedFile(memoryview(sink.getvalue()), census.rows, stats)
 
-    def _stats(self, rows: pa.Table, footer: pq.FileMetaData) -> str:
+    def _stats(self, census: _Census, footer: pq.FileMetaData) -> str:
         low: dict[str, Any] = {}
         high: dict[str, Any] = {}
-        nulls: dict[str, Any] = {name: rows[name].null_count for name in self._lists}
+        nulls: dict[str, Any] = dict(census.list_nulls)
         groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
         for leaf in self._leaves:
             columns = [group.column(leaf.index) for group in groups]
             _put(nulls, leaf.path, sum(column.statistics.null_count for column in columns))
-            if leaf.low is None or leaf.high is None:
+            if leaf.low is None or leaf.high is None or leaf.path in census.with_nan:
                 continue
-            found = _extremes(leaf, columns)
-            if found is None or (leaf.is_float and _has_nan(rows, leaf.path)):
-                continue
-            _put(low, leaf.path, leaf.low(found[0]))
-            _put(high, leaf.path, leaf.high(found[1]))
-        return msgspec.json.encode(
-            {
-                "numRecords": rows.num_rows,
-                "minValues": low,
-                "maxValues": high,
-                "nullCount": nulls,
-            }
-        ).decode()
+            if (found := _extremes(leaf, columns)) is not None:
+                _put(low, leaf.path, leaf.low(found[0]))
+                _put(high, leaf.path, leaf.high(found[1]))
+        stats = {
+            "numRecords": census.rows,
+            "minValues": low,
+            "maxValues": high,
+            "nullCount": nulls,
+        }
+        return msgspec.json.encode(stats).decode()
+
+
+class _Census:
+    """What the footer does not tell: rows, nulls of lists, and which float columns have NaN."""
+
+    def __init__(self, leaves: list[_Leaf], lists: list[str]) -> None:
+        self.rows = 0
+        self.list_nulls = dict.fromkeys(lists, 0)
+        self.with_nan: set[tuple[str, ...]] = set()
+        self._floats = [leaf.path for leaf in leaves if leaf.is_float]
+
+    def count(self, rows: pa.Table) -> None:
+        self.rows += rows.num_rows
+        for name in self.list_nulls:
+            self.list_nulls[name] += rows[name].null_count
+        self.with_nan.update(path for path in self._floats if _has_nan(rows, path))
+
+
+def _row_groups(batches: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """`batches` joined until they make a row group worth its own statistics and pages."""
+    held: list[pa.Table] = []
+    rows = size = 0
+    for batch in batches:
+        held.append(batch)
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+        if rows >= _GROUP_ROWS_MAX or size >= _GROUP_BYTES:
+            yield pa.concat_tables(held)
+            held, rows, size = [], 0, 0
+    if held:
+        yield held[0] if len(held) == 1 else pa.concat_tables(held)
 
 
 def _leaves(
@@ -144,7 +181,7 @@ def _has_nan(rows: pa.Table, path: tuple[str, ...]) -> bool:
     column = rows[path[0]]
     for name in path[1:]:
         column = pc.struct_field(column, name)
-    return bool(pc.any(pc.is_nan(column)).as_py())
+    return pc.any(pc.is_nan(column)).as_py() is True
 
 
 def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:

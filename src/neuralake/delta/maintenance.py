@@ -1,0 +1,80 @@
+"""Checkpoints and vacuum, by delta-rs.
+
+A checkpoint makes opening quick: it is written beside the log and changes nothing. Vacuum removes
+only files that the log says were replaced (delta-rs's "lite" mode), so a writer's files that no
+entry mentions yet are safe. Both cost memory in proportion to the table: keep them out of the
+writer's process.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+from neuralake.clock import Clock, SystemClock
+from neuralake.delta.log import FOLDER
+from neuralake.delta.snapshot import open_delta, state_of
+from neuralake.delta.stores import local_path, open_store
+
+__all__ = ["checkpoint", "vacuum"]
+
+# A leftover of a killed commit is never used again; a day is beyond any pause of a living one.
+_LEFTOVER_AGE_S = 24 * 3600.0
+
+
+def checkpoint(uri: str) -> int:
+    """Write a checkpoint of the newest version, durably, and return that version.
+
+    Log entries are kept: removing them is not part of a checkpoint here, whatever the table's
+    properties say.
+    """
+    table = open_delta(uri)
+    table.create_checkpoint()
+    # delta-rs does not sync. A torn checkpoint after power loss would make the table unreadable.
+    folder = local_path(uri) / FOLDER
+    for path in [*folder.glob(f"{table.version():020d}.checkpoint*"), folder / "_last_checkpoint"]:
+        _sync(path)
+    _sync(folder)
+    return table.version()
+
+
+def vacuum(
+    uri: str, *, retention_hours: float, dry_run: bool = False, clock: Clock | None = None
+) -> list[str]:
+    """Remove files that were replaced more than `retention_hours` ago; return their paths.
+
+    Readers of snapshots older than that lose their files. Also removes what killed commits left
+    aside more than a day ago. With `dry_run` nothing is removed.
+    """
+    table = open_delta(uri)
+    state_of(table)
+    hours = math.ceil(retention_hours)
+    removed = table.vacuum(hours, dry_run=True, enforce_retention_duration=False, full=False)
+    if dry_run:
+        return sorted(removed)
+    if removed:  # Otherwise delta-rs would still add two entries to the log.
+        removed = table.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=False)
+    _remove_leftovers(uri, now_s=(clock or SystemClock()).now_s())
+    return sorted(removed)
+
+
+def _remove_leftovers(uri: str, *, now_s: float) -> None:
+    folder, old = local_path(uri) / FOLDER, []
+    for name in open_store(uri).names(FOLDER):
+        if name.startswith(".") and name.endswith(".tmp"):
+            try:
+                age_s = now_s - (folder / name).stat().st_mtime
+            except FileNotFoundError:
+                continue  # Its commit came to an end meanwhile.
+            if age_s > _LEFTOVER_AGE_S:
+                old.append(f"{FOLDER}/{name}")
+    open_store(uri).remove(old)
+
+
+def _sync(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
