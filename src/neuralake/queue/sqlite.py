@@ -34,7 +34,7 @@ from neuralake.queue.protocol import (
     check_kept,
     check_read,
 )
-from neuralake.queue.sqlite_file import SqliteFile, explain
+from neuralake.queue.sqlite_file import SqliteFile, explain, is_disk_full
 from neuralake.telemetry import Telemetry
 
 __all__ = ["SqliteQueue"]
@@ -194,7 +194,7 @@ class SqliteQueue:
             with self._file.writer() as connection:
                 answers = self._store(connection, group)
         except sqlite3.Error as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_FULL and len(group) > 1:
+            if is_disk_full(error) and len(group) > 1:
                 half = len(group) // 2
                 return [*self._commit(group[:half]), *self._commit(group[half:])]
             # One error each: an exception that two threads raise mixes their tracebacks.

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from neuralake.errors import NeedsAttention, NeuralakeError, TooLarge, Unavailable, UsageError
 
-__all__ = ["SqliteFile", "explain"]
+__all__ = ["SqliteFile", "explain", "is_disk_full"]
 
 _APPLICATION_ID = 0x4E4C4B51  # "NLKQ": tells our files from other people's.
 _LAYOUT = 1
@@ -127,7 +127,8 @@ class SqliteFile:
                 _pragma(connection, name) for name in ("freelist_count", "page_count", "page_size")
             )
             if free * 2 > pages and free * page_bytes > _FREE_BYTES_KEPT:
-                connection.execute(f"PRAGMA incremental_vacuum({_FREE_PAGES_STEP})").fetchall()
+                # `execute` would stop after the first page: each page is a row without columns.
+                connection.executescript(f"PRAGMA incremental_vacuum({_FREE_PAGES_STEP})")
 
     @contextmanager
     def reader(self) -> Iterator[sqlite3.Connection]:
@@ -226,8 +227,7 @@ class SqliteFile:
 
 def explain(error: sqlite3.Error, path: Path) -> NeuralakeError:
     """The error of ours for `error`: what happened to the file, and what to do."""
-    code = getattr(error, "sqlite_errorcode", None) or 0
-    primary = code & 0xFF
+    primary = _primary_code(error)
     facts = {"path": str(path), "sqlite": getattr(error, "sqlite_errorname", type(error).__name__)}
     if primary in _WAIT_AND_RETRY:
         why = "The disk is full" if primary == sqlite3.SQLITE_FULL else "Another process holds it"
@@ -243,6 +243,16 @@ def explain(error: sqlite3.Error, path: Path) -> NeuralakeError:
         f"were stored is unknown; send them again with the same keys once it is repaired.",
         **facts,
     )
+
+
+def is_disk_full(error: sqlite3.Error) -> bool:
+    """Whether a smaller transaction could have been stored."""
+    return _primary_code(error) == sqlite3.SQLITE_FULL
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    # Errors of Python's own module have no code.
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 @contextmanager

@@ -1,0 +1,67 @@
+"""A process of its own beside the tests: `queue_child.py ROLE PATH …`.
+
+append PATH NAME COUNT   appends NAME/0, NAME/1, …; prints "position i" after each acknowledgement
+follow PATH COUNT        reads COUNT envelopes in order, trims behind itself, prints each payload
+fork PATH                opens, forks, and prints the error that the child gets
+"""
+
+import os
+import sys
+
+from neuralake.errors import UsageError
+from neuralake.queue import SqliteQueue
+
+TOPIC = "lab.events"
+
+
+def append(path: str, name: str, count: int) -> None:
+    queue = SqliteQueue(path)
+    for i in range(count):
+        payload = f"{name}/{i}".encode()
+        # Several in flight: a kill then hits groups, not only single appends.
+        futures = [
+            queue.submit(TOPIC, payload + b"/%d" % part, 1, key=f"{name}/{i}/{part}")
+            for part in range(3)
+        ]
+        for part, future in enumerate(futures):
+            print(future.result().position, f"{name}/{i}/{part}", flush=True)
+    queue.close()
+
+
+def follow(path: str, count: int) -> None:
+    queue = SqliteQueue(path)
+    after = 0
+    while count:
+        for envelope in queue.read(TOPIC, after=after, envelopes_max=16):
+            print(envelope.position, envelope.payload.decode(), flush=True)
+            after, count = envelope.position, count - 1
+        queue.trim(TOPIC, through=after - 5, appended_before_s=float("inf"))
+    queue.close()
+
+
+def fork(path: str) -> None:
+    queue = SqliteQueue(path)
+    child = os.fork()
+    if child == 0:
+        for call in (
+            lambda: queue.append(TOPIC, b"", 1),
+            lambda: queue.read(TOPIC, after=0),
+            lambda: queue.trim(TOPIC, through=1, appended_before_s=0),
+        ):
+            try:
+                call()
+            except UsageError as error:
+                print(error, flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+    queue.close()
+
+
+if __name__ == "__main__":
+    role, path, *rest = sys.argv[1:]
+    if role == "append":
+        append(path, rest[0], int(rest[1]))
+    elif role == "follow":
+        follow(path, int(rest[0]))
+    else:
+        fork(path)
