@@ -3,13 +3,15 @@
 pyarrow reads JSON an order of magnitude faster than Python, without holding the interpreter lock,
 and refuses most of what `scalars` refuses. Where it is looser we read a stricter wire type and
 convert: texts for timestamps, dates and binary; double for float32, whose overflow it would turn
-into infinity. `read` answers None whenever the two might differ, and the exact path decides; the
-property test in tests/ingest holds this over generated documents.
+into infinity; decimal256 for decimals, whose overflow it does not notice. `read` answers None
+whenever the two might differ, and the exact path decides; the property test in tests/ingest holds
+this over generated documents.
 """
 
 from __future__ import annotations
 
 import binascii
+import re
 
 import msgspec
 import pyarrow as pa
@@ -20,6 +22,8 @@ from neuralake.ingest.scalars import DAY_US, DAYS_MIN, TIMESTAMP_US_MAX, TIMESTA
 
 __all__ = ["ColumnReader"]
 
+# Numbers without these have less than 60 digits, or 68 at the largest scale: decimal256 holds that.
+_LONG_NUMBER = re.compile(rb"\d{30}|\d[eE]")
 # "2013-01-01T10" is the shortest timestamp we accept; a date alone is not one.
 _TIMESTAMP_LENGTH_MIN = len("2013-01-01T10")
 
@@ -38,6 +42,7 @@ class ColumnReader:
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
         self._wire = pa.schema([pa.field(f.name, _wire(f.type)) for f in schema])
+        self._has_decimals = any(_has_decimal(field.type) for field in schema)
         self._objects = msgspec.json.Decoder(_AnyObject)
 
     def read(self, block: bytes) -> pa.Table | None:
@@ -47,6 +52,8 @@ class ColumnReader:
             # reaches it that is not a sequence of JSON objects in valid UTF-8.
             rows = len(self._objects.decode_lines(block))
             block.decode()
+            if self._has_decimals and _LONG_NUMBER.search(block):
+                return None
             parsed = pj.read_json(
                 pa.BufferReader(block),
                 read_options=pj.ReadOptions(use_threads=False, block_size=len(block) + 1),
@@ -71,9 +78,17 @@ def _wire(kind: pa.DataType) -> pa.DataType:
         return pa.list_(pa.field("element", _wire(kind.value_type)))
     if types.is_timestamp(kind) or types.is_date(kind) or types.is_binary(kind):
         return pa.string()
+    if types.is_decimal(kind):
+        return pa.decimal256(76, kind.scale)
     if kind == pa.float32():
         return pa.float64()
     return kind
+
+
+def _has_decimal(kind: pa.DataType) -> bool:
+    if pa.types.is_nested(kind):
+        return any(_has_decimal(kind.field(index).type) for index in range(kind.num_fields))
+    return bool(pa.types.is_decimal(kind))
 
 
 def _column(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
@@ -98,8 +113,8 @@ def _array(array: pa.Array, field: pa.Field) -> pa.Array:
     if types.is_binary(kind):
         return _binaries(array)
     if types.is_decimal(kind):
-        # The parser does not check the precision, full validation does.
-        array.validate(full=True)
+        array = array.cast(kind)
+        array.validate(full=True)  # The cast does not always check the precision.
     return array
 
 

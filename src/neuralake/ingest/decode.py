@@ -14,13 +14,12 @@ import pyarrow as pa
 from neuralake.delta.partition import normalise
 from neuralake.errors import UnsupportedMedia, UsageError
 from neuralake.ingest.arrow_body import ArrowReader
-from neuralake.ingest.json_body import JsonReader
+from neuralake.ingest.json_body import NDJSON, JsonReader
 from neuralake.settings import IngestSettings
 
 __all__ = ["ARROW", "JSON", "MEDIA_TYPES", "NDJSON", "Decoder", "Encoded", "encode"]
 
 JSON = "application/json"
-NDJSON = "application/x-ndjson"
 ARROW = "application/vnd.apache.arrow.stream"
 MEDIA_TYPES = {
     JSON: JSON,

@@ -13,7 +13,7 @@ import pyarrow as pa
 from neuralake.errors import InvalidRows, UsageError, suggestion
 from neuralake.ingest.scalars import Misfit, leaf_reader, parse_json
 
-__all__ = ["RowReader"]
+__all__ = ["RowReader", "malformed"]
 
 Reader = Callable[[Any], Any]
 
@@ -26,27 +26,40 @@ class RowReader:
         self._name = name
         self._read = _object_reader(list(schema), kind="column")
 
-    def table(self, texts: Iterable[str], *, first_row: int = 0) -> pa.Table:
+    def texts(self, texts: Iterable[str], *, first_row: int = 0) -> pa.Table:
         """The rows whose JSON texts are `texts`; `first_row` is the number of the first.
 
         Raises:
             InvalidRows: with `row`, `column` (dotted below structs, `[n]` in lists) and `reason`.
             UsageError: a text is not JSON; with `row` and `reason`.
         """
-        rows = [self._row(text, row) for row, text in enumerate(texts, first_row)]
+        return self._columns(
+            [self._row(_parsed(text, row), row) for row, text in enumerate(texts, first_row)]
+        )
+
+    def stream(self, text: str, *, first_row: int = 0) -> pa.Table:
+        """The rows that follow one another in `text`; errors as `texts`, the first one first."""
+        rows, at, row = [], 0, first_row
+        while at < len(text):
+            try:
+                value, at = parse_json(text, at)
+            except Misfit as misfit:
+                raise malformed(misfit, row=row) from None
+            rows.append(self._row(value, row))
+            row += 1
         return self._columns(rows)
 
-    def _row(self, text: str, row: int) -> dict[str, Any]:
-        try:
-            value = parse_json(text)
-        except Misfit as misfit:
-            raise malformed(misfit, row=row) from None
+    def values(self, values: Iterable[Any]) -> pa.Table:
+        """The rows of `values`, as `scalars.parse_json` reads them; errors as `texts`."""
+        return self._columns([self._row(value, row) for row, value in enumerate(values)])
+
+    def _row(self, value: Any, row: int) -> dict[str, Any]:
         try:
             if not isinstance(value, dict):
                 raise Misfit("a row is a JSON object of column names and values")
             return self._read(value)  # type: ignore[no-any-return]
         except Misfit as misfit:
-            raise invalid(misfit, row=row, name=self._name) from None
+            raise _invalid(misfit, row=row, name=self._name) from None
 
     def _columns(self, rows: Sequence[dict[str, Any]]) -> pa.Table:
         columns = [
@@ -55,9 +68,20 @@ class RowReader:
         return pa.table(columns, schema=self._schema)
 
 
-def invalid(misfit: Misfit, *, row: int, name: str) -> InvalidRows:
-    """The error for a value of `row` that does not fit table `name`."""
-    where = f", column {misfit.path!r}" if misfit.path else ""
+def malformed(misfit: Misfit, *, row: int | None) -> UsageError:
+    """The error for a row (None: a whole body) that cannot be read, whatever the table."""
+    what = "The body" if row is None else f"Row {row}"
+    where = f", column {misfit.path!r}," if misfit.path else ""
+    return UsageError(
+        f"{what}{where} cannot be read: {misfit.reason}.",
+        row=row,
+        column=misfit.path or None,
+        reason=misfit.reason,
+    )
+
+
+def _invalid(misfit: Misfit, *, row: int, name: str) -> InvalidRows:
+    where = f", column {misfit.path!r}," if misfit.path else ""
     return InvalidRows(
         f"Row {row}{where} does not fit table {name!r}: {misfit.reason}.",
         row=row,
@@ -66,14 +90,11 @@ def invalid(misfit: Misfit, *, row: int, name: str) -> InvalidRows:
     )
 
 
-def malformed(misfit: Misfit, *, row: int) -> UsageError:
-    """The error for a row that cannot be read at all, so that its columns are not known."""
-    return UsageError(
-        f"Row {row} cannot be read: {misfit.reason}.",
-        row=row,
-        column=misfit.path or None,
-        reason=misfit.reason,
-    )
+def _parsed(text: str, row: int) -> Any:
+    try:
+        return parse_json(text)[0]
+    except Misfit as misfit:
+        raise malformed(misfit, row=row) from None
 
 
 def _object_reader(fields: list[pa.Field], *, kind: str) -> Reader:
@@ -86,7 +107,8 @@ def _object_reader(fields: list[pa.Field], *, kind: str) -> Reader:
             raise Misfit("expected an object")
         if not known.issuperset(value):
             name = next(name for name in value if name not in known)
-            raise Misfit(f"there is no such {kind}.{suggestion(name, names)}".rstrip("."), name)
+            near = suggestion(name, names).rstrip("?").replace(" Did", "; did")
+            raise Misfit(f"there is no such {kind}{near}", name)
         found: dict[str, Any] = {}
         for name, reader, nullable in readers:
             inner = value.get(name)

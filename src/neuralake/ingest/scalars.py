@@ -57,6 +57,7 @@ _TIMESTAMP = re.compile(
     r"(?:(Z)|([+-])(\d\d)(?::?(\d\d))?)?",
     re.ASCII,
 )
+_SPACE = re.compile(r"[ \t\r\n]*")
 _DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _NOT_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _NEGATIVE_ZERO = Decimal("-0")
@@ -77,20 +78,25 @@ class Misfit(Exception):
         return Misfit(self.reason, joined)
 
 
-def parse_json(text: str) -> Any:
-    """`text` as JSON, numbers exact, with repeated names in an object refused.
+def parse_json(text: str, at: int = 0) -> tuple[Any, int]:
+    """The JSON value that begins at character `at` of `text`, and where the next may begin.
+
+    Numbers stay exact. White space around the value is skipped.
 
     Raises:
-        Misfit: not JSON (a strict reading: no NaN, no comments, no control characters in texts).
+        Misfit: not JSON (a strict reading: no NaN, no comments, no control characters in texts),
+            or a name appears twice in one object.
     """
+    begin = _after_space(text, at)
     try:
-        return _DECODER.decode(text)
+        value, end = _DECODER.raw_decode(text, begin)
     except json.JSONDecodeError as error:
-        raise Misfit(f"not JSON: {error.msg} at character {error.pos}") from None
+        raise Misfit(f"not JSON: {error.msg.lower()} at character {error.pos - begin}") from None
     except RecursionError:
         raise Misfit("not JSON that we read: it is nested too deeply") from None
     except (ValueError, DecimalException):
         raise Misfit("not JSON that we read: a number has too many digits") from None
+    return value, _after_space(text, end)
 
 
 def leaf_reader(kind: pa.DataType) -> Reader:
@@ -111,6 +117,11 @@ def leaf_reader(kind: pa.DataType) -> Reader:
         pa.date32(): _date,
     }
     return simple[kind]
+
+
+def _after_space(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
