@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -36,7 +37,7 @@ def value_text(value: Any) -> str:
             return f"{value:.6g}"
         case datetime.datetime():
             text = value.replace(tzinfo=None).isoformat(sep=" ")
-            return text.removesuffix(" 00:00:00")
+            return re.sub(r"0{1,5}$", "", text) if "." in text else text.removesuffix(" 00:00:00")
         case bytes():
             return f"{len(value)} bytes"
         case bool():

@@ -40,16 +40,18 @@ def snippets(manifest: Manifest, table: Table) -> list[Snippet]:
                 "Also the rows that were acknowledged but are not committed yet, each row once.",
             )
         )
-    found.append(Snippet("sql", "SQL", "sql", query(table)))
-    found.append(
-        Snippet(
-            "curl",
-            "HTTP query",
-            "shell",
-            _curl(manifest.base_url + "/api/sql", json.dumps({"sql": query(table, line=" ")})),
-            "Answers JSON; ask for CSV or Arrow with an Accept header.",
-        )
-    )
+    if all(p.default is not None or p.example is not None for p in table.parameters):
+        body = json.dumps({"sql": query(table, line=" ")})
+        found += [
+            Snippet("sql", "SQL", "sql", query(table)),
+            Snippet(
+                "curl",
+                "HTTP query",
+                "shell",
+                _curl(manifest.base_url + "/api/sql", body),
+                "Answers JSON; ask for CSV or Arrow with an Accept header.",
+            ),
+        ]
     if table.stream is not None and table.example_row is not None:
         found.append(
             Snippet(
