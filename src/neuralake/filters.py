@@ -232,7 +232,7 @@ def _literal(value: Any, kind: pa.DataType, condition: Filter) -> Any:
     wanted: type | None = None
     if _is_string(kind):
         wanted = str
-    elif types.is_binary(kind) or types.is_large_binary(kind):
+    elif types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind):
         wanted = bytes
     if wanted is None:
         raise _misfit(condition, kind, "Filter such a column on the frame, with .filter(...).")
@@ -319,4 +319,5 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_string(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    types = pa.types
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))

@@ -1,18 +1,25 @@
-"""The catalog: databases by name, and what their tables share: settings and the queue."""
+"""The catalog: databases by name, and what their tables share: settings and the queue.
+
+Making a catalog and looking up in it does no I/O: settings are loaded and the queue is opened when
+first needed.
+"""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from html import escape
+from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from neuralake.catalog.database import Database, ModuleDatabase, _NoTable
+from neuralake.catalog.database import Database, ModuleDatabase, NoSuchName
 from neuralake.errors import UsageError, suggestion
-from neuralake.settings import Settings, load_settings
+from neuralake.settings import Settings, find_settings_file, load_settings
 from neuralake.storage import resolve
 from neuralake.table import Definition
-from neuralake.table.definition import NAME
+from neuralake.table.definition import check_name
 
 if TYPE_CHECKING:
     from neuralake.queue import Queue
@@ -21,74 +28,116 @@ __all__ = ["Catalog"]
 
 
 class Catalog:
-    """Databases by name. Making one, and looking up in it, does no I/O.
+    """Databases by name, as in `Catalog({"neural": ModuleDatabase(tables)})`.
 
     Args:
-        databases: a `Database`, or a module of table definitions, by name.
-        settings: default: those of the nearest `neuralake.toml`, loaded at first use.
+        databases: by name, each a `Database`, a module of table definitions, or a list of them.
+        settings: default: those of the nearest `neuralake.toml` above the file that makes the
+            catalog, else above the working directory; loaded when first needed.
+
+    Raises:
+        UsageError: a database's name needs quoting in SQL, a database has two tables of one name or
+            belongs to two catalogs, or two streams would write into one place.
     """
 
     def __init__(
-        self, databases: Mapping[str, Database | ModuleType], settings: Settings | None = None
+        self,
+        databases: Mapping[str, Database | ModuleType | Iterable[Definition]],
+        settings: Settings | None = None,
     ) -> None:
         self._settings = settings
         self._queue: Queue | None = None
+        self._lock = threading.Lock()
+        # The same catalog is then the same lake, whatever folder its user works in.
+        self._made_in = Path(sys._getframe(1).f_code.co_filename).parent
         self._databases: dict[str, Database] = {}
         for name, given in databases.items():
-            if not NAME.fullmatch(name):
-                raise UsageError(f"Bad database name {name!r}.", name=name)
-            database = ModuleDatabase(given) if isinstance(given, ModuleType) else given
-            database._catalog, database._name = self, name
-            self._databases[name] = database
+            check_name(name, "A database")
+            self._databases[name] = _as_database(name, given)._join(self, name)
+        self._refuse_shared_streams()
 
     @property
     def settings(self) -> Settings:
-        """Settings of the lake; loaded at first use if none were given."""
+        """Settings of the lake.
+
+        Raises:
+            SettingsError: they were not given, and the file found is not right.
+        """
         if self._settings is None:
-            self._settings = load_settings()
+            # Code without a file (a notebook, a shell) has no folder to start from.
+            here = self._made_in if self._made_in.is_dir() else None
+            self._settings = load_settings(find_settings_file(here))
         return self._settings
 
     def dbs(self) -> list[str]:
-        """Names of the databases, in the order of their definition."""
+        """Names of the databases, in the order in which they were given."""
         return list(self._databases)
 
     def db(self, name: str) -> Database:
-        """The database `name`; UnknownName lists what there is."""
+        """The database `name`.
+
+        Raises:
+            UnknownName: there is none; the message lists what there is.
+        """
         if name not in self._databases:
-            raise _NoTable(
-                f"No database {name!r}.{suggestion(str(name), self.dbs())} "
-                f"The catalog has: {', '.join(self.dbs()) or 'none'}.",
+            known = self.dbs()
+            raise NoSuchName(
+                f"No database {name!r} in the catalog.{suggestion(str(name), known)} "
+                f"It has: {', '.join(known) or 'none'}.",
                 kind="database",
                 name=name,
-                known=self.dbs(),
+                known=known,
             )
         return self._databases[name]
 
     def definition(self, database: str, table: str) -> Definition:
-        """The definition of a table."""
+        """The definition of a table; UnknownName lists what there is."""
         return self.db(database).definition(table)
 
     def definitions(self) -> list[tuple[str, Definition]]:
-        """Every table with the name of its database, deprecated ones too."""
+        """Every table (deprecated ones too) behind the name of its database, sorted within it."""
         return [
-            (name, database.definition(table))
+            (name, definition)
             for name, database in self._databases.items()
-            for table in database.tables(show_deprecated=True)
+            for definition in database.get_tables(show_deprecated=True).values()
         ]
 
     def uri_of(self, definition: Definition) -> str:
-        """The absolute address of a table's files."""
+        """The absolute address of a table's files.
+
+        Raises:
+            UsageError: the table has no files (a function), or its URI leaves the lake's root.
+        """
+        if not definition.uri:
+            raise UsageError(f"Table {definition.name!r} is a {definition.kind}: it has no files.")
         return resolve(self.settings.root, definition.uri)
 
     def queue(self) -> Queue:
-        """The lake's queue; opened once, at the first call."""
-        if self._queue is None:
-            open_queue: Any = importlib.import_module("neuralake.queue").open_queue
-            self._queue = open_queue(self.settings)
-        return self._queue
+        """The lake's queue, opened at the first call and then kept."""
+        from neuralake.queue import open_queue
+
+        with self._lock:
+            if self._queue is None:
+                self._queue = open_queue(self.settings)
+            return self._queue
+
+    def bound_to(self, settings: Settings) -> Catalog:
+        """This catalog under `settings`: itself if it had none or the same, else a copy.
+
+        A copy has its own queue handle; the definitions are shared.
+        """
+        if self._settings is None:
+            self._settings = settings
+        if self._settings == settings:
+            return self
+        copies = {
+            name: Database(database.get_tables(show_deprecated=True))
+            for name, database in self._databases.items()
+        }
+        return Catalog(copies, settings)
 
     def __getattr__(self, name: str) -> Database:
-        if name.startswith("_"):
+        if name.startswith("_"):  # Python's own questions (copy, pickle, notebooks) are none of it.
             raise AttributeError(name)
         return self.db(name)
 
@@ -96,4 +145,42 @@ class Catalog:
         return [*super().__dir__(), *self.dbs()]
 
     def __repr__(self) -> str:
-        return f"Catalog({', '.join(map(repr, self._databases.values()))})"
+        lines = [f"  {name}: {', '.join(db.tables()) or '-'}" for name, db in self._items()]
+        return "\n".join(["Catalog", *lines])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(', '.join(db.tables()))}</td></tr>"
+            for name, db in self._items()
+        )
+        return f"<table><caption>Catalog</caption>{rows}</table>"
+
+    def _items(self) -> list[tuple[str, Database]]:
+        return list(self._databases.items())
+
+    def _refuse_shared_streams(self) -> None:
+        # Two streams in one place would be compacted and vacuumed twice, under two topics.
+        taken: dict[str, str] = {}
+        for database, definition in self.definitions():
+            here = f"{database}.{definition.name}"
+            if definition.is_stream and (other := taken.setdefault(definition.uri, here)) != here:
+                raise UsageError(
+                    f"{other!r} and {here!r} are both streams at {definition.uri!r}; a place has "
+                    f"one stream. Import the table into one database only, or give it a uri of "
+                    f"its own.",
+                    uri=definition.uri,
+                )
+
+
+def _as_database(name: str, given: object) -> Database:
+    if isinstance(given, Database):
+        return given
+    if isinstance(given, ModuleType):
+        return ModuleDatabase(given)
+    if isinstance(given, (list, tuple, Mapping)):
+        return Database(given)
+    raise UsageError(
+        f"Database {name!r} is {type(given).__name__}; give a ModuleDatabase, a module, or a list "
+        f"of table definitions.",
+        name=name,
+    )

@@ -1,37 +1,42 @@
-"""A database: the table definitions of a module, found by name."""
+"""A database: table definitions found by name, and frames over them.
+
+A table's name is its definition's, whatever variable holds it. Looking up does no I/O; only
+function tables run at once, because their rows are their code's business.
+"""
 
 from __future__ import annotations
 
-import importlib
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from neuralake.catalog.read import read_function, read_table
 from neuralake.errors import UnknownName, UsageError, suggestion
-from neuralake.filters import normalise
-from neuralake.frame import NlkDataFrame, scan_delta, scan_parquet
-from neuralake.frame.frame import as_frame
-from neuralake.table import (
-    Definition,
-    DeltaTable,
-    FunctionTable,
-    ParquetTable,
-    PartitioningScheme,
-)
+from neuralake.frame import NlkDataFrame
+from neuralake.table import Definition, FunctionTable
 
 if TYPE_CHECKING:
     from neuralake.catalog.catalog import Catalog
 
-__all__ = ["Database", "ModuleDatabase"]
+__all__ = ["Database", "ModuleDatabase", "NoSuchName"]
 
 
-class _NoTable(UnknownName, AttributeError):
-    """As an attribute that is not there, so that `hasattr` and completion ask without harm."""
+class NoSuchName(UnknownName, AttributeError):
+    """Also an AttributeError, so that `hasattr` and completion may ask for what is not there."""
+
+    def __init__(self, message: str, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.name = facts.get("name")  # AttributeError has a field of this name, empty by default.
 
 
 class Database:
-    """Tables by name. A table's name is its definition's, whatever variable holds it."""
+    """Tables by name: `Database([spikes, insertions])`, or by a dict whose keys are not read.
+
+    Raises:
+        UsageError: something is no definition, or two tables have one name.
+    """
 
     def __init__(self, tables: Mapping[str, Definition] | Iterable[Definition]) -> None:
         entries = tables.values() if isinstance(tables, Mapping) else tables
@@ -42,7 +47,7 @@ class Database:
         self._name = ""
 
     def tables(self, show_deprecated: bool = False) -> list[str]:
-        """Names of the tables, sorted; deprecated ones only if asked."""
+        """Names of the tables, sorted; deprecated ones only if asked for."""
         return sorted(
             name
             for name, definition in self._tables.items()
@@ -61,7 +66,7 @@ class Database:
         """
         if name not in self._tables:
             known = self.tables(show_deprecated=True)
-            raise _NoTable(
+            raise NoSuchName(
                 f"No table {name!r} in database {self._name!r}.{suggestion(str(name), known)} "
                 f"It has: {', '.join(known) or 'none'}.",
                 kind="table",
@@ -70,90 +75,117 @@ class Database:
             )
         return self._tables[name]
 
-    def table(self, name: str, *filters: Any, live: bool = False, **arguments: Any) -> NlkDataFrame:
-        """A lazy frame over table `name`; no I/O before it is collected."""
-        return self._frame(name, filters, live, arguments, depth=3)
+    def table(
+        self,
+        name: str,
+        *filters: Any,
+        live: bool = False,
+        columns: Sequence[str] | None = None,
+        version: int | None = None,
+        **arguments: Any,
+    ) -> NlkDataFrame:
+        """A lazy frame over table `name`; nothing is read before it is collected.
+
+        Args:
+            filters: each must hold: a `Filter`, a list of them, or a list of lists, of which one
+                must hold. They reach the files, as `.filter(...)` on the frame does.
+            live: also the rows that are acknowledged and not committed yet (streams only).
+            columns: only these, in this order.
+            version: of a Delta table; default the newest at each collect.
+            arguments: of a function table. `filters=` is taken for other tables.
+
+        Raises:
+            UnknownName: no such table or column; the message lists what there is.
+            UsageError: an argument that this kind of table does not take.
+        """
+        return self._frame(name, filters, live, columns, version, arguments)
 
     def __getattr__(self, name: str) -> NlkDataFrame:
-        if name.startswith("_"):
+        if name.startswith("_"):  # Python's own questions (copy, pickle, notebooks) are none of it.
             raise AttributeError(name)
-        return self._frame(name, (), False, {}, depth=3)
+        return self._frame(name, (), False, None, None, {})
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self.tables()]
 
     def __repr__(self) -> str:
-        return f"Database({self._name!r}: {', '.join(self.tables()) or 'no tables'})"
+        return f"Database {self._name}: {', '.join(self.tables()) or '-'}"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(definition.kind)}</td>"
+            f"<td>{escape(definition.description.partition(chr(10))[0])}</td></tr>"
+            for name, definition in self.get_tables().items()
+        )
+        return f"<table><caption>Database {escape(self._name)}</caption>{rows}</table>"
 
     def _add(self, entry: Any) -> None:
         if not isinstance(entry, Definition):
             raise UsageError(
-                f"A database holds table definitions, found {type(entry).__name__} {entry!r}."
+                f"A database holds table definitions (DeltaTable, ParquetTable, @table), found "
+                f"{type(entry).__name__} {entry!r}."
             )
-        if self._tables.setdefault(entry.name, entry) is not entry:
-            raise UsageError(f"Two tables are named {entry.name!r}.", name=entry.name)
+        other = self._tables.setdefault(entry.name, entry)
+        if other is not entry:
+            raise UsageError(
+                f"Two tables are named {entry.name!r}: {_place(other)} and {_place(entry)}. "
+                f"Give one another name.",
+                name=entry.name,
+            )
+
+    def _join(self, catalog: Catalog, name: str) -> Database:
+        if self._catalog is not None:
+            raise UsageError(
+                f"Database {name!r} is {self._name!r} of a catalog already; make a Database each.",
+                name=name,
+            )
+        self._catalog, self._name = catalog, name
+        return self
 
     def _frame(
-        self, name: str, filters: Any, live: bool, arguments: dict[str, Any], depth: int
+        self,
+        name: str,
+        filters: Sequence[Any],
+        live: bool,
+        columns: Sequence[str] | None,
+        version: int | None,
+        arguments: dict[str, Any],
     ) -> NlkDataFrame:
         definition = self.definition(name)
         if definition.deprecated is not None:
             warnings.warn(
                 f"Table {name!r} is deprecated: {definition.deprecated}",
                 DeprecationWarning,
-                stacklevel=depth,
+                stacklevel=3,  # The caller of `table` or of the attribute.
             )
+        title = f"{self._name}.{name}" if self._name else name
         if isinstance(definition, FunctionTable):
-            definition.check_arguments(arguments)
-            return as_frame(definition.function(**arguments), name=name)
-        catalog = self._catalog
-        if catalog is None:
-            raise UsageError(f"Database {self!r} belongs to no catalog: make a Catalog of it.")
-        kept = normalise(*filters)
-        uri = catalog.uri_of(definition)
-        if live:
-            return self._live(definition, uri, kept, catalog)
-        if isinstance(definition, DeltaTable):
-            return scan_delta(
-                uri,
-                definition.schema,
-                definition.partition_by,
-                kept,
-                empty_if_missing=definition.is_stream,
-                name=f"{self._name}.{name}",
-            )
-        if isinstance(definition, ParquetTable):
-            return scan_parquet(
-                uri,
-                definition.schema,
-                kept,
-                partition_schema=definition.partition_schema,
-                hive=definition.partitioning_scheme is PartitioningScheme.HIVE,
-                name=f"{self._name}.{name}",
-            )
-        raise UsageError(f"Tables of kind {definition.kind!r} cannot be read.")
-
-    def _live(self, definition: Definition, uri: str, kept: Any, catalog: Catalog) -> NlkDataFrame:
-        if not definition.is_stream:
-            raise UsageError(
-                f"Table {definition.name!r} has no stream, so live=True means nothing; "
-                f"define it with stream=Stream()."
-            )
-        live_frame = importlib.import_module("neuralake.live").live_frame
-        topic = f"{self._name}.{definition.name}"
-        frame: NlkDataFrame = live_frame(uri, definition.schema, catalog.queue(), topic, kept)
-        return frame
+            if live or version is not None:
+                raise UsageError(f"{title!r} is a function: it takes neither live nor version.")
+            return read_function(definition, filters, columns, arguments, title)
+        if self._catalog is None:
+            raise UsageError(f"{self!r} belongs to no catalog: Catalog({{'name': database}}).")
+        return read_table(
+            self._catalog, definition, filters, live, columns, version, arguments, title
+        )
 
 
 class ModuleDatabase(Database):
-    """The tables that a module defines or imports under a public name."""
+    """Every table that a module has under a public name, its own or imported.
+
+    `Database` for what is not a module.
+    """
 
     def __init__(self, module: ModuleType) -> None:
         if not isinstance(module, ModuleType):
-            raise UsageError(f"ModuleDatabase takes a module, found {type(module).__name__}.")
-        found = {
-            id(value): value
-            for name, value in vars(module).items()
-            if isinstance(value, Definition) and not name.startswith("_")
-        }
-        super().__init__(found.values())
+            raise UsageError(
+                f"ModuleDatabase takes a module, found {type(module).__name__}; for a list or a "
+                f"dict of tables use Database."
+            )
+        public = [value for name, value in vars(module).items() if not name.startswith("_")]
+        found = {id(value): value for value in public if isinstance(value, Definition)}
+        super().__init__(found.values())  # By identity: one table under two names is one table.
+
+
+def _place(definition: Definition) -> str:
+    return f"{definition.kind} at {definition.uri!r}" if definition.uri else definition.kind

@@ -12,25 +12,33 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+
+# Private names of Polars 2.1, in this file only. The public ways were tried: `scan_delta(uri)` asks
+# the log for its schema and stays at the first version that it opened; `LazyFrameResolver` keeps a
+# plan for every filter that a frame was ever collected with (MBs for a table of many files).
 from polars._plr import PyLazyFrame
 from polars.io.cloud._utils import NoPickleOption
 from polars.io.delta._dataset import DeltaDataset
 
-from neuralake import filters as conditions
-from neuralake.errors import SchemaMismatch, UnknownName
-from neuralake.filters import Filters
+from neuralake import delta
+from neuralake.delta.snapshot import open_delta
+from neuralake.errors import SchemaMismatch, UnknownName, UnsupportedFeature
+from neuralake.filters import Conditions, Filters, expression, normalise
 from neuralake.frame.frame import NlkDataFrame, as_frame
 from neuralake.schema import polars_schema
-from neuralake.storage import is_local, local_path
+from neuralake.storage import is_local
 
-__all__ = ["scan_delta"]
+__all__ = ["scan_delta", "scan_snapshot"]
+
+# Reader features that Polars 2.1 implements; of others it would give wrong rows or none.
+_READER_FEATURES = {"deletionVectors", "timestampNtz", "variantType", "variantType-preview"}
 
 
 def scan_delta(
     uri: str,
     schema: pa.Schema,
-    partition_by: Sequence[str] = (),  # noqa: ARG001 the log says how it is partitioned
-    filters: Filters = (),
+    partition_by: Sequence[str] = (),  # noqa: ARG001 the log knows how it is partitioned
+    filters: Filters | Conditions = (),
     *,
     version: int | None = None,
     empty_if_missing: bool = False,
@@ -42,6 +50,7 @@ def scan_delta(
     and `schema` has not are left out.
 
     Args:
+        filters: conditions that hold for every row.
         empty_if_missing: a table that nobody created yet reads as empty: right for a stream before
             its first commit. Otherwise collecting it raises `UnknownName`.
         name: what errors call the table; default `uri`.
@@ -52,49 +61,118 @@ def scan_delta(
     Raises (when collected):
         UnknownName: there is no Delta table, and `empty_if_missing` is not set.
         SchemaMismatch: a declared column is missing or has another type. Fact: `column`.
+        UnsupportedFeature: the table uses a Delta feature that Polars does not read.
     """
-    name = name or uri
-    dataset = _Dataset(uri, schema, version, empty_if_missing, name)
-    frame = NlkDataFrame._from_pyldf(PyLazyFrame.new_from_dataset_object(dataset))
-    kept = conditions.normalise(filters)
-    return as_frame(frame.filter(conditions.expression(kept, schema, name=name)) if kept else frame)
+    source = _Newest(schema, name or uri, uri, version, empty_if_missing)
+    frame = _frame(source)
+    kept = normalise(filters)
+    if not kept:
+        return frame
+    return as_frame(frame.filter(expression(kept, schema, name=source.name)))
 
 
-class _Dataset:
-    """What Polars asks when it plans a query; the protocol of `polars.io.delta`."""
+def scan_snapshot(table: Any, schema: pa.Schema, *, name: str = "table") -> NlkDataFrame:
+    """A frame over an opened `deltalake.DeltaTable`, at its version, as `scan_delta` gives it."""
+    return _frame(_Snapshot(schema, name, table))
 
-    def __init__(
-        self, uri: str, schema: pa.Schema, version: int | None, empty_if_missing: bool, name: str
-    ) -> None:
-        self.uri = uri
-        self.declared = schema
-        self.version = version
-        self.empty_if_missing = empty_if_missing
+
+def _frame(source: _Source) -> NlkDataFrame:
+    return as_frame(pl.LazyFrame._from_pyldf(PyLazyFrame.new_from_dataset_object(source)))
+
+
+class _Source:
+    """What Polars asks when it plans a query: the protocol of its dataset providers."""
+
+    def __init__(self, declared: pa.Schema, name: str) -> None:
+        self.declared = declared
         self.name = name
 
     def schema(self) -> pl.Schema:
         return polars_schema(self.declared)
 
     def to_dataset_scan(self, **wanted: Any) -> tuple[pl.LazyFrame, str] | None:
-        # It must be a bare scan: of a nested dataset Polars 2.1 silently reads zero rows.
-        if is_local(self.uri) and not local_path(self.uri).joinpath("_delta_log").is_dir():
-            if self.empty_if_missing:
-                return pl.scan_parquet([], schema=self.schema()), "missing"
-            raise UnknownName(
-                f"There is no Delta table at {self.uri!r}.", kind="table", name=self.name, known=[]
-            )
-        dataset = DeltaDataset(
-            table_=NoPickleOption(None),
-            table_uri_=self.uri,
-            version=self.version,
-            storage_options=None,
-            credential_provider_builder=None,
-            delta_table_options=None,
-            use_pyarrow=False,
-            pyarrow_options=None,
-        )
+        """The scan of one version, and that version's key; None if Polars has it already.
+
+        It must be a bare scan: of a dataset inside a dataset Polars 2.1 silently reads no rows.
+        """
+        dataset = self.dataset()
+        if dataset is None:
+            return pl.scan_parquet([], schema=self.schema()), "missing"
+        _refuse_features(dataset.table_.get(), self.name)
         _refuse_drift(self.schema(), dataset.schema(), self.name)
         return dataset.to_dataset_scan(**wanted)
+
+    def dataset(self) -> DeltaDataset | None:
+        """The table at the version to read; None if it reads as empty."""
+        raise NotImplementedError
+
+
+class _Snapshot(_Source):
+    def __init__(self, declared: pa.Schema, name: str, table: Any) -> None:
+        super().__init__(declared, name)
+        self.table = table
+
+    def dataset(self) -> DeltaDataset | None:
+        return _dataset(self.table, None)
+
+
+class _Newest(_Source):
+    def __init__(
+        self,
+        declared: pa.Schema,
+        name: str,
+        uri: str,
+        version: int | None,
+        empty_if_missing: bool,
+    ) -> None:
+        super().__init__(declared, name)
+        self.uri = uri
+        self.version = version
+        self.empty_if_missing = empty_if_missing
+
+    def dataset(self) -> DeltaDataset | None:
+        if not is_local(self.uri):
+            # Stores other than folders are not the commit engine's yet; Polars can read them.
+            dataset = _dataset(None, self.uri, self.version)
+            dataset.table()
+            return dataset
+        if not delta.exists(self.uri):
+            if self.empty_if_missing and self.version is None:
+                return None
+            raise UnknownName(
+                f"Table {self.name!r}: there is no Delta table at {self.uri}. Is its uri right?",
+                kind="table",
+                name=self.name,
+                known=[],
+            )
+        # Opened anew for each plan: a kept handle would be shared by threads that collect at once.
+        return _dataset(open_delta(self.uri, self.version), None)
+
+
+def _dataset(table: Any, uri: str | None, version: int | None = None) -> DeltaDataset:
+    return DeltaDataset(
+        table_=NoPickleOption(table),
+        table_uri_=uri,
+        version=version,
+        storage_options=None,
+        credential_provider_builder=None,
+        delta_table_options=None,
+        use_pyarrow=False,
+        pyarrow_options=None,
+    )
+
+
+def _refuse_features(table: Any, name: str) -> None:
+    protocol = table.protocol()
+    missing = sorted(set(protocol.reader_features or ()) - _READER_FEATURES)
+    mode = table.metadata().configuration.get("delta.columnMapping.mode", "none")
+    if mode != "none" and "columnMapping" not in missing:
+        missing.append("columnMapping")
+    if missing:
+        raise UnsupportedFeature(
+            f"Table {name!r} uses {', '.join(missing)}, which frames cannot read; SQL can.",
+            features=missing,
+        )
 
 
 def _refuse_drift(declared: pl.Schema, found: pl.Schema, name: str) -> None:

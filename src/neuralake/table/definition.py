@@ -19,10 +19,9 @@ from neuralake.errors import UnknownName, UsageError, suggestion
 from neuralake.filters import Filter, check, normalise
 from neuralake.table.stream import Stream
 
-__all__ = ["NAME", "Definition", "TableMetadata"]
+__all__ = ["Definition", "TableMetadata", "check_name"]
 
-NAME = re.compile(r"[a-z_][a-z0-9_]*")
-"""Names of tables and databases: they are also names in SQL and in URLs, without quoting."""
+_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 _DATAREPO_ARGS = ("data_input", "latency_info", "example_notebook", "is_deprecated")
 
@@ -92,7 +91,7 @@ class Definition:
 
     def __post_init__(self, table_metadata_args: Mapping[str, Any] | None) -> None:
         self._take_datarepo_args(table_metadata_args or {})
-        self._check_name()
+        check_name(self.name, type(self).__name__)
         self._check_texts()
         self._set("description", cleandoc(self.description).strip())
         self._set("tags", self._names("tags"))
@@ -151,17 +150,6 @@ class Definition:
                     known=list(_DATAREPO_ARGS),
                 )
 
-    def _check_name(self) -> None:
-        given: Any = self.name
-        if not isinstance(given, str) or not NAME.fullmatch(given):
-            near = re.sub(r"[^a-z0-9_]+", "_", str(given).lower())
-            near = near if NAME.fullmatch(near) else f"t_{near}"
-            raise self._error(
-                f"a table's name is lower case letters, digits and '_', and does not start with a "
-                f"digit, so that SQL and URLs need no quoting. Try {near!r}.",
-                name=self.name,
-            )
-
     def _check_texts(self) -> None:
         optional = ("data_input", "latency_info", "example_notebook", "deprecated")
         for name in ("uri", "description", "owner", "docs_example", *optional):
@@ -217,3 +205,20 @@ class Definition:
         if self.schema is not None:
             check(conditions, self.schema, name=self.name)
         return conditions[0] if conditions else ()
+
+
+def check_name(name: Any, what: str) -> None:
+    """Check that `name` needs no quoting in SQL and URLs; `what` it names begins the message.
+
+    Raises:
+        UsageError: with a name to try.
+    """
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return
+    near = re.sub(r"[^a-z0-9_]+", "_", str(name).lower())
+    near = near if _NAME.fullmatch(near) else f"t_{near}"
+    raise UsageError(
+        f"{what} cannot be named {name!r}: a name is lower case letters, digits and '_', and does "
+        f"not start with a digit, so that SQL and URLs need no quoting. Try {near!r}.",
+        name=name,
+    )

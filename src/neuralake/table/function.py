@@ -70,6 +70,11 @@ class FunctionTable(Definition, Generic[P, R]):
         return inspect.signature(self.function)
 
     @property
+    def parameters(self) -> list[str]:
+        """Names of the function's parameters."""
+        return list(self.signature.parameters)
+
+    @property
     def required(self) -> list[str]:
         """Parameters without a default, which every call must give."""
         return [

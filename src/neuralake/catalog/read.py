@@ -1,0 +1,167 @@
+"""From a definition to a lazy frame, by kind of table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pyarrow as pa
+
+from neuralake.errors import SchemaMismatch, UnknownName, UsageError, suggestion
+from neuralake.filters import Conditions, expression, normalise
+from neuralake.frame import NlkDataFrame, scan_delta, scan_parquet
+from neuralake.frame.frame import as_frame
+from neuralake.live import live_frame
+from neuralake.schema import polars_schema
+from neuralake.table import (
+    Definition,
+    DeltaTable,
+    FunctionTable,
+    ParquetTable,
+    PartitioningScheme,
+)
+
+if TYPE_CHECKING:
+    from neuralake.catalog.catalog import Catalog
+
+__all__ = ["read_function", "read_table"]
+
+
+def read_table(
+    catalog: Catalog,
+    definition: Definition,
+    filters: Sequence[Any],
+    live: bool,
+    columns: Sequence[str] | None,
+    version: int | None,
+    arguments: Mapping[str, Any],
+    title: str,
+) -> NlkDataFrame:
+    """A frame over a table that has files; see `Database.table`."""
+    unknown = [name for name in arguments if name != "filters"]
+    if unknown:
+        known = ["columns", "filters", "live", "version"]
+        raise UsageError(
+            f"{title!r} is a {definition.kind} table and takes no argument {unknown[0]!r}."
+            f"{suggestion(unknown[0], known)} To filter, write Filter({unknown[0]!r}, '=', "
+            f"{arguments[unknown[0]]!r}).",
+            name=unknown[0],
+            known=known,
+        )
+    conditions = normalise(*filters, arguments.get("filters"))
+    if columns is not None:
+        _check_columns(columns, definition, title)
+    frame = _scan(catalog, definition, conditions, live, version, title)
+    return frame if columns is None else as_frame(frame.select(list(columns)))
+
+
+def read_function(
+    definition: FunctionTable[Any, Any],
+    filters: Sequence[Any],
+    columns: Sequence[str] | None,
+    arguments: Mapping[str, Any],
+    title: str,
+) -> NlkDataFrame:
+    """What the function gives, as a frame, with its declared schema (if any) enforced."""
+    # A function may have parameters of these names; then they are its own.
+    own = {} if columns is None else {"columns": columns}
+    taken = {name: value for name, value in own.items() if name in definition.parameters}
+    given = {**arguments, **taken}
+    if "filters" in given and "filters" not in definition.parameters:
+        filters = [*filters, given.pop("filters")]
+    definition.check_arguments(given)
+    frame = as_frame(definition.function(**given), name=title)
+    if definition.schema is not None:
+        frame = _declared(frame, definition.schema, title)
+    conditions = normalise(*filters)
+    if conditions:
+        frame = as_frame(frame.pipe_with_schema(_filtering(conditions, title)))
+    return frame if columns is None or taken else as_frame(frame.select(list(columns)))
+
+
+def _scan(
+    catalog: Catalog,
+    definition: Definition,
+    conditions: Conditions,
+    live: bool,
+    version: int | None,
+    title: str,
+) -> NlkDataFrame:
+    if live and not definition.is_stream:
+        raise UsageError(
+            f"{title!r} has no stream, so there is nothing live in it. Leave live out, or define "
+            f"it with stream=Stream().",
+            name=title,
+        )
+    if version is not None and (live or not isinstance(definition, DeltaTable)):
+        reason = "live is the newest" if live else f"it is a {definition.kind} table"
+        raise UsageError(f"{title!r} cannot be read at a version: {reason}.", name=title)
+    uri = catalog.uri_of(definition)
+    if isinstance(definition, DeltaTable):
+        if live:
+            # Asked at collect: looking up opens no queue.
+            return live_frame(uri, definition.schema, catalog.queue, title, conditions)
+        return scan_delta(
+            uri,
+            definition.schema,
+            definition.partition_by,
+            conditions,
+            version=version,
+            empty_if_missing=definition.is_stream,
+            name=title,
+        )
+    if isinstance(definition, ParquetTable):
+        return scan_parquet(
+            uri,
+            definition.schema,
+            conditions,
+            partition_schema=definition.partition_schema,
+            hive=definition.partitioning_scheme is PartitioningScheme.HIVE,
+            name=title,
+        )
+    raise UsageError(f"{title!r} is a {definition.kind} table, which frames do not read yet.")
+
+
+def _check_columns(columns: Sequence[str], definition: Definition, title: str) -> None:
+    if isinstance(columns, str):
+        raise UsageError(f"columns is a list of names: columns=[{columns!r}].")
+    for name in columns:
+        if definition.schema is not None and name not in definition.columns:
+            raise UnknownName(
+                f"{title!r} has no column {name!r}.{suggestion(name, definition.columns)} "
+                f"Its columns: {', '.join(definition.columns)}.",
+                kind="column",
+                name=name,
+                known=definition.columns,
+            )
+
+
+class _filtering:  # noqa: N801 a function with values, of a class so that frames can be pickled
+    def __init__(self, conditions: Conditions, title: str) -> None:
+        self.conditions = conditions
+        self.title = title
+
+    def __call__(self, rows: pl.LazyFrame, found: Any) -> pl.LazyFrame:
+        schema = pl.Schema(found).to_arrow()
+        return rows.filter(expression(self.conditions, schema, name=self.title))
+
+
+def _declared(frame: NlkDataFrame, schema: pa.Schema, title: str) -> NlkDataFrame:
+    wanted = polars_schema(schema)
+
+    def enforce(rows: pl.LazyFrame, found: Any) -> pl.LazyFrame:
+        for column, kind in wanted.items():
+            have = dict(found).get(column)
+            if have != kind:
+                what = "is missing" if have is None else f"is {have}"
+                raise SchemaMismatch(
+                    f"Column {column!r} {what} in what {title!r} returned; its definition declares "
+                    f"{kind}.",
+                    column=column,
+                    declared=str(kind),
+                    found=None if have is None else str(have),
+                )
+        return rows.select(wanted.names())
+
+    return as_frame(frame.pipe_with_schema(enforce))
