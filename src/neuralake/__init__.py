@@ -6,7 +6,9 @@ library is loaded by a program that only reads.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -75,8 +77,27 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value  # `table` also names a subpackage: keep ours, not the module.
+    globals()[name] = value
     return value
+
+
+class _Package(ModuleType):
+    """This module, on which `table` is always the decorator.
+
+    `table` is also a folder of the package, and Python puts every imported submodule on its parent,
+    where the module would hide the decorator from `nl.table` as soon as any part is loaded.
+    """
+
+    @property
+    def table(self) -> Any:
+        return import_module("neuralake.table").table
+
+    @table.setter
+    def table(self, value: object) -> None:
+        """Python sets the submodule here; it stays in `sys.modules`, and that is enough."""
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:
