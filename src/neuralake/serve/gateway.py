@@ -1,0 +1,363 @@
+"""The door to SQL: queries wait their turn, run in processes of their own, and always end.
+
+At most `processes` queries run at once and `waiting_max` wait; one more is refused at once. A
+query ends by its answer, by its error, by the time limit (which counts from when it was taken,
+waiting included) or by `cancel`; in the last two its process is killed, so nothing of it runs on.
+Processes are kept for the next query, and replaced when they are not fit for one.
+All methods may be called from any thread; `open` and the parts block.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from neuralake import errors
+from neuralake.catalog import Catalog
+from neuralake.errors import NeedsAttention, NeuralakeError, QueryError, TimedOut, Unavailable
+from neuralake.serve.describe import describe, function_rows
+from neuralake.serve.messages import (
+    BUG,
+    Ask,
+    Data,
+    Failed,
+    Format,
+    Given,
+    Head,
+    Limits,
+    Run,
+    Start,
+    Tail,
+)
+from neuralake.serve.process import QueryProcess, remove_leftovers
+
+__all__ = ["Gateway", "Query", "limits_of"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def limits_of(catalog: Catalog) -> Limits:
+    """The limits that the lake's settings state."""
+    sql = catalog.settings.sql
+    return Limits(
+        rows_max=sql.rows_max,
+        timeout_s=sql.timeout_s,
+        memory_bytes_max=sql.memory_bytes_max,
+        query_bytes_max=sql.query_bytes_max,
+    )
+
+
+@dataclass
+class _Processes:
+    """All processes of a gateway; apart from it, so that they can be ended after it is gone."""
+
+    idle: list[QueryProcess] = field(default_factory=list)
+    all: set[QueryProcess] = field(default_factory=set)
+
+    def end(self) -> None:
+        while self.all:
+            self.all.pop().remove()
+        self.idle.clear()
+
+
+class Gateway:
+    """SQL over the tables of `catalog`.
+
+    Args:
+        processes: queries that run at once; each may use `limits.memory_bytes_max`.
+        waiting_max: queries that may wait for a process.
+        limits: what a query may use; None takes the settings.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        *,
+        processes: int = 2,
+        waiting_max: int = 16,
+        limits: Limits | None = None,
+    ) -> None:
+        self.catalog = catalog
+        self.processes, self.waiting_max = processes, waiting_max
+        self._limits = limits
+        self._changed = threading.Condition()
+        self._running = 0
+        self._waiting = 0
+        self._processes = _Processes()
+        self._start: Start | None = None
+        # Also at interpreter exit: no process and no folder stays behind.
+        self._end = weakref.finalize(self, self._processes.end)
+
+    @property
+    def limits(self) -> Limits:
+        if self._limits is None:
+            self._limits = limits_of(self.catalog)
+        return self._limits
+
+    @property
+    def running(self) -> int:
+        """Queries that hold a process now."""
+        return self._running
+
+    @property
+    def process_ids(self) -> list[int]:
+        """Of all processes, running or idle."""
+        return [process.id for process in list(self._processes.all)]
+
+    def query(
+        self, sql: str, form: Format, *, limit: int | None = None, timeout_s: float | None = None
+    ) -> Query:
+        """Take a query; nothing runs before its `open`.
+
+        Raises:
+            Unavailable: too many queries are waiting; this one was not taken.
+        """
+        with self._changed:
+            if self._running + self._waiting >= self.processes + self.waiting_max:
+                raise Unavailable(
+                    f"{self._running} queries run and {self._waiting} wait; no more can be taken.",
+                    retry_after_s=1.0,
+                )
+            self._waiting += 1
+        timeout_s = min(timeout_s or self.limits.timeout_s, self.limits.timeout_s)
+        return Query(self, Run(sql=sql, format=form, limit=limit, timeout_s=timeout_s))
+
+    def close(self) -> None:
+        """End all processes; running queries fail."""
+        self._end()
+
+    def __enter__(self) -> Gateway:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _await_turn(self, query: Query) -> None:
+        with self._changed:
+            self._changed.wait_for(
+                lambda: query.reason is not None or self._running < self.processes
+            )
+            if query.reason is not None:
+                raise query.reason
+            self._waiting -= 1
+            self._running += 1
+
+    def _give_up_waiting(self) -> None:
+        with self._changed:
+            self._waiting -= 1
+            self._changed.notify_all()
+
+    def _end_turn(self) -> None:
+        with self._changed:
+            self._running -= 1
+            self._changed.notify_all()
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _take_process(self) -> QueryProcess:
+        with self._changed:
+            if self._processes.idle:
+                return self._processes.idle.pop()
+            if self._start is None:
+                remove_leftovers()
+                self._start = Start(databases=describe(self.catalog), limits=self.limits)
+            process = QueryProcess(self._start)
+            self._processes.all.add(process)
+            return process
+
+    def _keep_process(self, process: QueryProcess) -> None:
+        with self._changed:
+            if self._end.alive:
+                self._processes.idle.append(process)
+
+    def _drop_process(self, process: QueryProcess) -> int:
+        with self._changed:
+            self._processes.all.discard(process)
+        return process.remove()
+
+
+class Query:
+    """One query. Use it as a context manager, or `close` it: it holds a turn and a process."""
+
+    def __init__(self, gateway: Gateway, run: Run) -> None:
+        self.reason: NeuralakeError | None = None
+        """Why it was cancelled, if it was."""
+        self.tail: Tail | None = None
+        """Set when all parts were read."""
+        self._gateway, self._run = gateway, run
+        self._lock = threading.Lock()
+        self._process: QueryProcess | None = None
+        self._has_turn = self._is_closed = self._is_settled = False
+        self._timer = threading.Timer(run.timeout_s, self._time_out)
+        self._timer.daemon = True
+
+    def open(self) -> Head:
+        """Run it until the first part of its answer is ready.
+
+        Raises:
+            NeuralakeError: what the engine or a limit says; `TimedOut` at the time limit, the
+                reason given to `cancel` if that came first.
+        """
+        self._timer.start()
+        self._gateway._await_turn(self)
+        self._has_turn = True
+        process = self._ready_process()
+        try:
+            process.send(self._run)
+        except OSError:
+            raise self._ended() from None
+        message = self._next()
+        if not isinstance(message, Head):
+            raise NeedsAttention(f"The query process answered {type(message).__name__}.")
+        return message
+
+    def parts(self) -> Iterator[bytes]:
+        """The bytes of the answer, after `open`; raises as `open` does."""
+        while not isinstance(message := self._next(), Tail):
+            if isinstance(message, Data):
+                yield message.part
+        self.tail = message
+
+    def cancel(self, reason: NeuralakeError) -> None:
+        """End it now; whoever waits for it gets `reason`. No effect after it ended."""
+        with self._lock:
+            if self.reason is not None or self._is_settled:
+                return
+            self.reason = reason
+            if self._process is not None:
+                self._process.kill()
+        self._gateway._wake()
+
+    def close(self) -> None:
+        """Give back its turn and its process; ends it if it still runs. May block for a second."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            process, self._process = self._process, None
+        self._timer.cancel()
+        if not self._has_turn:
+            self._gateway._give_up_waiting()
+            return
+        if process is not None:
+            if self._is_settled and process.settle():
+                self._gateway._keep_process(process)
+            else:
+                self._gateway._drop_process(process)
+        self._gateway._end_turn()
+
+    def __enter__(self) -> Query:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _time_out(self) -> None:
+        timeout_s = self._run.timeout_s
+        self.cancel(
+            TimedOut(
+                f"The query did not end within {timeout_s:g} s and was stopped.",
+                timeout_s=timeout_s,
+            )
+        )
+
+    def _ready_process(self) -> QueryProcess:
+        # An idle process may have ended since (a person, the kernel); a new one that does not
+        # come up will not do so next time.
+        for _ in range(self._gateway.processes + 1):
+            process = self._gateway._take_process()
+            with self._lock:
+                self._process = process
+                if self.reason is not None:
+                    raise self.reason
+            if process.settle():
+                return process
+            with self._lock:
+                self._process = None
+            code = self._gateway._drop_process(process)
+            if self.reason is not None:
+                raise self.reason
+        raise NeedsAttention(f"The query process does not start; it ended with code {code}.")
+
+    def _next(self) -> Head | Data | Tail:
+        process = self._process
+        assert process is not None  # noqa: S101 `open` set it; for mypy
+        while True:
+            message = process.receive()
+            if isinstance(message, Ask):
+                try:
+                    process.send(self._rows(message))
+                except OSError:
+                    raise self._ended() from None
+            elif isinstance(message, Failed):
+                self._settle()
+                raise _error(message)
+            elif isinstance(message, Head | Data | Tail):
+                if isinstance(message, Tail):
+                    self._settle()
+                return message
+            else:
+                raise self._ended()
+
+    def _settle(self) -> None:
+        """From here on the process belongs to the next query: no cancel may kill it."""
+        with self._lock:
+            if self.reason is not None:
+                raise self.reason
+            self._is_settled = True
+
+    def _ended(self) -> NeuralakeError:
+        with self._lock:
+            if self.reason is not None:
+                return self.reason
+            process, self._process = self._process, None
+        if process is None:
+            return NeedsAttention("The query was closed while it was read.")
+        code = self._gateway._drop_process(process)
+        if -code == signal.SIGALRM:
+            return TimedOut("The query did not end in time.", timeout_s=self._run.timeout_s)
+        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return QueryError(
+            f"The query ended the process that ran it ({name}): it is nested too deep, or needs "
+            f"more than {self._gateway.limits.memory_bytes_max} bytes of memory.",
+            reason="crash",
+            ended=name,
+        )
+
+    def _rows(self, ask: Ask) -> Given | Failed:
+        try:
+            return Given(rows=function_rows(self._gateway.catalog, ask.database, ask.table))
+        except NeuralakeError as error:
+            return Failed(error=type(error).__name__, message=error.message, facts=error.facts)
+        except Exception as error:  # noqa: BLE001 the owner's code; this query fails, not the server
+            _LOG.exception("function table %s.%s failed", ask.database, ask.table)
+            return Failed(
+                error=NeedsAttention.__name__,
+                message=f"Table {ask.database}.{ask.table} is a function, and it failed with "
+                f"{type(error).__name__}. The server's log has the rest.",
+                facts={"table": f"{ask.database}.{ask.table}"},
+            )
+
+
+def _error(failed: Failed) -> Exception:
+    kind = getattr(errors, failed.error, None) if failed.error != BUG else None
+    if isinstance(kind, type) and issubclass(kind, NeuralakeError):
+        return kind(failed.message, **failed.facts)
+    return RuntimeError(failed.message)

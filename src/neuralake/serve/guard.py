@@ -1,0 +1,69 @@
+"""What a SQL text must be before it runs: one statement, read-only, and of bounded size.
+
+Read-only is decided on the plan, not on the text: DataFusion refuses definitions, writes and
+statements (COPY, INSERT, CREATE, SET, PREPARE, …) wherever they hide. This module does not make a
+query safe to run: some texts kill the process that plans them, so queries run in one of their own.
+"""
+
+from __future__ import annotations
+
+import re
+
+from datafusion import DataFrame, SessionContext, SQLOptions
+
+from neuralake.errors import QueryError, TooLarge
+
+__all__ = ["check_text", "plan"]
+
+_READ_ONLY = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
+_REFUSED = re.compile(r"(DDL|DML|Statement) not supported: (\w+)|multiple SQL statements")
+
+
+def check_text(sql: str, *, bytes_max: int) -> str:
+    """`sql`, if it is worth planning.
+
+    Raises:
+        QueryError: it is empty or holds a NUL character.
+        TooLarge: it is longer than `bytes_max` in UTF-8.
+    """
+    size = len(sql.encode("utf-8", errors="surrogatepass"))
+    if size > bytes_max:
+        raise TooLarge(
+            f"The query has {size} bytes; the limit is {bytes_max}. Put long lists of values into "
+            f"a table and join it.",
+            limit=bytes_max,
+            found=size,
+        )
+    if not sql.strip() or "\0" in sql:
+        raise QueryError("The query is empty or has a NUL character. Send one SELECT.")
+    try:
+        sql.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise QueryError(f"The query is not valid Unicode: {error.reason}.") from error
+    return sql
+
+
+def plan(context: SessionContext, sql: str) -> DataFrame:
+    """The plan of the one read-only statement `sql`; nothing has run yet.
+
+    Raises:
+        QueryError: it does not parse or plan, writes, or holds several statements.
+    """
+    try:
+        return context.sql_with_options(sql, _READ_ONLY)
+    except Exception as error:  # DataFusion raises plain Exception for all of its own.
+        text = first_line(error)
+        if refused := _REFUSED.search(text):
+            what = refused[2] or "several statements in one text"
+            raise QueryError(
+                f"Only one reading statement is allowed (SELECT, SHOW, DESCRIBE, EXPLAIN); "
+                f"found {what}.",
+                reason="read-only",
+            ) from error
+        raise QueryError(text, reason="plan") from error
+
+
+def first_line(error: BaseException) -> str:
+    """What DataFusion says, without its own prefixes and backtrace."""
+    text = str(error).split("\n\nbacktrace", 1)[0].strip()
+    return re.sub(r"^(DataFusion error: )", "", text) or type(error).__name__

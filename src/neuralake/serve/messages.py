@@ -1,0 +1,145 @@
+"""What the gateway and its query processes say to each other, over a pair of pipes.
+
+A message is a length (four bytes, big endian) and a tagged MessagePack struct. The gateway sends
+`Start` once, then one `Run` per query; the process answers with `Ask` (0 or more: rows of a
+function table, which only the gateway can call), then `Head`, `Data`…, `Tail`, or `Failed` at any
+point, and at last `Ready`.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, BinaryIO, Literal
+
+import msgspec
+
+__all__ = [
+    "BUG",
+    "Answer",
+    "Ask",
+    "Data",
+    "Failed",
+    "Format",
+    "Given",
+    "Head",
+    "Limits",
+    "Order",
+    "Ready",
+    "Run",
+    "Source",
+    "Start",
+    "Tail",
+    "receive",
+    "send",
+]
+
+Format = Literal["json", "csv", "arrow"]
+BUG = "bug"
+"""What `Failed.error` is when a query ended by an error that nobody raised on purpose."""
+
+_LENGTH = struct.Struct(">I")
+
+
+class _Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    pass
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """A table as the engine needs it; `schema` is an Arrow IPC schema, None if undeclared."""
+
+    kind: str
+    uri: str = ""
+    schema: bytes | None = None
+    partition_schema: bytes | None = None
+    is_hive: bool = True
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a query may use. Everything is per query; a process runs one at a time."""
+
+    rows_max: int
+    timeout_s: float
+    memory_bytes_max: int
+    query_bytes_max: int
+    answer_bytes_max: int = 256 * 1024 * 1024
+    held_bytes_max: int = 4 * 1024 * 1024
+    """Bytes of an answer kept back until it is known whether the rest fits the limits: up to here
+    an error still gets its own status."""
+
+
+class Start(_Message, frozen=True):
+    databases: dict[str, dict[str, Source]]
+    limits: Limits
+
+
+class Run(_Message, frozen=True):
+    sql: str
+    format: Format
+    timeout_s: float
+    limit: int | None = None
+    """Rows asked for; the rest is cut without complaint."""
+
+
+class Given(_Message, frozen=True):
+    """Rows of a function table as an Arrow IPC stream."""
+
+    rows: bytes
+
+
+class Ask(_Message, frozen=True):
+    database: str
+    table: str
+
+
+class Head(_Message, frozen=True):
+    """What is known before the first byte. `truncated` is None while it is not known."""
+
+    truncated: bool | None
+    rows: int | None
+    versions: dict[str, int]
+
+
+class Data(_Message, frozen=True):
+    part: bytes
+
+
+class Tail(_Message, frozen=True):
+    rows: int
+    truncated: bool
+
+
+class Failed(_Message, frozen=True):
+    """`error` is the name of a class of `neuralake.errors`, or `BUG`."""
+
+    error: str
+    message: str
+    facts: dict[str, Any]
+
+
+class Ready(_Message, frozen=True):
+    """The process is idle and takes the next query."""
+
+
+Order = Start | Run | Given | Failed
+Answer = Ask | Head | Data | Tail | Failed | Ready
+
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=str)
+_DECODER: msgspec.msgpack.Decoder[Order | Answer] = msgspec.msgpack.Decoder(Order | Answer)
+
+
+def send(pipe: BinaryIO, message: Order | Answer) -> None:
+    """Write one message; raises OSError if nobody reads any more."""
+    body = _ENCODER.encode(message)
+    pipe.write(_LENGTH.pack(len(body)) + body)
+    pipe.flush()
+
+
+def receive(pipe: BinaryIO) -> Order | Answer | None:
+    """The next message; None at the end of the pipe, also if it ends within a message."""
+    length = pipe.read(_LENGTH.size)
+    if len(length) < _LENGTH.size:
+        return None
+    body = pipe.read(_LENGTH.unpack(length)[0])
+    if len(body) < _LENGTH.unpack(length)[0]:
+        return None
+    return _DECODER.decode(body)

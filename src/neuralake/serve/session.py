@@ -1,0 +1,161 @@
+"""A DataFusion session for one query: the catalog's tables by name, opened only when named.
+
+Names and declared schemas are known without I/O, so SHOW TABLES and `information_schema` open
+nothing. A table that the query names is opened once, while it is planned: a query sees one version
+of each table. A stream table that nobody has written yet is empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+from datafusion import RuntimeEnvBuilder, SessionConfig, SessionContext
+from datafusion.catalog import CatalogProvider, SchemaProvider, Table
+
+from neuralake import delta
+from neuralake.errors import UnknownName, suggestion
+from neuralake.serve.files import parquet_dataset
+from neuralake.serve.messages import Source
+
+__all__ = ["CATALOG", "Session"]
+
+CATALOG = "neuralake"
+# A share for the pool that operators ask for memory; the rest of the process's limit is for what
+# they take without asking (decoded pages, expressions, the answer).
+_POOL_SHARE = 0.5
+_PARTITIONS = 2
+
+Rows = Callable[[str, str], pa.Table]
+"""Rows of a function table, by database and name."""
+
+
+class Session:
+    """`context` plans and runs one query; `versions` fills while it is planned."""
+
+    def __init__(
+        self,
+        databases: Mapping[str, Mapping[str, Source]],
+        *,
+        function_rows: Rows,
+        memory_bytes_max: int,
+        spill_folder: Path,
+    ) -> None:
+        self.databases = databases
+        self.versions: dict[str, int] = {}
+        self.failure: Exception | None = None
+        self._function_rows = function_rows
+        self._is_planning = True
+        only = next(iter(databases)) if len(databases) == 1 else "public"
+        config = (
+            SessionConfig()
+            .with_create_default_catalog_and_schema(False)
+            .with_default_catalog_and_schema(CATALOG, only)
+            .with_information_schema(True)
+            .with_target_partitions(_PARTITIONS)
+        )
+        runtime = (
+            RuntimeEnvBuilder()
+            .with_fair_spill_pool(int(memory_bytes_max * _POOL_SHARE))
+            .with_temp_file_path(str(spill_folder))
+        )
+        self.context = SessionContext(config, runtime)
+        # It would tell where on this machine the files are.
+        self.context.deregister_udf("input_file_name")
+        self.context.register_catalog_provider(CATALOG, _Databases(self))
+
+    def planned(self) -> None:
+        """Say that planning is over: names asked for from now on are only listed, not read."""
+        self._is_planning = False
+
+    def table(self, database: str, name: str) -> Table | None:
+        """The table for the planner; None (and `failure` says why) if there is none."""
+        try:
+            source = self._source(database, name)
+            if not self._is_planning:
+                return _empty(_schema(source.schema))
+            return self._open(database, name, source)
+        except Exception as error:  # noqa: BLE001 the engine would keep only its text
+            self.failure = error
+            return None
+
+    def _source(self, database: str, name: str) -> Source:
+        tables = self.databases[database]
+        if name not in tables:
+            known = sorted(tables)
+            raise UnknownName(
+                f"No table {name!r} in database {database!r}.{suggestion(name, known)} "
+                f"It has: {', '.join(known)}.",
+                kind="table",
+                name=name,
+                known=known,
+            )
+        return tables[name]
+
+    def _open(self, database: str, name: str, source: Source) -> Table:
+        if source.kind == "delta":
+            return self._open_delta(f"{database}.{name}", source)
+        if source.kind == "parquet":
+            return Table(parquet_dataset(source))
+        return _table(self._function_rows(database, name))
+
+    def _open_delta(self, key: str, source: Source) -> Table:
+        if not delta.exists(source.uri):
+            return _empty(_schema(source.schema))
+        snapshot = delta.snapshot(source.uri)
+        self.versions[key] = snapshot.version
+        return Table(snapshot.delta_table)
+
+
+class _Databases(CatalogProvider):
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def schema_names(self) -> set[str]:
+        return set(self._session.databases)
+
+    # The engine takes a provider of ours as well as its own; the base class knows only the latter.
+    def schema(self, name: str) -> _Database | None:  # type: ignore[override]
+        if name in self._session.databases:
+            return _Database(self._session, name)
+        if name not in ("information_schema", "public"):
+            known = sorted(self._session.databases)
+            self._session.failure = UnknownName(
+                f"No database {name!r}.{suggestion(name, known)} There are: {', '.join(known)}.",
+                kind="database",
+                name=name,
+                known=known,
+            )
+        return None
+
+
+class _Database(SchemaProvider):
+    # The binding of release 55 reads both as attributes, although the base class has methods.
+    owner_name = None  # type: ignore[assignment]
+
+    def __init__(self, session: Session, name: str) -> None:
+        self._session, self._name = session, name
+
+    @property
+    def table_names(self) -> list[str]:  # type: ignore[override]
+        return sorted(self._session.databases[self._name])
+
+    def table_exist(self, name: str) -> bool:
+        return name in self._session.databases[self._name]
+
+    def table(self, name: str) -> Table | None:
+        return self._session.table(self._name, name)
+
+
+def _schema(declared: bytes | None) -> pa.Schema:
+    return pa.schema([]) if declared is None else pa.ipc.read_schema(pa.py_buffer(declared))
+
+
+def _empty(schema: pa.Schema) -> Table:
+    return _table(schema.empty_table())
+
+
+def _table(rows: pa.Table) -> Table:
+    return Table(ds.dataset(rows))

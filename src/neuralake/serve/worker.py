@@ -1,0 +1,173 @@
+"""A query process: plans and runs one query at a time, and may die of it.
+
+Some SQL texts end the process that plans or runs them (a deep union overflows the stack, `lpad`
+allocates two gigabytes at once, a nested loop does not stop when it is cancelled), so queries run
+here and not in the server. The process holds no catalog and no user code; the gateway describes
+the tables. Its own limits: memory by the kernel, and an alarm that ends it if the gateway does not.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from neuralake.clock import Clock, SystemClock
+from neuralake.errors import NeuralakeError, QueryError
+from neuralake.serve.execute import execute
+from neuralake.serve.messages import (
+    BUG,
+    Ask,
+    Failed,
+    Given,
+    Limits,
+    Ready,
+    Run,
+    Start,
+    Tail,
+    receive,
+    send,
+)
+from neuralake.serve.session import Session
+
+__all__ = ["main", "serve"]
+
+# The gateway ends a late query itself; the alarm is for the case that the gateway is gone.
+_ALARM_GRACE_S = 5.0
+# A process that is idle uses no time; one whose threads run on after their query uses it all.
+_CALM_PERIOD_S = 0.02
+_CALM_SHARE = 0.25
+_CALM_TRIES = 50
+
+
+def main() -> None:
+    """Serve the pipes that standard input and output are."""
+    inbox = os.fdopen(os.dup(0), "rb")
+    outbox = os.fdopen(os.dup(1), "wb")
+    # Whatever a library prints or reads must not touch the pipes.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    with suppress(BrokenPipeError):  # The gateway went away: nobody waits for an answer.
+        serve(inbox, outbox, spill_folder=Path.cwd(), clock=SystemClock())
+    # Not `sys.exit`: runtimes of native libraries may hang or abort while they are torn down.
+    os._exit(0)
+
+
+def serve(inbox: BinaryIO, outbox: BinaryIO, *, spill_folder: Path, clock: Clock) -> None:
+    """Answer queries until the inbox ends, or until this process is not fit for another one."""
+    start = receive(inbox)
+    if not isinstance(start, Start):
+        return
+    _warm_up(start, spill_folder)
+    _limit_memory(start.limits)
+    rss_bytes_max = _rss_bytes() + start.limits.memory_bytes_max // 4
+    send(outbox, Ready())
+    while isinstance(run := receive(inbox), Run):
+        signal.setitimer(signal.ITIMER_REAL, run.timeout_s + _ALARM_GRACE_S)
+        is_clean = _answer(run, start, inbox, outbox, spill_folder, clock)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if not (is_clean or _is_calm(clock)) or _rss_bytes() > rss_bytes_max:
+            return
+        send(outbox, Ready())
+
+
+def _answer(
+    run: Run, start: Start, inbox: BinaryIO, outbox: BinaryIO, spill_folder: Path, clock: Clock
+) -> bool:
+    """Send the answer; whether the query ran to its end, so that none of it can still run."""
+
+    def function_rows(database: str, name: str) -> pa.Table:
+        send(outbox, Ask(database=database, table=name))
+        given = receive(inbox)
+        if isinstance(given, Given):
+            return pa.ipc.open_stream(pa.py_buffer(given.rows)).read_all()
+        if isinstance(given, Failed):
+            raise _Elsewhere(given)
+        raise BrokenPipeError("the gateway went away")
+
+    try:
+        session = Session(
+            start.databases,
+            function_rows=function_rows,
+            memory_bytes_max=start.limits.memory_bytes_max,
+            spill_folder=spill_folder,
+        )
+        message = None
+        for message in execute(run, session, start.limits, clock):
+            send(outbox, message)
+    except BrokenPipeError:
+        raise
+    except _Elsewhere as error:
+        send(outbox, error.failed)
+    except NeuralakeError as error:
+        send(outbox, Failed(error=type(error).__name__, message=error.message, facts=error.facts))
+    except MemoryError:
+        text = "The query needs more memory than it may use. Ask for fewer rows or groups."
+        send(outbox, Failed(error=QueryError.__name__, message=text, facts={"reason": "memory"}))
+    except Exception:  # noqa: BLE001 the edge of this process: the gateway logs it
+        send(outbox, Failed(error=BUG, message=traceback.format_exc(), facts={}))
+    else:
+        return isinstance(message, Tail) and not message.truncated
+    return False
+
+
+class _Elsewhere(Exception):
+    """The gateway could not give the rows of a function table, and said why."""
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__(failed.message)
+        self.failed = failed
+
+
+def _warm_up(start: Start, spill_folder: Path) -> None:
+    """Start the engine's threads and load its code, so that the memory limit begins above them."""
+    session = Session(
+        {},
+        function_rows=lambda *_: pa.table({}),
+        memory_bytes_max=start.limits.memory_bytes_max,
+        spill_folder=spill_folder,
+    )
+    session.context.sql("SELECT 1").collect()
+
+
+def _limit_memory(limits: Limits) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        size = _status_bytes("VmData") + limits.memory_bytes_max
+        resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+        # If the machine itself runs out of memory, the kernel takes this process, not the server.
+        Path("/proc/self/oom_score_adj").write_text("900", encoding="ascii")
+
+
+def _rss_bytes() -> int:
+    # Elsewhere than on Linux neither is known, nor is the limit above enforced.
+    return _status_bytes("VmRSS") if sys.platform == "linux" else 0
+
+
+def _status_bytes(name: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return int(next(line for line in lines if line.startswith(name + ":")).split()[1]) * 1024
+
+
+def _is_calm(clock: Clock) -> bool:
+    """Whether the engine's threads came to rest after a query that did not run to its end."""
+    never = threading.Event()
+    for _ in range(_CALM_TRIES):
+        before_s = time.process_time()
+        clock.wait_s(_CALM_PERIOD_S, never)
+        if time.process_time() - before_s < _CALM_SHARE * _CALM_PERIOD_S:
+            return True
+    return False
+
+
+if __name__ == "__main__":
+    main()
