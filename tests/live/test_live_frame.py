@@ -211,5 +211,5 @@ def test_readers_race_the_writer_compaction_and_trimming_of_a_real_queue(tmp_pat
             thread.join()
         queue.close()
 
-    assert not failures
+    assert not failures, failures[0]
     assert writer.position > 0

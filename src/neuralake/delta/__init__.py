@@ -6,7 +6,7 @@ and vacuum are delta-rs's. Nothing outside this folder uses deltalake.
 
 from neuralake.delta.commit import Commit, TableLog, Txn
 from neuralake.delta.compaction import CompactResult, compact_once
-from neuralake.delta.maintenance import checkpoint, vacuum
+from neuralake.delta.maintenance import checkpoint, checkpoint_if_due, vacuum
 from neuralake.delta.partition import normalise
 from neuralake.delta.snapshot import DataFile, Snapshot, exists, snapshot
 from neuralake.delta.stores import AlreadyThere, LocalStore, LogStore, OutcomeUnknown, open_store
@@ -24,6 +24,7 @@ __all__ = [
     "TableLog",
     "Txn",
     "checkpoint",
+    "checkpoint_if_due",
     "compact_once",
     "create_table",
     "exists",

@@ -12,12 +12,17 @@ import math
 import os
 from pathlib import Path
 
-from neuralake.clock import Clock, SystemClock
-from neuralake.delta.log import FOLDER
-from neuralake.delta.snapshot import open_delta, state_of
-from neuralake.delta.stores import local_path, open_store
+import msgspec
 
-__all__ = ["checkpoint", "vacuum"]
+from neuralake.clock import Clock, SystemClock
+from neuralake.delta.log import FOLDER, entry_name
+from neuralake.delta.snapshot import open_delta, state_of
+from neuralake.delta.stores import LogStore, local_path, open_store
+
+__all__ = ["checkpoint", "checkpoint_if_due", "vacuum"]
+
+# Delta protocol, "Last Checkpoint File".
+LAST_CHECKPOINT = f"{FOLDER}/_last_checkpoint"
 
 # A leftover of a killed commit is never used again; a day is beyond any pause of a living one.
 _LEFTOVER_AGE_S = 24 * 3600.0
@@ -37,6 +42,25 @@ def checkpoint(uri: str) -> int:
         _sync(path)
     _sync(folder)
     return table.version()
+
+
+def checkpoint_if_due(uri: str, *, commits: int) -> int | None:
+    """Write a checkpoint if `commits` versions came since the last one; its version, or None.
+
+    Costs two file look-ups when none is due.
+    """
+    store = open_store(uri)
+    if store.read(entry_name(_checkpointed(store) + commits)) is None:
+        return None
+    return checkpoint(uri)
+
+
+def _checkpointed(store: LogStore) -> int:
+    """Version of the newest checkpoint; 0 if there is none, or if its pointer is torn."""
+    try:
+        return int(msgspec.json.decode(store.read(LAST_CHECKPOINT) or b"{}").get("version", 0))
+    except (msgspec.DecodeError, AttributeError, TypeError, ValueError):
+        return 0
 
 
 def vacuum(
