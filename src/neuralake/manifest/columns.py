@@ -27,7 +27,9 @@ def type_text(kind: pa.DataType) -> str:
         return f"list<{type_text(kind.value_type)}>"
     if types.is_struct(kind):
         return f"struct<{', '.join(f'{f.name}: {type_text(f.type)}' for f in kind)}>"
-    return _NAMES.get(str(kind), str(kind))
+    # How Arrow lays a text out (large, view) is nothing to know about a table.
+    name = str(kind).removeprefix("large_").removesuffix("_view")
+    return _NAMES.get(name, name)
 
 
 def value_text(value: Any) -> str:

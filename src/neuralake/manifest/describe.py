@@ -7,6 +7,7 @@ One table at a time and none depends on another: what goes wrong with a table be
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -48,6 +49,7 @@ from neuralake.table import (
 __all__ = ["describe"]
 
 _REASON_MAX = 400
+_CREDENTIALS = re.compile(r"://[^/@\s]+@")
 _KINDS: dict[str, Kind] = {"delta": "delta", "parquet": "parquet", "function": "function"}
 
 
@@ -97,8 +99,9 @@ class _Data:
 def _table(catalog: Catalog, database: str, definition: Definition) -> Table:
     data = _Data()
     data.schema = definition.schema
+    shown = _shown_uri(definition.uri)
     problem = _problem(
-        lambda: _look(catalog, definition, data), lambda: catalog.uri_of(definition), definition.uri
+        lambda: _look(catalog, definition, data), lambda: catalog.uri_of(definition), shown
     )
     filters = list(definition.docs_filters) or _latest_partition(definition, data)
     known = {
@@ -112,7 +115,7 @@ def _table(catalog: Catalog, database: str, definition: Definition) -> Table:
         description=definition.description,
         owner=definition.owner,
         tags=tuple(definition.tags),
-        uri=_shown_uri(definition.uri),
+        uri=shown or None,
         columns=_columns(definition, data),
         partition_by=tuple(definition.partition_by),
         parameters=_parameters(definition),
@@ -190,7 +193,10 @@ def _problem(look: Callable[[], None], address: Callable[[], str], shown: str) -
         lines = str(error).strip().splitlines() or [type(error).__name__]
         reason = lines[0]
         with suppress(Exception):  # The address itself may be what is wrong.
-            reason = reason.replace(address(), shown)
+            # Messages quote an address with repr, so its quotes may be escaped.
+            for found in (address(), repr(address())[1:-1]):
+                reason = reason.replace(found, shown)
+        reason = _CREDENTIALS.sub("://", reason)
         return reason if len(reason) <= _REASON_MAX else reason[: _REASON_MAX - 1] + "…"
     return None
 
@@ -264,10 +270,10 @@ def _stream(database: str, definition: Definition) -> StreamFacts | None:
     )
 
 
-def _shown_uri(uri: str) -> str | None:
+def _shown_uri(uri: str) -> str:
     """Without user, password and query, where store URLs carry keys."""
     if not uri or "://" not in uri:
-        return uri or None
+        return uri
     try:
         parts = urlsplit(uri)
     except ValueError:
