@@ -2,8 +2,10 @@
 
 Section "Per-file Statistics" of the Delta protocol. The promise: a reader that skips files by these
 statistics never misses a row. So bounds only ever widen (times outwards to milliseconds, long
-strings to a prefix above or below), and where a sound bound is uncertain (NaN, infinities, very
-long decimals) there is none. Minima and maxima come from the footer: the writer has them already.
+strings to a prefix above or below), and where a sound bound is uncertain (NaN, infinities,
+long texts of the last character) there is none. Minima and maxima come from the footer, where the
+writer has them already, except of floats: footers leave NaN out of their bounds, and readers that
+order NaN above every number then skip row groups wrongly. So floats have none in the footer.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import datetime
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
 
 import msgspec
@@ -62,11 +64,14 @@ class Encoder:
         self.schema = schema
         self._leaves: list[_Leaf] = []
         self._lists: list[str] = []
+        self._with_footer: list[str] = []
         index = 0
         for field in schema:
             if pa.types.is_list(field.type):
                 self._lists.append(field.name)
-            for path, kind in _leaves(field.type, (field.name,)):
+            for path, kind, column in _leaves(field.type, (field.name,), field.name):
+                if not pa.types.is_floating(kind):
+                    self._with_footer.append(column)
                 if path is not None and len(self._leaves) < _LEAVES_MAX:
                     low, high = _bounds(kind)
                     is_float = pa.types.is_floating(kind)
@@ -91,6 +96,7 @@ class Encoder:
             compression="snappy" if is_small else "zstd",
             use_dictionary=not is_small,
             store_schema=False,
+            write_statistics=self._with_footer,
         ) as writer:
             for rows in _row_groups(batches):
                 census.count(rows)
@@ -105,10 +111,13 @@ class Encoder:
         groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
         for leaf in self._leaves:
             columns = [group.column(leaf.index) for group in groups]
-            _put(nulls, leaf.path, sum(column.statistics.null_count for column in columns))
-            if leaf.low is None or leaf.high is None or leaf.path in census.with_nan:
-                continue
-            if (found := _extremes(leaf, columns)) is not None:
+            if leaf.is_float:
+                found = census.floats[leaf.path].extremes()
+                _put(nulls, leaf.path, census.floats[leaf.path].nulls)
+            else:
+                found = _extremes(leaf, columns)
+                _put(nulls, leaf.path, _null_count(columns))
+            if found is not None and leaf.low is not None and leaf.high is not None:
                 _put(low, leaf.path, leaf.low(found[0]))
                 _put(high, leaf.path, leaf.high(found[1]))
         stats = {
@@ -121,19 +130,47 @@ class Encoder:
 
 
 class _Census:
-    """What the footer does not tell: rows, nulls of lists, and which float columns have NaN."""
+    """What the footer does not tell: rows, nulls of lists, and all about float columns."""
 
     def __init__(self, leaves: list[_Leaf], lists: list[str]) -> None:
         self.rows = 0
         self.list_nulls = dict.fromkeys(lists, 0)
-        self.with_nan: set[tuple[str, ...]] = set()
-        self._floats = [leaf.path for leaf in leaves if leaf.is_float]
+        self.floats = {leaf.path: _Floats() for leaf in leaves if leaf.is_float}
 
     def count(self, rows: pa.Table) -> None:
         self.rows += rows.num_rows
         for name in self.list_nulls:
             self.list_nulls[name] += rows[name].null_count
-        self.with_nan.update(path for path in self._floats if _has_nan(rows, path))
+        for path, floats in self.floats.items():
+            column = rows[path[0]]
+            for name in path[1:]:
+                column = pc.struct_field(column, name)
+            floats.count(column)
+
+
+class _Floats:
+    """Nulls and bounds of a float column."""
+
+    def __init__(self) -> None:
+        self.nulls = 0
+        self._has_nan = False
+        self._low = math.inf
+        self._high = -math.inf
+
+    def count(self, column: pa.ChunkedArray) -> None:
+        self.nulls += column.null_count
+        self._has_nan = self._has_nan or pc.any(pc.is_nan(column)).as_py() is True
+        bounds = pc.min_max(column)
+        if (low := bounds["min"].as_py()) is not None:
+            self._low = min(self._low, low)
+            self._high = max(self._high, bounds["max"].as_py())
+
+    def extremes(self) -> tuple[float, float] | None:
+        """Least and greatest; None if there is a NaN, or no value at all."""
+        if self._has_nan or self._low > self._high:
+            return None
+        # Some readers order -0.0 below 0.0, others hold them equal: the bounds suit both.
+        return self._low or -0.0, self._high or 0.0
 
 
 def _row_groups(batches: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -151,16 +188,17 @@ def _row_groups(batches: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _leaves(
-    kind: pa.DataType, path: tuple[str, ...] | None
-) -> Iterator[tuple[tuple[str, ...] | None, pa.DataType]]:
-    """The Parquet columns below a type, in file order; no path for what lies within a list."""
+    kind: pa.DataType, path: tuple[str, ...] | None, column: str
+) -> Iterator[tuple[tuple[str, ...] | None, pa.DataType, str]]:
+    """The Parquet columns below a type, in file order: path (none within a list), type, name."""
     if pa.types.is_struct(kind):
         for field in kind:
-            yield from _leaves(field.type, None if path is None else (*path, field.name))
+            below = None if path is None else (*path, field.name)
+            yield from _leaves(field.type, below, f"{column}.{field.name}")
     elif pa.types.is_list(kind):
-        yield from _leaves(kind.value_type, None)
+        yield from _leaves(kind.value_type, None, f"{column}.list.element")
     else:
-        yield path, kind
+        yield path, kind, column
 
 
 def _extremes(leaf: _Leaf, columns: list[Any]) -> tuple[Any, Any] | None:
@@ -168,7 +206,10 @@ def _extremes(leaf: _Leaf, columns: list[Any]) -> tuple[Any, Any] | None:
     lows, highs = [], []
     for column in columns:
         statistics = column.statistics
-        if statistics.has_min_max:
+        if statistics is None:
+            if column.num_values:
+                return None
+        elif statistics.has_min_max:
             lows.append(statistics.min if leaf.is_decimal else statistics.min_raw)
             highs.append(statistics.max if leaf.is_decimal else statistics.max_raw)
         elif statistics.null_count < column.num_values:
@@ -176,12 +217,13 @@ def _extremes(leaf: _Leaf, columns: list[Any]) -> tuple[Any, Any] | None:
     return (min(lows), max(highs)) if lows else None
 
 
-def _has_nan(rows: pa.Table, path: tuple[str, ...]) -> bool:
-    """Footers leave NaN out of the bounds, but filters order it above every number."""
-    column = rows[path[0]]
-    for name in path[1:]:
-        column = pc.struct_field(column, name)
-    return pc.any(pc.is_nan(column)).as_py() is True
+def _null_count(columns: list[Any]) -> int | None:
+    """Nulls over row groups; None if a group with values does not say."""
+    found = [column.statistics for column in columns if column.num_values]
+    # Not `None in found`: pyarrow's Statistics compare with None by crashing the process (26.0.1).
+    if any(statistics is None for statistics in found):
+        return None
+    return sum(int(statistics.null_count) for statistics in found)
 
 
 def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
@@ -202,14 +244,19 @@ def _bounds(
     if types.is_floating(kind):
         return _finite, _finite
     if types.is_decimal(kind):
-        return _decimal, _decimal
+        return (lambda value: _decimal(value, ROUND_FLOOR)), (
+            lambda value: _decimal(value, ROUND_CEILING)
+        )
     if types.is_string(kind):
         return _text_low, _text_high
     if types.is_date(kind):
         return _date, _date
     if types.is_timestamp(kind):
         zone = "Z" if kind.tz else ""
-        return (lambda us: _time(us // 1000, zone)), (lambda us: _time(-(-us // 1000), zone))
+        return (lambda us: _time(us // 1000 * 1000, zone)), (
+            # The last millisecond of year 9999, a common "never", has no next one.
+            lambda us: _time(-(-us // 1000) * 1000, zone) or _time(us, zone)
+        )
     return None, None  # Binary and bool: no other writer gives bounds, so readers expect none.
 
 
@@ -217,10 +264,9 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _decimal(value: Decimal) -> msgspec.Raw | None:
-    if len(value.as_tuple().digits) > _DECIMAL_DIGITS_MAX:
-        return None
-    return msgspec.Raw(format(value, "f").encode())
+def _decimal(value: Decimal, rounding: str) -> msgspec.Raw:
+    rounded = Context(prec=_DECIMAL_DIGITS_MAX, rounding=rounding).plus(value)
+    return msgspec.Raw(format(rounded, "f").encode())
 
 
 def _text_low(raw: bytes) -> str:
@@ -244,9 +290,9 @@ def _date(days: int) -> str | None:
         return None
 
 
-def _time(ms: int, zone: str) -> str | None:
+def _time(us: int, zone: str) -> str | None:
     try:
-        moment = _EPOCH + datetime.timedelta(milliseconds=ms)
+        moment = _EPOCH + datetime.timedelta(microseconds=us)
     except OverflowError:
         return None
-    return moment.isoformat(timespec="milliseconds") + zone
+    return moment.isoformat(timespec="microseconds" if us % 1000 else "milliseconds") + zone

@@ -2,16 +2,15 @@
 
 Section "Partition Value Serialization" of the Delta protocol: the values live in the log as text,
 not in the data files, and an empty text *is* null. Folder names follow Hive's custom and are for
-people only: readers take the values from the log. `split` keeps the order of rows.
+mostly for people, but Polars takes the values from them, so they hold the whole value. What has no
+such form is refused by `normalise`, early enough to tell who sent it. `split` keeps the order of
+rows.
 """
 
 from __future__ import annotations
 
 import datetime
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
@@ -23,8 +22,8 @@ from neuralake.errors import InvalidRows, SchemaMismatch, UsageError
 __all__ = ["check_partitioning", "folder", "normalise", "serialise", "split"]
 
 _NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
-# A name may have 255 bytes on every usual file system.
-_FOLDER_BYTES_MAX = 200
+# The limit of every usual file system.
+_NAME_BYTES_MAX = 255
 
 
 def check_partitioning(schema: pa.Schema, partition_by: Sequence[str]) -> None:
@@ -41,12 +40,12 @@ def check_partitioning(schema: pa.Schema, partition_by: Sequence[str]) -> None:
                 known=schema.names,
             )
         kind = schema.field(name).type
-        if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_floating(kind):
-            # Floats and binary have a text form in the protocol, but readers disagree about it
-            # (NaN, -0.0, escapes), so rows would get lost in filters.
+        if not _may_partition(kind):
+            # Floats, decimals and binary have a text form in the protocol, but readers disagree
+            # about it (NaN, -0.0, escapes; deltalake 1.6.6 turns decimal -0.01 into "0.-1").
             raise UsageError(
                 f"Column {name!r} of type {kind} cannot be a partition column: use a string, an "
-                f"integer, a decimal, a bool, a date or a timestamp.",
+                f"integer, a bool, a date or a timestamp.",
                 column=name,
             )
     if len(set(partition_by)) != len(partition_by):
@@ -58,28 +57,71 @@ def check_partitioning(schema: pa.Schema, partition_by: Sequence[str]) -> None:
 def normalise(table: pa.Table, partition_by: Sequence[str]) -> pa.Table:
     """`table` with empty strings in partition columns as nulls, which is what Delta makes of them.
 
+    What this accepts can be committed.
+
     Raises:
         SchemaMismatch: such a column is not nullable; with `column` and `row`.
+        InvalidRows: a value cannot be a partition (too long for a folder's name, or a year outside
+            1 to 9999); with `row`, `column` and `reason`.
     """
     for name in partition_by:
         column = table[name]
-        if not pa.types.is_string(column.type):
-            continue
-        empty = pc.equal(column, "")
-        if not pc.any(empty).as_py():
-            continue
-        field = table.schema.field(name)
-        if not field.nullable:
-            row = pc.index(empty, True).as_py()
-            raise SchemaMismatch(
-                f"Partition column {name!r} is not nullable, but row {row} has an empty string, "
-                f"which is null in a Delta table.",
-                column=name,
-                row=row,
-            )
-        filled = pc.if_else(empty, pa.scalar(None, column.type), column)
-        table = table.set_column(table.schema.get_field_index(name), field, filled)
+        uniques = pc.unique(column)
+        for position, value in enumerate(uniques):
+            if (reason := _refusal(name, value)) is not None:
+                row = pc.index(pc.index_in(column, value_set=uniques), position).as_py()
+                raise InvalidRows(
+                    f"Row {row}, partition column {name!r}: {reason}.",
+                    row=row,
+                    column=name,
+                    reason=reason,
+                )
+        if pa.types.is_string(column.type) and pc.any(pc.equal(uniques, "")).as_py():
+            table = _without_empty(table, name)
     return table
+
+
+def _may_partition(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(
+        types.is_string(kind)
+        or types.is_integer(kind)
+        or types.is_boolean(kind)
+        or types.is_date(kind)
+        or types.is_timestamp(kind)
+    )
+
+
+def _without_empty(table: pa.Table, name: str) -> pa.Table:
+    column, field = table[name], table.schema.field(name)
+    empty = pc.equal(column, "")
+    if not field.nullable:
+        row = pc.index(empty, True).as_py()
+        raise SchemaMismatch(
+            f"Partition column {name!r} is not nullable, but row {row} has an empty string, "
+            f"which is null in a Delta table.",
+            column=name,
+            row=row,
+        )
+    filled = pc.if_else(empty, pa.scalar(None, column.type), column)
+    return table.set_column(table.schema.get_field_index(name), field, filled)
+
+
+def _refusal(name: str, value: pa.Scalar) -> str | None:
+    """Why `value` cannot be a partition; None if it can."""
+    try:
+        text = serialise(value.as_py(), column=name)
+    except (ValueError, OverflowError):
+        return f"{value} has no text form (years are 1 to 9999)"
+    if text == _NULL_FOLDER:
+        return f"{text!r} stands for null in the names of folders"
+    size = len(_part(name, text))
+    if size > _NAME_BYTES_MAX:
+        return (
+            f"the folder's name would have {size} bytes with escapes, but {_NAME_BYTES_MAX} is the "
+            f"most a file system takes"
+        )
+    return None
 
 
 def split(
@@ -88,9 +130,6 @@ def split(
     """Rows by partition, without the partition columns: `(values, rows)` in order of appearance.
 
     The order of rows within a partition is that of `table`, which must be normalised.
-
-    Raises:
-        InvalidRows: a value has no text form (a year outside 1 to 9999).
     """
     if not partition_by:
         return [({}, table)]
@@ -121,8 +160,6 @@ def serialise(value: Any, *, column: str = "") -> str | None:
             return value or None
         case int():
             return str(value)
-        case Decimal():
-            return format(value, "f")
         case datetime.datetime():
             return value.replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
         case datetime.date():
@@ -134,19 +171,14 @@ def folder(values: Mapping[str, str | None]) -> str:
     """The folder of a partition below the table, with `/` at its end; empty without partitions.
 
     Characters beyond letters, digits and `-._~` are escaped as `%XX`, so the name is the same on
-    every file system; a long one is cut, with a digest of the whole to keep it apart from others.
+    every file system.
     """
     return "".join(f"{_part(name, text)}/" for name, text in values.items())
 
 
 def _part(name: str, text: str | None) -> str:
     value = _NULL_FOLDER if text is None else quote(text, safe="")
-    part = f"{quote(name, safe='')}={value}"
-    if len(part) <= _FOLDER_BYTES_MAX:
-        return part
-    digest = hashlib.blake2b(part.encode(), digest_size=8).hexdigest()
-    # Cut before an escape sequence, never within one.
-    return re.sub(r"%.?$", "", part[: _FOLDER_BYTES_MAX - 20]) + "~" + digest
+    return f"{quote(name, safe='')}={value}"
 
 
 def _codes(table: pa.Table, uniques: Mapping[str, pa.Array]) -> pa.Int64Array | None:
@@ -162,16 +194,4 @@ def _codes(table: pa.Table, uniques: Mapping[str, pa.Array]) -> pa.Int64Array | 
 
 
 def _values_at(table: pa.Table, uniques: Mapping[str, pa.Array], row: int) -> dict[str, str | None]:
-    values = {}
-    for name in uniques:
-        try:
-            values[name] = serialise(table[name][row].as_py(), column=name)
-        except (ValueError, OverflowError) as error:
-            raise InvalidRows(
-                f"Row {row}, column {name!r}: {table[name][row]} has no text form as a partition "
-                f"value ({error}). Years are 1 to 9999.",
-                row=row,
-                column=name,
-                reason=str(error),
-            ) from error
-    return values
+    return {name: serialise(table[name][row].as_py(), column=name) for name in uniques}
