@@ -201,10 +201,11 @@ def _includes(condition: Filter, column: pl.Expr, kind: pa.DataType) -> pl.Expr:
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         raise _misfit(condition, kind, "The column must be a list.")
     values = condition.value if condition.operator in _MANY else (condition.value,)
-    found = [
-        column.list.contains(pl.lit(_literal(value, kind.value_type, condition)))
-        for value in values
-    ]
+    try:
+        literals = [_literal(value, kind.value_type, condition) for value in values]
+    except UsageError as error:
+        raise _misfit(condition, kind, "The value is compared with the elements.") from error
+    found = [column.list.contains(pl.lit(literal)) for literal in literals]
     if condition.operator == "includes any":
         return reduce(lambda a, b: a | b, found, pl.lit(value=False))
     return reduce(lambda a, b: a & b, found, pl.lit(value=True))

@@ -75,7 +75,7 @@ def _enter(folder: str) -> None:
 
 
 def _is_of(module: ModuleType, folders: list[str]) -> bool:
-    """Whether it is a project's own code; a virtual environment in its folder is not, nor are we."""
+    """Whether it is a project's own code: not a virtual environment in its folder, not ours."""
     file = getattr(module, "__file__", None)
     if not file or module.__name__.partition(".")[0] in ("__main__", "neuralake"):
         return False

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-import pyarrow as pa
-
-from neuralake.errors import SchemaMismatch, UnknownName, UsageError, suggestion
-from neuralake.filters import Conditions, expression, normalise
+from neuralake.errors import UnknownName, UsageError, suggestion
+from neuralake.filters import Conditions, normalise
 from neuralake.frame import NlkDataFrame, scan_delta, scan_parquet
+from neuralake.frame.declared import conforming, filtered
 from neuralake.frame.frame import as_frame
 from neuralake.live import live_frame
-from neuralake.schema import polars_schema
 from neuralake.table import (
     Definition,
     DeltaTable,
@@ -73,10 +70,8 @@ def read_function(
     definition.check_arguments(given)
     frame = as_frame(definition.function(**given), name=title)
     if definition.schema is not None:
-        frame = _declared(frame, definition.schema, title)
-    conditions = normalise(*filters)
-    if conditions:
-        frame = as_frame(frame.pipe_with_schema(_filtering(conditions, title)))
+        frame = conforming(frame, definition.schema, name=title)
+    frame = filtered(frame, normalise(*filters), definition.schema, name=title)
     return frame if columns is None or taken else as_frame(frame.select(list(columns)))
 
 
@@ -135,33 +130,3 @@ def _check_columns(columns: Sequence[str], definition: Definition, title: str) -
                 name=name,
                 known=definition.columns,
             )
-
-
-class _filtering:  # noqa: N801 a function with values, of a class so that frames can be pickled
-    def __init__(self, conditions: Conditions, title: str) -> None:
-        self.conditions = conditions
-        self.title = title
-
-    def __call__(self, rows: pl.LazyFrame, found: Any) -> pl.LazyFrame:
-        schema = pl.Schema(found).to_arrow()
-        return rows.filter(expression(self.conditions, schema, name=self.title))
-
-
-def _declared(frame: NlkDataFrame, schema: pa.Schema, title: str) -> NlkDataFrame:
-    wanted = polars_schema(schema)
-
-    def enforce(rows: pl.LazyFrame, found: Any) -> pl.LazyFrame:
-        for column, kind in wanted.items():
-            have = dict(found).get(column)
-            if have != kind:
-                what = "is missing" if have is None else f"is {have}"
-                raise SchemaMismatch(
-                    f"Column {column!r} {what} in what {title!r} returned; its definition declares "
-                    f"{kind}.",
-                    column=column,
-                    declared=str(kind),
-                    found=None if have is None else str(have),
-                )
-        return rows.select(wanted.names())
-
-    return as_frame(frame.pipe_with_schema(enforce))

@@ -22,8 +22,9 @@ from polars.io.delta._dataset import DeltaDataset
 
 from neuralake import delta
 from neuralake.delta.snapshot import open_delta
-from neuralake.errors import SchemaMismatch, UnknownName, UnsupportedFeature
-from neuralake.filters import Conditions, Filters, expression, normalise
+from neuralake.errors import UnknownName, UnsupportedFeature
+from neuralake.filters import Conditions, Filters, normalise
+from neuralake.frame.declared import filtered, refuse_drift
 from neuralake.frame.frame import NlkDataFrame, as_frame
 from neuralake.schema import polars_schema
 from neuralake.storage import is_local
@@ -64,11 +65,7 @@ def scan_delta(
         UnsupportedFeature: the table uses a Delta feature that Polars does not read.
     """
     source = _Newest(schema, name or uri, uri, version, empty_if_missing)
-    frame = _frame(source)
-    kept = normalise(filters)
-    if not kept:
-        return frame
-    return as_frame(frame.filter(expression(kept, schema, name=source.name)))
+    return filtered(_frame(source), normalise(filters), schema, name=source.name)
 
 
 def scan_snapshot(table: Any, schema: pa.Schema, *, name: str = "table") -> NlkDataFrame:
@@ -99,7 +96,7 @@ class _Source:
         if dataset is None:
             return pl.scan_parquet([], schema=self.schema()), "missing"
         _refuse_features(dataset.table_.get(), self.name)
-        _refuse_drift(self.schema(), dataset.schema(), self.name)
+        refuse_drift(self.schema(), dataset.schema(), name=self.name)
         return dataset.to_dataset_scan(**wanted)
 
     def dataset(self) -> DeltaDataset | None:
@@ -173,22 +170,3 @@ def _refuse_features(table: Any, name: str) -> None:
             f"Table {name!r} uses {', '.join(missing)}, which frames cannot read; SQL can.",
             features=missing,
         )
-
-
-def _refuse_drift(declared: pl.Schema, found: pl.Schema, name: str) -> None:
-    for column, kind in declared.items():
-        if column not in found:
-            raise SchemaMismatch(
-                f"Table {name!r} has no column {column!r}, which its definition declares. "
-                f"It has: {', '.join(found)}.",
-                column=column,
-                known=list(found),
-            )
-        if found[column] != kind:
-            raise SchemaMismatch(
-                f"Column {column!r} of table {name!r} is {found[column]}, but its definition "
-                f"declares {kind}.",
-                column=column,
-                declared=str(kind),
-                found=str(found[column]),
-            )

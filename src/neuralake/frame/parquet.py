@@ -18,7 +18,8 @@ import pyarrow as pa
 from polars.lazyframe.resolver import LazyFrameResolver, ResolvedLazyFrameProps
 
 from neuralake.errors import NeedsAttention, UnknownName, UsageError
-from neuralake.filters import Conditions, Filters, check, expression, normalise
+from neuralake.filters import Conditions, Filters, check, normalise
+from neuralake.frame.declared import filtered
 from neuralake.frame.frame import NlkDataFrame, as_frame
 from neuralake.storage import is_local, local_path
 
@@ -64,18 +65,7 @@ def scan_parquet(
     else:
         files = _Files(local_path(uri), schema, partitions, conditions, hive, name)
         frame = as_frame(files.lazy())
-    if not conditions:
-        return frame
-    if schema is not None:
-        return as_frame(frame.filter(expression(conditions, schema, name=name)))
-    # The columns are the files' to tell, so what the filters mean is decided at plan time.
-    return as_frame(
-        frame.pipe_with_schema(
-            lambda rows, found: rows.filter(
-                expression(conditions, pl.Schema(found).to_arrow(), name=name)
-            )
-        )
-    )
+    return filtered(frame, conditions, schema, name=name)
 
 
 class _Files(LazyFrameResolver):
