@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 
 import msgspec
 from starlette.applications import Starlette
@@ -15,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Route
 
 from neuralake.catalog import Catalog
 from neuralake.clock import Clock, SystemClock
@@ -44,13 +43,8 @@ def create_app(
         yield
         ingest.close()
 
-    return Starlette(
-        routes=[
-            *ingest.routes(),
-            *_health(catalog, telemetry),
-            *_sql(catalog),
-            *_site(catalog),
-        ],
+    app = Starlette(
+        routes=[*ingest.routes(), *_health(catalog, telemetry), *_sql(catalog)],
         middleware=[Middleware(LoopbackOnly)],
         exception_handlers={
             HTTPException: _answer_error,
@@ -59,6 +53,9 @@ def create_app(
         },
         lifespan=lifespan,
     )
+    # Not a route: a mount at "/" would also take what a route refuses for its method.
+    app.router.default = SiteFiles(catalog.settings.path(catalog.settings.site.folder))
+    return app
 
 
 async def _answer_error(_: Request, error: Exception) -> Response:
@@ -92,8 +89,3 @@ def _sql(catalog: Catalog) -> list[BaseRoute]:
         return []
     routes: list[BaseRoute] = import_module("neuralake.serve.http").routes(catalog)
     return routes
-
-
-def _site(catalog: Catalog) -> list[BaseRoute]:
-    folder: Path = catalog.settings.path(catalog.settings.site.folder)
-    return [Mount("/", app=SiteFiles(folder), name="site")]

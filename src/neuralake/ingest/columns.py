@@ -20,7 +20,7 @@ import pyarrow.json as pj
 
 from neuralake.ingest.scalars import DAY_US, DAYS_MIN, TIMESTAMP_US_MAX, TIMESTAMP_US_MIN
 
-__all__ = ["ColumnReader"]
+__all__ = ["ColumnReader", "Doubt", "binaries", "dates", "timestamps"]
 
 # Numbers without these have less than 60 digits, or 68 at the largest scale: decimal256 holds that.
 _LONG_NUMBER = re.compile(rb"\d{30}|\d[eE]")
@@ -28,7 +28,7 @@ _LONG_NUMBER = re.compile(rb"\d{30}|\d[eE]")
 _TIMESTAMP_LENGTH_MIN = len("2013-01-01T10")
 
 
-class _Doubt(Exception):
+class Doubt(Exception):
     """The exact path may read this block differently."""
 
 
@@ -64,7 +64,7 @@ class ColumnReader:
             if parsed.num_rows != rows:
                 return None
             columns = [_column(parsed[field.name], field) for field in self._schema]
-        except (_Doubt, msgspec.MsgspecError, pa.ArrowException, ValueError, RecursionError):
+        except (Doubt, msgspec.MsgspecError, pa.ArrowException, ValueError, RecursionError):
             return None
         return pa.table(columns, schema=self._schema)
 
@@ -99,7 +99,7 @@ def _column(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
 def _array(array: pa.Array, field: pa.Field) -> pa.Array:
     kind, types = field.type, pa.types
     if array.null_count and not field.nullable:
-        raise _Doubt
+        raise Doubt
     if types.is_struct(kind):
         return _struct(array, kind)
     if types.is_list(kind):
@@ -107,11 +107,11 @@ def _array(array: pa.Array, field: pa.Field) -> pa.Array:
     if types.is_floating(kind):
         return _floats(array, kind)
     if types.is_timestamp(kind):
-        return _timestamps(array, kind)
+        return timestamps(array, kind)
     if types.is_date(kind):
-        return _dates(array)
+        return dates(array)
     if types.is_binary(kind):
-        return _binaries(array)
+        return binaries(array)
     if types.is_decimal(kind):
         array = array.cast(kind)
         array.validate(full=True)  # The cast does not always check the precision.
@@ -135,32 +135,35 @@ def _floats(array: pa.Array, kind: pa.DataType) -> pa.Array:
     array = array.cast(kind, safe=False)
     # Too large for the type: the exact path says so. (NaN cannot come out of JSON numbers.)
     if pc.any(pc.is_inf(array)).as_py():
-        raise _Doubt
+        raise Doubt
     return array
 
 
-def _timestamps(array: pa.Array, kind: pa.TimestampType) -> pa.Array:
+def timestamps(array: pa.Array, kind: pa.TimestampType) -> pa.Array:
+    """Texts as `kind`; Doubt or an Arrow error where the exact path must look."""
     shortest = pc.min(pc.binary_length(array)).as_py()
     if shortest is not None and shortest < _TIMESTAMP_LENGTH_MIN:
-        raise _Doubt
+        raise Doubt
     instants = array.cast(kind)
     bounds = pc.min_max(instants.cast(pa.int64()))
     low, high = bounds["min"].as_py(), bounds["max"].as_py()
     # A day of distance: near the ends the exact path looks at the written year too.
     if low is not None and (low < TIMESTAMP_US_MIN + DAY_US or high > TIMESTAMP_US_MAX - DAY_US):
-        raise _Doubt
+        raise Doubt
     return instants
 
 
-def _dates(array: pa.Array) -> pa.Array:
+def dates(array: pa.Array) -> pa.Array:
+    """Texts as dates; Doubt or an Arrow error where the exact path must look."""
     days = array.cast(pa.date32())
     first = pc.min(days.cast(pa.int32())).as_py()
     if first is not None and first < DAYS_MIN:
-        raise _Doubt
+        raise Doubt
     return days
 
 
-def _binaries(array: pa.Array) -> pa.Array:
+def binaries(array: pa.Array) -> pa.Array:
+    """Base64 texts as bytes; ValueError where the exact path must look."""
     return pa.array(
         [
             None if text is None else binascii.a2b_base64(text, strict_mode=True)

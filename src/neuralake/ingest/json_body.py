@@ -65,14 +65,17 @@ class JsonReader:
         self._refuse_too_many(len(raws))
         return self._concat(self._array_blocks(raws))
 
-    def lines(self, body: bytes) -> pa.Table:
+    def lines(self, body: bytes, *, first_row: int = 0) -> pa.Table:
         """The rows of `body`: JSON objects one after another, usually one a line.
+
+        Args:
+            first_row: the number of the first row in errors.
 
         Raises:
             InvalidRows, UsageError: as `RowReader.table`.
             TooLarge: more than `rows_max` rows.
         """
-        return self._concat(self._line_blocks(_text(body)))
+        return self._concat(self._line_blocks(_text(body), first_row))
 
     def _array_blocks(self, raws: Sequence[msgspec.Raw]) -> Iterator[pa.Table]:
         for first in range(0, len(raws), _BLOCK_ROWS):
@@ -83,8 +86,8 @@ class JsonReader:
                 table = self._exact.texts(_decoded(block), first_row=first)
             yield table
 
-    def _line_blocks(self, body: bytes) -> Iterator[pa.Table]:
-        first, start = 0, 0
+    def _line_blocks(self, body: bytes, first_row: int) -> Iterator[pa.Table]:
+        first, start = first_row, 0
         while start < len(body):
             end = body.find(b"\n", start + self._block_bytes) + 1 or len(body)
             block = body[start:end]
@@ -99,10 +102,10 @@ class JsonReader:
                 if raws is None:
                     table = self._exact.stream(block.decode(), first_row=first)
                 else:
-                    self._refuse_too_many(first + len(raws))
+                    self._refuse_too_many(first - first_row + len(raws))
                     table = self._exact.texts(_decoded(raws), first_row=first)
             first, start = first + table.num_rows, end
-            self._refuse_too_many(first)
+            self._refuse_too_many(first - first_row)
             yield table
 
     def _split(self, block: bytes) -> list[msgspec.Raw] | None:

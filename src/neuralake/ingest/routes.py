@@ -121,6 +121,7 @@ class IngestRoutes:
         return {
             "database": target.database,
             "table": target.table,
+            "queue": self._queue.id,
             "columns": [
                 {"name": field.name, "type": str(field.type), "nullable": field.nullable}
                 for field in target.schema

@@ -13,7 +13,7 @@ import pyarrow as pa
 from neuralake.errors import InvalidRows, UsageError, suggestion
 from neuralake.ingest.scalars import Misfit, leaf_reader, parse_json
 
-__all__ = ["RowReader", "malformed"]
+__all__ = ["RowReader", "malformed", "value_reader"]
 
 Reader = Callable[[Any], Any]
 
@@ -98,7 +98,7 @@ def _parsed(text: str, row: int) -> Any:
 
 
 def _object_reader(fields: list[pa.Field], *, kind: str) -> Reader:
-    readers = [(field.name, _reader(field.type), field.nullable) for field in fields]
+    readers = [(field.name, value_reader(field.type), field.nullable) for field in fields]
     names = [field.name for field in fields]
     known = frozenset(names)
 
@@ -127,7 +127,7 @@ def _object_reader(fields: list[pa.Field], *, kind: str) -> Reader:
 
 
 def _list_reader(item: pa.Field) -> Reader:
-    reader = _reader(item.type)
+    reader = value_reader(item.type)
 
     def read(value: Any) -> list[Any]:
         if not isinstance(value, list):
@@ -148,7 +148,8 @@ def _list_reader(item: pa.Field) -> Reader:
     return read
 
 
-def _reader(kind: pa.DataType) -> Reader:
+def value_reader(kind: pa.DataType) -> Reader:
+    """The function that turns a parsed JSON value, not null, into what Arrow takes as `kind`."""
     if pa.types.is_struct(kind):
         return _object_reader(list(kind), kind="field")
     if pa.types.is_list(kind):

@@ -1,0 +1,193 @@
+"""Read a file as rows of the declared schema, in batches of a fixed number of rows.
+
+A batch is told by its number alone: the same file and batch size give the same batches, on any
+machine and at any later time, which is what lets a broken transfer go on. Values are exactly what
+the HTTP API makes of the same file's text. Errors name the row, counted from 0 over the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.csv as pcsv
+import pyarrow.parquet as pq
+
+from neuralake.errors import InvalidRows, SchemaMismatch, UnsupportedMedia, UsageError, suggestion
+from neuralake.ingest.csv_text import typed_column
+from neuralake.ingest.json_body import JsonReader
+from neuralake.schema import conform
+
+__all__ = ["FORMATS", "FileBatch", "format_of", "read_batches"]
+
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".parquet": "parquet",
+}
+"""File name endings that we read, and the format of each."""
+
+_BLOCK_BYTES = 4 * 1024 * 1024
+_ROWS_UNBOUNDED = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class FileBatch:
+    number: int
+    first_row: int
+    rows: pa.Table
+    bytes_read: int
+    """Bytes of the file that were read when this batch was complete."""
+
+
+def format_of(path: Path) -> str:
+    """The format by the ending of the name.
+
+    Raises:
+        UnsupportedMedia: an ending that we do not know.
+    """
+    found = FORMATS.get(path.suffix.lower())
+    if found is None:
+        raise UnsupportedMedia(
+            f"{path.name!r} is not a file that we read by its name. Known endings: "
+            f"{', '.join(FORMATS)}.",
+            found=path.suffix,
+            known=list(FORMATS),
+        )
+    return found
+
+
+def read_batches(
+    path: Path,
+    schema: pa.Schema,
+    *,
+    name: str,
+    batch_rows: int,
+    null_values: Sequence[str] = ("",),
+) -> Iterator[FileBatch]:
+    """The rows of `path` in batches of `batch_rows` (the last one may be shorter).
+
+    Args:
+        name: of the table, for errors.
+        null_values: texts of CSV fields that mean null, where they are not quoted.
+
+    Raises:
+        UsageError: the file cannot be read as its format.
+        SchemaMismatch, InvalidRows: a column or value does not fit the schema.
+    """
+    kind = format_of(path)
+    with _open(path) as file:
+        if kind == "parquet":
+            tables = _parquet(file, schema, name)
+        elif kind == "ndjson":
+            tables = _ndjson(file, schema, name)
+        else:
+            tables = _csv(file, schema, name, null_values, "\t" if kind == "tsv" else ",")
+        yield from _rebatch(tables, file, schema, batch_rows)
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror}.", path=str(path)) from error
+
+
+def _rebatch(
+    tables: Iterator[pa.Table], file: BinaryIO, schema: pa.Schema, batch_rows: int
+) -> Iterator[FileBatch]:
+    kept, number, first_row = schema.empty_table(), 0, 0
+    for table in tables:
+        kept = pa.concat_tables([kept, table])
+        while kept.num_rows >= batch_rows:
+            yield FileBatch(number, first_row, kept.slice(0, batch_rows), file.tell())
+            kept, number, first_row = kept.slice(batch_rows), number + 1, first_row + batch_rows
+    if kept.num_rows:
+        yield FileBatch(number, first_row, kept, file.tell())
+
+
+def _parquet(file: BinaryIO, schema: pa.Schema, name: str) -> Iterator[pa.Table]:
+    try:
+        source = pq.ParquetFile(file)
+        for batch in source.iter_batches():
+            yield conform(pa.Table.from_batches([batch]), schema, name=name)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable("Parquet", error) from error
+
+
+def _ndjson(file: BinaryIO, schema: pa.Schema, name: str) -> Iterator[pa.Table]:
+    reader = JsonReader(schema, name=name, rows_max=_ROWS_UNBOUNDED)
+    first_row = 0
+    while block := file.read(_BLOCK_BYTES):
+        # To the end of the line: an object of several lines may still be cut, and is refused.
+        table = reader.lines(block + file.readline(), first_row=first_row)
+        first_row += table.num_rows
+        yield table
+
+
+def _csv(
+    file: BinaryIO, schema: pa.Schema, name: str, null_values: Sequence[str], delimiter: str
+) -> Iterator[pa.Table]:
+    first_row = 0
+    try:
+        with pcsv.open_csv(
+            file,
+            read_options=pcsv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
+            parse_options=pcsv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            convert_options=pcsv.ConvertOptions(
+                column_types={field.name: pa.string() for field in schema},
+                null_values=list(null_values),
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        ) as source:
+            _check_header(source.schema.names, schema, name)
+            for batch in source:
+                yield _typed(batch, schema, first_row, name)
+                first_row += batch.num_rows
+    except pa.ArrowInvalid as error:
+        said = str(error).splitlines()[0]
+        raise InvalidRows(
+            f"The CSV cannot be read from row {first_row} on: {said}.",
+            row=first_row,
+            column=None,
+            reason=said,
+        ) from error
+
+
+def _typed(batch: pa.RecordBatch, schema: pa.Schema, first_row: int, name: str) -> pa.Table:
+    columns = [
+        typed_column(
+            batch[field.name]
+            if field.name in batch.schema.names
+            else pa.nulls(batch.num_rows, pa.string()),
+            field,
+            first_row=first_row,
+            name=name,
+        )
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def _check_header(names: list[str], schema: pa.Schema, name: str) -> None:
+    for column in names:
+        if column not in schema.names:
+            raise SchemaMismatch(
+                f"{name!r} has no column {column!r}.{suggestion(column, schema.names)} "
+                f"Its columns: {', '.join(schema.names)}.",
+                column=column,
+                known=schema.names,
+            )
+        if names.count(column) > 1:
+            raise SchemaMismatch(f"Column {column!r} appears twice.", column=column)
+
+
+def _unreadable(kind: str, error: Exception) -> UsageError:
+    said = (str(error).splitlines() or [type(error).__name__])[0]
+    return UsageError(f"The file is not readable as {kind}: {said}.", reason=said)
