@@ -1,0 +1,148 @@
+"""Commands that run the platform: all of it (`up`), or one part until it is told to stop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from neuralake.cli.session import Session
+
+if TYPE_CHECKING:
+    from neuralake.settings import Settings
+
+__all__ = ["add_to"]
+
+_Lifeline = Annotated[
+    bool,
+    typer.Option("--lifeline", hidden=True, help="Stop when standard input ends (for `up`)."),
+]
+_Port = Annotated[
+    int | None, typer.Option("--port", help="Port of the server; 0 picks a free one.")
+]
+
+
+def up(context: typer.Context, port: _Port = None) -> None:
+    """Run the whole platform: server, writer, compaction and vacuum, until Ctrl-C.
+
+    A part that ends is started again. Ctrl-C and SIGTERM stop the parts in order: what was
+    acknowledged is committed, or is in the queue for the next start.
+    """
+    from neuralake.supervise import Supervisor, stop_event
+
+    session: Session = context.obj
+    settings = with_port(session.settings, port)
+    session.catalog.definitions()  # An error in the definitions is told once, and here.
+    stop = stop_event()
+
+    def show(name: str, line: str) -> None:
+        session.err.print(f"[dim]{name:>8} |[/dim] ", end="")
+        session.err.print(line, markup=False, soft_wrap=True)
+
+    with Supervisor(settings, options=session.options, on_line=show) as platform:
+        session.err.print(f"neuralake is up: {platform.url} (Ctrl-C stops it)", soft_wrap=True)
+        platform.watch(stop)
+        session.err.print("Stopping: the server, then the writer, then the rest.")
+    session.err.print("Stopped. Everything acknowledged is in the tables or in the queue.")
+
+
+def serve(context: typer.Context, port: _Port = None, lifeline: _Lifeline = False) -> None:
+    """Run the server: ingestion, SQL, and the catalog site once it is built."""
+    from neuralake.supervise import run_part, stop_event
+
+    session: Session = context.obj
+    session.log()
+    stop = stop_event(lifeline=lifeline)
+    catalog = session.catalog
+
+    def tell(url: str) -> None:
+        session.err.print(f"Listening on {url}", soft_wrap=True)
+
+    try:
+        run_part("serve", catalog, stop=stop, port=port, on_started=tell)
+    finally:
+        catalog.queue().close()
+
+
+def write(
+    context: typer.Context,
+    tables: Annotated[
+        list[str] | None, typer.Argument(help="Tables as database.table; all streams if none.")
+    ] = None,
+    lifeline: _Lifeline = False,
+) -> None:
+    """Run the writer: from the queue into the tables, each row exactly once."""
+    from neuralake.supervise import stop_event
+    from neuralake.writer import run_writer
+
+    session: Session = context.obj
+    session.log()
+    run_writer(session.catalog, tables=tables or None, stop=stop_event(lifeline=lifeline))
+
+
+def compact(
+    context: typer.Context,
+    once: Annotated[
+        bool, typer.Option("--once", help="One pass over all tables, then end.")
+    ] = False,
+    lifeline: _Lifeline = False,
+) -> None:
+    """Rewrite small files into large ones, and write checkpoints, on a cadence."""
+    from neuralake.maintain import compact_all, run_compaction
+    from neuralake.supervise import stop_event
+
+    session: Session = context.obj
+    session.log()
+    if not once:
+        run_compaction(session.catalog, stop=stop_event(lifeline=lifeline))
+        return
+    for name, result in compact_all(session.catalog).items():
+        session.out.print(
+            f"{name}: {result.files_removed} files became {result.files_added} "
+            f"({result.rows} rows)",
+            soft_wrap=True,
+        )
+
+
+def vacuum(
+    context: typer.Context,
+    once: Annotated[
+        bool, typer.Option("--once", help="One pass over all tables, then end.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="One pass that only lists the files.")
+    ] = False,
+    lifeline: _Lifeline = False,
+) -> None:
+    """Remove files that no snapshot inside the retention needs, on a cadence."""
+    from neuralake.maintain import run_vacuum, vacuum_all
+    from neuralake.supervise import stop_event
+
+    session: Session = context.obj
+    session.log()
+    if not once and not dry_run:
+        run_vacuum(session.catalog, stop=stop_event(lifeline=lifeline))
+        return
+    for name, files in vacuum_all(session.catalog, dry_run=dry_run).items():
+        verb = "could go" if dry_run else "removed"
+        session.out.print(f"{name}: {len(files)} files {verb}", soft_wrap=True)
+        for file in files if dry_run else ():
+            session.out.print(f"  {file}", markup=False, soft_wrap=True)
+
+
+def with_port(settings: Settings, port: int | None) -> Settings:
+    """`settings` with the server's port, if one is given."""
+    if port is None:
+        return settings
+    import msgspec
+
+    return msgspec.structs.replace(
+        settings, server=msgspec.structs.replace(settings.server, port=port)
+    )
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this file's commands."""
+    panel = "Run"
+    for command in (up, serve, write, compact, vacuum):
+        app.command(rich_help_panel=panel)(command)

@@ -1,0 +1,118 @@
+"""One process of the tree: started, listened to, and told to stop.
+
+A child is a new interpreter (never a fork: the Rust libraries' runtimes do not survive one) in a
+process group of its own, so that Ctrl-C in a terminal reaches the supervisor alone, which then
+stops the parts in their order. Its standard input is its lifeline, see `lifeline`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+__all__ = ["Child", "describe_exit", "restart_delay_s"]
+
+_LINES_KEPT = 20
+_DELAY_S_MIN = 0.1
+_DELAY_S_MAX = 10.0
+
+
+class Child:
+    """A running process by name. `on_line` gets each line it writes, from another thread."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        folder: Path,
+        environment: Mapping[str, str],
+        started_s: float,
+        on_line: Callable[[str, str], None],
+    ) -> None:
+        self.name = name
+        self.started_s = started_s
+        self._on_line = on_line
+        self._kept: deque[str] = deque(maxlen=_LINES_KEPT)
+        self._process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+            text=True,
+            errors="replace",
+        )
+        self._listener = threading.Thread(
+            target=self._listen, name=f"listen to {name}", daemon=True
+        )
+        self._listener.start()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative: the signal that ended it."""
+        return self._process.poll()
+
+    def last_lines(self) -> list[str]:
+        """What it wrote last; complete once it has ended."""
+        if self._process.poll() is not None:
+            self._listener.join(timeout=1.0)
+        return list(self._kept)
+
+    def stop(self, *, timeout_s: float) -> bool:
+        """Tell it to stop and wait; False if it had to be killed after `timeout_s`."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            return False
+        finally:
+            self._release()
+        return True
+
+    def _release(self) -> None:
+        self._listener.join(timeout=1.0)
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None  # noqa: S101 we asked for a pipe; for mypy
+        with self._process.stdout as lines:
+            for line in lines:
+                self._kept.append(line.rstrip())
+                self._on_line(self.name, line.rstrip())
+
+
+def describe_exit(exit_code: int) -> str:
+    """`was killed by SIGKILL` or `ended with exit code 70`."""
+    if exit_code < 0:
+        try:
+            return f"was killed by {signal.Signals(-exit_code).name}"
+        except ValueError:
+            return f"was killed by signal {-exit_code}"
+    return f"ended with exit code {exit_code}"
+
+
+def restart_delay_s(failures: int) -> float:
+    """Seconds to wait before the start after the `failures`-th quick end in a row (from 1).
+
+    Doubles from 0.1 s to 10 s: a killed part is back at once, a part that cannot start does not
+    eat the machine.
+    """
+    return min(_DELAY_S_MAX, _DELAY_S_MIN * 2.0 ** min(failures - 1, 16))

@@ -1,0 +1,89 @@
+"""The whole platform in threads of one process: for notebooks, tests and small programs.
+
+It does what `neuralake up` does, with the same promises for acknowledged rows; it ends with the
+process, and a part that fails is not started again. Leaving the block stops in the order of the
+data, so that everything acknowledged is in its table.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import ExitStack
+from types import TracebackType
+
+from neuralake.catalog import Catalog
+from neuralake.errors import NeedsAttention
+from neuralake.supervise.lock import LakeLock
+from neuralake.supervise.parts import PARTS, run_part
+from neuralake.supervise.state import state_folder
+
+__all__ = ["Platform"]
+
+_log = logging.getLogger(__name__)
+
+
+class Platform:
+    """`with Platform(catalog) as platform:` runs server, writer, compaction and vacuum.
+
+    Args:
+        port: of the server; 0 picks a free one, None takes the catalog's setting.
+
+    Raises:
+        UsageError: another platform runs on this lake, or the port is taken.
+        NeedsAttention: on leaving, if a part failed; the first failure is its cause.
+    """
+
+    def __init__(self, catalog: Catalog, *, port: int | None = 0) -> None:
+        self.catalog = catalog
+        self.url = ""
+        """Where the server listens, once the block is entered."""
+        self._port = port
+        self._started = threading.Event()
+        self._failures: list[tuple[str, BaseException]] = []
+        self._exits = ExitStack()
+
+    def __enter__(self) -> Platform:
+        with ExitStack() as undo:
+            undo.enter_context(LakeLock(state_folder(self.catalog.settings)))
+            # Left in the opposite order: the server first.
+            for name in reversed(PARTS):
+                thread, stop = self._start(name)
+                undo.callback(thread.join)
+                undo.callback(stop.set)
+            self._started.wait()
+            if not self.url:
+                raise self._failures[0][1]
+            self._exits = undo.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._exits.close()
+        if self._failures and error is None:
+            name, failure = self._failures[0]
+            raise NeedsAttention(f"The {name} part failed: {failure}", part=name) from failure
+
+    def _start(self, name: str) -> tuple[threading.Thread, threading.Event]:
+        stop = threading.Event()
+        thread = threading.Thread(target=self._run, args=(name, stop), name=name, daemon=True)
+        thread.start()
+        return thread, stop
+
+    def _run(self, name: str, stop: threading.Event) -> None:
+        try:
+            run_part(name, self.catalog, stop=stop, port=self._port, on_started=self._on_started)
+        except BaseException as error:  # noqa: BLE001 the edge of a thread; raised on leaving
+            _log.error("The %s part failed: %s", name, error)
+            self._failures.append((name, error))
+        finally:
+            if name == "serve":
+                self._started.set()
+
+    def _on_started(self, url: str) -> None:
+        self.url = url
+        self._started.set()
