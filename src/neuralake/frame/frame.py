@@ -1,7 +1,7 @@
 """The frame that users hold: a Polars `LazyFrame` that stays ours through every operation.
 
-Polars gives the subclass back from its own methods, except from group-by and from functions such
-as `pl.concat` (seen in 2.1); those are covered here.
+Polars gives the subclass back from its own methods, except from group-by, `sql` and
+`match_to_schema`, and not from functions such as `pl.concat` (seen in 2.1): those are made here.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ class NlkDataFrame(pl.LazyFrame):
 
     def match_to_schema(self, *schema: Any, **options: Any) -> NlkDataFrame:
         return _ours(super().match_to_schema(*schema, **options))
+
+    def sql(self, query: str, **options: Any) -> NlkDataFrame:
+        return _ours(super().sql(query, **options))
 
 
 class _GroupBy(LazyGroupBy):

@@ -1,0 +1,197 @@
+"""A Delta table is read lazily, exactly as declared, and no more of it than needed."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from neuralake.errors import SchemaMismatch, UnknownName, UnsupportedFeature, UsageError
+from neuralake.filters import Filter
+from neuralake.frame import NlkDataFrame, scan_delta, scan_snapshot
+
+SCHEMA = pa.schema([("site", pa.string()), ("n", pa.int32()), ("x", pa.float64())])
+
+
+def more(uri: str, *, site: str = "a", n: int = 99) -> None:
+    rows = pa.table([[site], [n], [0.5]], schema=SCHEMA)
+    write_deltalake(uri, rows, mode="append")
+
+
+def test_what_comes_out_is_what_polars_reads(readings: str) -> None:
+    frame = scan_delta(readings, SCHEMA, ["site"])
+
+    assert type(frame) is NlkDataFrame
+    assert frame.collect_schema() == pl.Schema(SCHEMA)
+    assert frame.collect().sort("n").equals(pl.scan_delta(readings).collect().sort("n"))
+
+
+def test_the_declared_columns_come_out_in_the_declared_order(readings: str) -> None:
+    declared = pa.schema([SCHEMA.field("x"), SCHEMA.field("site")])
+
+    rows = scan_delta(readings, declared).collect()
+
+    assert rows.schema == pl.Schema({"x": pl.Float64, "site": pl.String})
+    assert sorted(rows["x"]) == [n / 2 for n in range(20)]
+
+
+def test_filters_and_columns_reach_the_files(readings: str) -> None:
+    given = [Filter("site", "=", "a"), Filter("n", ">", 5)]
+
+    plan = scan_delta(readings, SCHEMA, ["site"], given).select("x").explain()
+    later = scan_delta(readings, SCHEMA).filter(pl.col("site") == "a", n=7).select("x")
+
+    assert "site=a" in plan
+    assert "site=b" not in plan
+    selection = plan.partition("SELECTION: ")[2]
+    assert 'col("site") == "a"' in selection
+    assert 'col("n") > 5' in selection
+    assert "other source" not in later.explain()
+    assert later.collect()["x"].to_list() == [3.5]
+
+
+def test_files_whose_statistics_rule_them_out_are_not_read(tmp_path: Path) -> None:
+    """The file that holds other values is gone, and nobody notices."""
+    uri = str(tmp_path / "t")
+    for n in (1, 100):
+        more(uri, n=n)
+    gone = next(
+        row["path"]
+        for row in pa.table(DeltaTable(uri).get_add_actions(flatten=True)).to_pylist()
+        if row["min.n"] == 100
+    )
+    Path(uri, gone).unlink()
+
+    assert scan_delta(uri, SCHEMA, (), Filter("n", "<", 50)).collect()["n"].to_list() == [1]
+
+
+def test_every_collect_sees_what_was_committed_before_it(readings: str) -> None:
+    frame = scan_delta(readings, SCHEMA).select(pl.len())
+
+    before = frame.collect().item()
+    more(readings)
+
+    assert (before, frame.collect().item()) == (20, 21)
+
+
+def test_a_version_stays_what_it_was(readings: str) -> None:
+    more(readings)
+
+    assert scan_delta(readings, SCHEMA, version=0).collect().height == 20
+    assert scan_snapshot(DeltaTable(readings, version=0), SCHEMA).collect().height == 20
+    with pytest.raises(UnknownName) as caught:
+        scan_delta(readings, SCHEMA, version=7).collect()
+    assert caught.value.kind == "version"
+
+
+def test_a_frame_joined_with_itself_and_streamed_is_right(readings: str) -> None:
+    frame = scan_delta(readings, SCHEMA)
+
+    pairs = frame.join(frame, on="n").select(pl.len())
+
+    assert pairs.collect(engine="streaming").item() == 20
+    assert pl.collect_all([frame, frame.head(3)])[1].height == 3
+
+
+def test_a_frame_travels_between_processes(readings: str) -> None:
+    frame = scan_delta(readings, SCHEMA, ["site"], Filter("site", "=", "b"))
+
+    there = pickle.loads(pickle.dumps(frame))  # noqa: S301 our own bytes
+
+    assert type(there) is NlkDataFrame
+    assert there.collect().height == 10
+
+
+def test_a_table_nobody_created_is_empty_only_for_a_stream(tmp_path: Path) -> None:
+    uri = str(tmp_path / "spikes")
+    stream = scan_delta(uri, SCHEMA, ["site"], Filter("n", ">", 1), empty_if_missing=True)
+
+    assert stream.collect().schema == pl.Schema(SCHEMA)
+    assert stream.collect().height == 0
+    assert stream.group_by("site").agg(pl.col("n").sum()).collect().height == 0
+    with pytest.raises(UnknownName, match=r"'lab.spikes'.*no Delta table at .*spikes") as caught:
+        scan_delta(uri, SCHEMA, name="lab.spikes").collect()
+    assert caught.value.kind == "table"
+
+    more(uri)
+    assert stream.collect().height == 1
+
+
+def test_a_created_table_without_rows_is_empty(tmp_path: Path) -> None:
+    uri = str(tmp_path / "t")
+    DeltaTable.create(uri, SCHEMA, partition_by=["site"])
+
+    assert scan_delta(uri, SCHEMA, ["site"]).collect().schema == pl.Schema(SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("declared", "column"),
+    [
+        (SCHEMA.append(pa.field("volt", pa.float32())), "volt"),
+        (SCHEMA.set(1, pa.field("n", pa.int64())), "n"),
+        (SCHEMA.set(0, pa.field("site", pa.int32())), "site"),
+    ],
+    ids=["missing", "other width", "other type"],
+)
+def test_schema_drift_is_an_error_that_names_the_column(
+    readings: str, declared: pa.Schema, column: str
+) -> None:
+    frame = scan_delta(readings, declared, name="lab.readings").select("x")
+
+    with pytest.raises(SchemaMismatch, match=f"'lab.readings' .*'{column}'") as caught:
+        frame.collect()
+
+    assert caught.value.column == column
+    assert caught.value.declared
+
+
+def test_a_column_that_was_added_to_the_table_does_not_break_its_readers(readings: str) -> None:
+    wider = pa.table({"site": ["a"], "n": pa.array([1], pa.int32()), "x": [0.0], "new": [1]})
+    write_deltalake(readings, wider, mode="append", schema_mode="merge")
+
+    assert scan_delta(readings, SCHEMA).collect().shape == (21, 3)
+
+
+def test_a_filter_that_does_not_fit_is_refused_at_once(tmp_path: Path) -> None:
+    uri = str(tmp_path / "nothing")
+
+    with pytest.raises(UnknownName, match="no column 'sit'"):
+        scan_delta(uri, SCHEMA, (), Filter("sit", "=", "a"))
+    with pytest.raises(UsageError, match="do not compare"):
+        scan_delta(uri, SCHEMA, (), Filter("n", "=", "a"))
+
+
+@pytest.mark.parametrize("feature", ["columnMapping", "v2Checkpoint"])
+def test_a_feature_that_polars_does_not_read_is_refused_by_name(
+    readings: str, feature: str
+) -> None:
+    """Polars would give nulls, or rows of an older version."""
+    protocol = {
+        "minReaderVersion": 3,
+        "minWriterVersion": 7,
+        "readerFeatures": [feature],
+        "writerFeatures": [feature],
+    }
+    entry = Path(readings, "_delta_log", f"{1:020}.json")
+    entry.write_text(json.dumps({"protocol": protocol}))
+
+    with pytest.raises(UnsupportedFeature, match=feature) as caught:
+        scan_delta(readings, SCHEMA).collect()
+
+    assert caught.value.features == [feature]
+
+
+def test_a_deleted_table_is_an_error_and_not_old_rows(readings: str) -> None:
+    frame = scan_delta(readings, SCHEMA)
+    assert frame.collect().height == 20
+
+    shutil.rmtree(readings)
+
+    with pytest.raises(UnknownName):
+        frame.collect()
