@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,9 +13,9 @@ from site_lake import HOSTILE, NOW_S, OLD, fill, make_catalog
 from neuralake.catalog import Catalog, Database
 from neuralake.clock import ManualClock
 from neuralake.delta import TableLog, create_table
-from neuralake.manifest import Manifest, Table, describe
+from neuralake.manifest import Manifest, Table, describe, to_json
 from neuralake.settings import LakeSettings, ServerSettings, Settings
-from neuralake.table import DeltaTable, ParquetTable, Partition, PartitioningScheme
+from neuralake.table import DeltaTable, ParquetTable, Partition, PartitioningScheme, table
 
 
 def find(manifest: Manifest, name: str) -> Table:
@@ -260,3 +261,35 @@ def describe_one(folder: Path, definition: DeltaTable | ParquetTable) -> Table:
     settings = Settings(folder=str(folder), lake=LakeSettings(root="data"))
     manifest = describe(Catalog({"db": Database([definition])}, settings))
     return manifest.tables()[0]
+
+
+def test_text_that_no_file_can_hold_is_replaced(tmp_path: Path) -> None:
+    schema = pa.schema([("a", pa.int32())])
+    broken = DeltaTable(name="t", uri="t", schema=schema, owner="\ud800!", tags=["\udfff"])
+
+    found = describe_one(tmp_path, broken)
+
+    assert (found.owner, found.tags) == ("?!", ("?",))
+    assert to_json(Manifest(databases=()))
+
+
+def test_a_definition_that_cannot_even_be_read_is_listed_with_its_reason(tmp_path: Path) -> None:
+    class Unprintable:
+        is_broken = False
+
+        def __repr__(self) -> str:
+            if self.is_broken:
+                raise RuntimeError("no text for this default")
+            return "Unprintable()"
+
+    @table
+    def strange(what: object = Unprintable()) -> pl.LazyFrame:
+        """Strange."""
+        return pl.LazyFrame({"x": [what]})
+
+    Unprintable.is_broken = True
+    settings = Settings(folder=str(tmp_path))
+    found = describe(Catalog({"db": Database([strange])}, settings)).tables()[0]
+
+    assert (found.name, found.description) == ("strange", "Strange.")
+    assert found.problem == "no text for this default"

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
+import msgspec
 import pyarrow as pa
 
 from neuralake import __version__
@@ -69,7 +70,7 @@ def describe(
         base_url = f"http://{host}:{server.port or type(server)().port}"
     databases: dict[str, list[Table]] = {name: [] for name in catalog.dbs()}
     for name, definition in catalog.definitions():
-        databases[name].append(_table(catalog, name, definition))
+        databases[name].append(_clean(_described(catalog, name, definition)))
     return Manifest(
         title=settings.site.title,
         made_s=(clock or SystemClock()).now_s(),
@@ -94,6 +95,48 @@ class _Data:
         self.schema: pa.Schema | None = None
         self.log: Log | None = None
         self.statistics: dict[str, Statistics] = {}
+
+
+def _described(catalog: Catalog, database: str, definition: Definition) -> Table:
+    """The table, or no more than its name, docs and the reason why there is no more to say."""
+    found: list[Table] = []
+    problem = _problem(
+        lambda: found.append(_table(catalog, database, definition)),
+        lambda: catalog.uri_of(definition),
+        _shown_uri(definition.uri),
+    )
+    if found:
+        return found[0]
+    return Table(
+        database=database,
+        name=definition.name,
+        kind=_KINDS.get(definition.kind, "other"),
+        description=definition.description,
+        owner=definition.owner,
+        tags=tuple(definition.tags),
+        deprecated=definition.deprecated,
+        problem=problem,
+    )
+
+
+def _clean(table: Table) -> Table:
+    """`table` without lone surrogates, which Python's text may hold and no file can."""
+    try:
+        msgspec.json.encode(table)
+    except UnicodeEncodeError:
+        return msgspec.convert(_without_surrogates(msgspec.to_builtins(table)), Table)
+    return table
+
+
+def _without_surrogates(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case list() | tuple():
+            return [_without_surrogates(entry) for entry in value]
+        case dict():
+            return {key: _without_surrogates(entry) for key, entry in value.items()}
+    return value
 
 
 def _table(catalog: Catalog, database: str, definition: Definition) -> Table:

@@ -116,8 +116,7 @@ def _page(
             **values,
         )
     )
-    # A name from Python may hold a lone surrogate, which UTF-8 cannot carry.
-    return text.encode("utf-8", "replace")
+    return text.encode()
 
 
 @cache
