@@ -18,7 +18,7 @@ from neuralake.cli import demonstrate, inspect, load, process, project, publish
 from neuralake.cli.session import Session
 from neuralake.errors import NeuralakeError, outcome
 
-__all__ = ["app"]
+__all__ = ["app", "every_command"]
 
 
 class _Commands(TyperGroup):

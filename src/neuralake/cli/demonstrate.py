@@ -9,7 +9,7 @@ import typer
 
 from neuralake.cli.session import Session
 
-__all__ = ["add_to"]
+__all__ = ["add_to", "demo"]
 
 
 def demo(

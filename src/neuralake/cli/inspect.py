@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from neuralake.catalog import Catalog
     from neuralake.table import Definition
 
-__all__ = ["Format", "add_to", "find_definition"]
+__all__ = ["Format", "add_to", "check", "find_definition", "query", "show", "tables"]
 
 
 class Format(StrEnum):

@@ -2,11 +2,114 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
-__all__ = ["add_to"]
+from neuralake.cli.inspect import find_definition
+from neuralake.cli.session import Session
+from neuralake.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from neuralake.ingest.files import FileProgress
+
+__all__ = ["add_to", "ingest"]
+
+
+def ingest(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="TABLE", help="As database.table.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="CSV, NDJSON or Parquet.")],
+    url: Annotated[
+        str | None, typer.Option("--url", help="The server. Default: the one that runs here.")
+    ] = None,
+    null: Annotated[
+        list[str] | None,
+        typer.Option("--null", help="Text of a CSV field that means null; may be repeated."),
+    ] = None,
+) -> None:
+    """Send files to a table. After a break, the same command goes on where it was.
+
+    When it ends, every row is durable. Sending the same file again adds nothing.
+    """
+    from neuralake.ingest.files import send_file
+    from neuralake.supervise import state_folder, stop_event
+
+    session: Session = context.obj
+    settings = session.settings
+    database, definition = find_definition(session.catalog, name)
+    if definition.stream is None or definition.schema is None:
+        raise UsageError(
+            f"{name} takes no rows: its definition has no stream. Add stream=nl.Stream() to it.",
+            name=name,
+        )
+    address = url or _running_url(session)
+    stop = stop_event()
+    for file in files:
+        with _Progress(session, file) as progress:
+            report = send_file(
+                file,
+                url=address,
+                database=database,
+                table=definition.name,
+                schema=definition.schema,
+                state_folder=state_folder(settings) / "ingest",
+                null_values=tuple(null) if null else ("",),
+                on_progress=progress,
+                stop=stop,
+            )
+        known = report.rows_skipped + report.rows_repeated
+        text = f"{file}: {report.rows:,} rows are in {name}"
+        text += f", {known:,} of them since an earlier run" if known else ""
+        session.out.print(text, markup=False, soft_wrap=True)
+
+
+def _running_url(session: Session) -> str:
+    from neuralake.supervise import read_state, state_folder
+
+    running = read_state(state_folder(session.settings))
+    server = session.settings.server
+    return running.url if running else f"http://{server.host}:{server.port}"
+
+
+class _Progress:
+    """A bar on a terminal; nothing elsewhere."""
+
+    def __init__(self, session: Session, file: Path) -> None:
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TextColumn("{task.fields[rows]:,} rows"),
+            TimeRemainingColumn(),
+            console=session.err,
+            disable=not session.err.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task(file.name, total=None, rows=0)
+
+    def __enter__(self) -> Callable[[FileProgress], None]:
+        self._bar.start()
+        return self._show
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def _show(self, now: FileProgress) -> None:
+        self._bar.update(self._task, completed=now.bytes_done, total=now.bytes_total, rows=now.rows)
 
 
 def add_to(app: typer.Typer) -> None:
     """Add this file's command."""
-    del app
+    app.command(rich_help_panel="Run")(ingest)

@@ -11,7 +11,7 @@ from neuralake.cli.session import Session
 if TYPE_CHECKING:
     from neuralake.settings import Settings
 
-__all__ = ["add_to"]
+__all__ = ["add_to", "compact", "serve", "up", "vacuum", "with_port", "write"]
 
 _Lifeline = Annotated[
     bool,

@@ -11,7 +11,7 @@ import typer
 from neuralake.cli.session import Session
 from neuralake.errors import UsageError
 
-__all__ = ["add_to"]
+__all__ = ["add_to", "init"]
 
 _TEMPLATE = ("lake.py", "tables.py", "neuralake.toml", "README.md")
 

@@ -9,7 +9,7 @@ import typer
 
 from neuralake.cli.session import Session
 
-__all__ = ["add_to"]
+__all__ = ["add_to", "build"]
 
 site = typer.Typer(
     help="The catalog site: static pages that open from a folder.", no_args_is_help=True
