@@ -149,11 +149,7 @@ class TableLog:
         """The highest transaction version of `app_id`, as of `version` or newer; None: none."""
         if app_id not in self._txns:
             # Once per application and handle; the commit path keeps it current from then on.
-            table = self._base
-            if table is None:
-                table = open_delta(self._store.uri)
-                self._store.settle()
-            self._txns[app_id] = table.transaction_version(app_id)
+            self._txns[app_id] = self._look_up_txn(app_id)
         return self._txns[app_id]
 
     def append(self, rows: pa.Table, *, txn: Txn | None = None) -> Commit:
@@ -232,14 +228,13 @@ class TableLog:
         return file
 
     def write_files(self, parts: Sequence[tuple[dict[str, str | None], pa.Table]]) -> list[NewFile]:
-        """Store one data file per part that has rows, all durable; nothing refers to them yet."""
+        """Store one data file per part, all durable; nothing refers to them yet."""
         label = uuid.uuid4().hex
         files = [
             NewFile(
                 f"{folder(values)}part-{i:05d}-{label}.parquet", values, self._encoder.encode(rows)
             )
             for i, (values, rows) in enumerate(parts)
-            if rows.num_rows
         ]
         if files:
             self._store.put({file.name: file.content.data for file in files})
@@ -327,6 +322,14 @@ class TableLog:
             engine_info=ENGINE,
             txn_id=commit_id,
         )
+
+    def _look_up_txn(self, app_id: str) -> int | None:
+        # delta-rs reads the log once more for this, so the entries of an old snapshot must exist.
+        if self._base is None or self._is_stale():
+            self._base = open_delta(self._store.uri)
+            self._store.settle()
+        found: int | None = self._base.transaction_version(app_id)
+        return found
 
     def _covers(self, txn: Txn) -> bool:
         """Whether the table has `txn`; raises CommitConflict if it has a part of its rows."""

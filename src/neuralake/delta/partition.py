@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from neuralake.errors import InvalidRows, SchemaMismatch, UsageError
 
-__all__ = ["check_partitioning", "folder", "normalise", "serialise", "split"]
+__all__ = ["check_partitioning", "folder", "may_partition", "normalise", "serialise", "split"]
 
 _NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
 # The limit of every usual file system.
@@ -40,7 +40,7 @@ def check_partitioning(schema: pa.Schema, partition_by: Sequence[str]) -> None:
                 known=schema.names,
             )
         kind = schema.field(name).type
-        if not _may_partition(kind):
+        if not may_partition(kind):
             # Floats, decimals and binary have a text form in the protocol, but readers disagree
             # about it (NaN, -0.0, escapes; deltalake 1.6.6 turns decimal -0.01 into "0.-1").
             raise UsageError(
@@ -81,7 +81,8 @@ def normalise(table: pa.Table, partition_by: Sequence[str]) -> pa.Table:
     return table
 
 
-def _may_partition(kind: pa.DataType) -> bool:
+def may_partition(kind: pa.DataType) -> bool:
+    """Whether a column of type `kind` can be a partition column."""
     types = pa.types
     return bool(
         types.is_string(kind)
@@ -131,6 +132,8 @@ def split(
 
     The order of rows within a partition is that of `table`, which must be normalised.
     """
+    if table.num_rows == 0:
+        return []
     if not partition_by:
         return [({}, table)]
     uniques = {name: pc.unique(table[name]) for name in partition_by}

@@ -7,6 +7,7 @@ feature that is listed but not used), and otherwise name it and refuse.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import msgspec
 import pyarrow as pa
 
 from neuralake.delta.actions import MetaData, ProtocolAction
+from neuralake.delta.partition import may_partition
 from neuralake.delta.types import from_schema_string, has_timestamp_ntz
 from neuralake.errors import UnsupportedFeature
 
@@ -50,15 +52,16 @@ class TableState:
         Raises:
             UnsupportedFeature: with `features`, the names of what we do not implement.
         """
-        missing = _missing(protocol, metadata)
-        if missing:
-            raise UnsupportedFeature(
-                f"The table needs {', '.join(missing)}, which neuralake does not implement. "
-                f"Write to it with the engine that turned this on, or turn it off there.",
-                features=missing,
-            )
+        _refuse(_missing(protocol, metadata))
         schema = from_schema_string(metadata.schema_string)
-        return cls(protocol, metadata, schema, tuple(metadata.partition_columns))
+        partition_by = tuple(metadata.partition_columns)
+        kinds = {name: schema.field(name).type for name in partition_by}
+        _refuse(
+            f"partition column {name!r} of type {kind}"
+            for name, kind in kinds.items()
+            if not may_partition(kind)
+        )
+        return cls(protocol, metadata, schema, partition_by)
 
 
 def protocol_for(schema: pa.Schema) -> ProtocolAction:
@@ -73,6 +76,16 @@ def protocol_for(schema: pa.Schema) -> ProtocolAction:
     )
 
 
+def _refuse(features: Iterable[str]) -> None:
+    missing = list(dict.fromkeys(features))
+    if missing:
+        raise UnsupportedFeature(
+            f"The table needs {', '.join(missing)}, which neuralake does not implement. "
+            f"Write to it with the engine that turned this on, or turn it off there.",
+            features=missing,
+        )
+
+
 def _missing(protocol: ProtocolAction, metadata: MetaData) -> list[str]:
     reader, writer = protocol.min_reader_version, protocol.min_writer_version
     missing = [] if reader in _READER_VERSIONS else [f"reader version {reader}"]
@@ -85,7 +98,7 @@ def _missing(protocol: ProtocolAction, metadata: MetaData) -> list[str]:
         if key == "delta.columnMapping.mode" and value != "none":
             missing.append("columnMapping")
     missing += _of_columns(msgspec.json.decode(metadata.schema_string)["fields"])
-    return list(dict.fromkeys(missing))
+    return missing
 
 
 def _of_columns(fields: list[dict[str, Any]]) -> list[str]:
