@@ -41,30 +41,21 @@ def declare(schema: pa.Schema) -> pa.Schema:
     """
     if len(schema) == 0:
         raise UsageError("The schema has no columns; a table needs at least one.")
-    seen: dict[str, str] = {}
-    for name in schema.names:
-        if not name or any(c in name for c in " ,;{}()\n\t="):
-            # Delta without column mapping stores names as Parquet does, which forbids these.
-            raise UsageError(
-                f"Column name {name!r} is empty or has one of ' ,;{{}}()=', tab or newline; "
-                f"use letters, digits and '_'.",
-                column=name,
-            )
-        if (other := seen.get(name.lower())) is not None:
-            raise UsageError(f"Columns {other!r} and {name!r} differ only in case.", column=name)
-        seen[name.lower()] = name
+    _check_names(schema.names, path="")
     return pa.schema([_declare_field(field, field.name) for field in schema])
 
 
 def conform(table: pa.Table, schema: pa.Schema, *, name: str = "table") -> pa.Table:
     """`table` with exactly the columns, order and types of the declared `schema`.
 
-    Missing nullable columns become null. Casts are exact: layout variants, narrower to wider
-    integers, coarser to finer timestamps. A value that would change is an error.
+    Missing nullable columns and struct fields become null. Casts are exact: layout variants,
+    narrower to wider numbers, integers to floats and decimals that hold them, coarser to finer
+    timestamps, one zone to another. A value that would change is an error.
 
     Raises:
-        SchemaMismatch: an unknown column, a missing or null value in a column that is not
-            nullable, or a type or value that does not fit; with `column` and, for values, `row`.
+        SchemaMismatch: an unknown column, a missing or null value where none may be (also inside
+            structs and lists), or a type or value that does not fit; with `column` and, for
+            values, `row` (from 0).
     """
     if table.schema.equals(schema, check_metadata=False):
         checked = table.replace_schema_metadata(None)
@@ -72,13 +63,8 @@ def conform(table: pa.Table, schema: pa.Schema, *, name: str = "table") -> pa.Ta
         _refuse_unknown_columns(table.schema.names, schema, name)
         checked = pa.table([_conform_column(table, field, name) for field in schema], schema=schema)
     for field in schema:
-        if not field.nullable and checked[field.name].null_count:
-            row = pc.index(pc.is_null(checked[field.name]), True).as_py()
-            raise SchemaMismatch(
-                f"Column {field.name!r} of {name!r} is not nullable, but row {row} has no value.",
-                column=field.name,
-                row=row,
-            )
+        if _may_lack(field):
+            _refuse_nulls(checked[field.name], field, name)
     return checked
 
 
@@ -87,6 +73,25 @@ def polars_schema(schema: pa.Schema) -> pl.Schema:
     empty = pl.from_arrow(schema.empty_table())
     assert isinstance(empty, pl.DataFrame)  # noqa: S101 an Arrow table is never a Series; for mypy
     return empty.schema
+
+
+def _check_names(names: list[str], *, path: str) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        if not name or any(c in name for c in " ,;{}()\n\t="):
+            # Delta without column mapping stores names as Parquet does, which forbids these.
+            raise UsageError(
+                f"Column name {path + name!r} is empty or has one of ' ,;{{}}()=', tab or newline; "
+                f"use letters, digits and '_'.",
+                column=path + name,
+            )
+        if (other := seen.get(name.lower())) is not None:
+            raise UsageError(
+                f"Columns {path + other!r} and {path + name!r} are the same to Delta, which does "
+                f"not tell case apart.",
+                column=path + name,
+            )
+        seen[name.lower()] = name
 
 
 def _declare_field(field: pa.Field, path: str) -> pa.Field:
@@ -112,7 +117,8 @@ def _declare_type(kind: pa.DataType, path: str) -> pa.DataType:
         return pa.list_(
             pa.field("element", _declare_type(item.type, f"{path}[]"), nullable=item.nullable)
         )
-    if types.is_struct(kind):
+    if types.is_struct(kind) and kind.num_fields:
+        _check_names([field.name for field in kind], path=f"{path}.")
         return pa.struct([_declare_field(field, f"{path}.{field.name}") for field in kind])
     raise UsageError(
         f"Column {path!r} has type {kind}, which a Delta table cannot hold exactly. "
@@ -137,6 +143,12 @@ def _advice(kind: pa.DataType) -> str:
         return "Use date32."
     if types.is_time(kind) or types.is_duration(kind):
         return "Use int64 with the unit in the column's name."
+    if types.is_struct(kind):
+        return "Give it a field: Parquet has no empty struct."
+    if types.is_fixed_size_list(kind):
+        return "Use a list of the same element; batches with the fixed size are accepted."
+    if types.is_fixed_size_binary(kind):
+        return "Use binary; batches with the fixed size are accepted."
     if types.is_map(kind):
         return "Use a list of structs with fields 'key' and 'value'."
     if types.is_decimal(kind):
@@ -171,7 +183,7 @@ def _conform_column(table: pa.Table, field: pa.Field, name: str) -> pa.ChunkedAr
             column=field.name,
         )
     try:
-        return column.cast(field.type, safe=True)
+        return _cast(column, field.type)
     except pa.ArrowInvalid as error:
         row = _first_misfit(column, field.type)
         raise SchemaMismatch(
@@ -182,6 +194,94 @@ def _conform_column(table: pa.Table, field: pa.Field, name: str) -> pa.ChunkedAr
         ) from error
 
 
+def _cast(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
+    return pa.chunked_array([_cast_array(chunk, wanted) for chunk in column.chunks], type=wanted)
+
+
+def _cast_array(array: pa.Array, wanted: pa.DataType) -> pa.Array:
+    """`array` as `wanted`, its values checked; whether nulls may be there is left to others.
+
+    Lists and structs are taken apart and put together again: Arrow 26 refuses nulls in a field
+    although its whole struct is null, checks values that no row refers to, and breaks slices of
+    structs that have a field of type null (a second cast then aborts the process).
+    """
+    found, types = array.type, pa.types
+    if found == wanted:
+        return array
+    if types.is_null(found):
+        return pa.nulls(len(array), wanted)
+    if types.is_dictionary(found):
+        return _cast_array(array.dictionary_decode(), wanted)
+    if types.is_struct(wanted):
+        parts = dict(zip([field.name for field in found], array.flatten(), strict=True))
+        missing = pa.nulls(len(array))
+        children = [_cast_array(parts.get(field.name, missing), field.type) for field in wanted]
+        return pa.StructArray.from_arrays(children, fields=list(wanted), mask=array.is_null())
+    if types.is_list(wanted):
+        lengths = pc.fill_null(pc.list_value_length(array).cast(pa.int64()), 0)
+        ends = pc.cumulative_sum(lengths).cast(pa.int32())
+        return pa.ListArray.from_arrays(
+            pa.concat_arrays([pa.array([0], pa.int32()), ends]),
+            _cast_array(array.flatten(), wanted.value_type),
+            type=wanted,
+            mask=array.is_null(),
+        )
+    if types.is_integer(found) and types.is_decimal(wanted):
+        # Straight from integers, Arrow wants room for every value of the type; from decimal to
+        # decimal it looks at the values. 20 digits hold uint64.
+        array = array.cast(pa.decimal128(20, 0))
+    return array.cast(wanted)
+
+
+def _children(kind: pa.DataType) -> list[pa.Field]:
+    if pa.types.is_list(kind):
+        return [kind.value_field]
+    return list(kind) if pa.types.is_struct(kind) else []
+
+
+def _may_lack(field: pa.Field) -> bool:
+    """Whether there is a place in `field` where a null is forbidden."""
+    return not field.nullable or any(_may_lack(child) for child in _children(field.type))
+
+
+def _refuse_nulls(column: pa.ChunkedArray, field: pa.Field, name: str) -> None:
+    if not column.null_count and not any(_may_lack(child) for child in _children(field.type)):
+        return  # The common case, without a row number for every value.
+    begin = 0
+    for chunk in column.chunks:
+        rows = pl.int_range(begin, begin + len(chunk), eager=True).to_arrow()
+        found = _find_null(chunk, field, field.name, rows)
+        if found is not None:
+            path, row = found
+            raise SchemaMismatch(
+                f"Column {path!r} of {name!r} is not nullable, but row {row} has no value.",
+                column=path,
+                row=row,
+            )
+        begin += len(chunk)
+
+
+def _find_null(
+    values: pa.Array, field: pa.Field, path: str, rows: pa.Array
+) -> tuple[str, int] | None:
+    """Path and row of the first null where none may be; `rows` is the row of each value."""
+    if not field.nullable and values.null_count:
+        return path, rows[pc.index(values.is_null(), True).as_py()].as_py()
+    inner = _children(field.type)
+    if not any(_may_lack(child) for child in inner):
+        return None
+    there = values.is_valid()  # Inside what is null itself, nothing is missing.
+    values, rows = values.filter(there), rows.filter(there)
+    if pa.types.is_list(field.type):
+        parents = rows.take(pc.list_parent_indices(values))
+        return _find_null(values.flatten(), inner[0], f"{path}[]", parents)
+    found = (
+        _find_null(values.field(i), child, f"{path}.{child.name}", rows)
+        for i, child in enumerate(inner)
+    )
+    return next((each for each in found if each is not None), None)
+
+
 def _is_exact(found: pa.DataType, wanted: pa.DataType) -> bool:
     """Whether a safe cast from `found` keeps every value it accepts."""
     types = pa.types
@@ -190,21 +290,19 @@ def _is_exact(found: pa.DataType, wanted: pa.DataType) -> bool:
     if types.is_dictionary(found):
         return _is_exact(found.value_type, wanted)
     if types.is_list(wanted):
-        is_list = types.is_list(found) or types.is_large_list(found)
-        return is_list and _is_exact(found.value_type, wanted.value_type)
+        return _is_list(found) and _is_exact(found.value_type, wanted.value_type)
     if types.is_struct(wanted):
-        return types.is_struct(found) and (
-            [field.name for field in found] == [field.name for field in wanted]
-            and all(_is_exact(a.type, b.type) for a, b in zip(found, wanted, strict=True))
-        )
+        return types.is_struct(found) and _are_exact(found, wanted)
     families = (
         (types.is_integer, types.is_integer),
-        (types.is_floating, lambda kind: kind == pa.float64()),
+        (types.is_integer, types.is_floating),
+        (types.is_integer, types.is_decimal),
+        (types.is_float16, types.is_float32),
+        (types.is_floating, types.is_float64),
         (_is_text, _is_text),
         (_is_bytes, _is_bytes),
         (types.is_date, types.is_date),
         (types.is_decimal, types.is_decimal),
-        (types.is_integer, types.is_decimal),
     )
     if any(a(found) and b(wanted) for a, b in families):
         return True
@@ -216,6 +314,29 @@ def _is_exact(found: pa.DataType, wanted: pa.DataType) -> bool:
     ) or found == wanted
 
 
+def _are_exact(found: pa.StructType, wanted: pa.StructType) -> bool:
+    """Field by field, by name: none unknown, none twice, and what is missing may be null."""
+    by_name = {field.name: field for field in wanted}
+    names = [field.name for field in found]
+    return (
+        len(set(names)) == len(names)
+        and all(name in by_name for name in names)
+        and all(field.nullable for field in wanted if field.name not in names)
+        and all(_is_exact(field.type, by_name[field.name].type) for field in found)
+    )
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(
+        types.is_list(kind)
+        or types.is_large_list(kind)
+        or types.is_fixed_size_list(kind)
+        or types.is_list_view(kind)
+        or types.is_large_list_view(kind)
+    )
+
+
 def _is_text(kind: pa.DataType) -> bool:
     return bool(
         pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
@@ -223,8 +344,12 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
+    types = pa.types
     return bool(
-        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+        types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_binary_view(kind)
+        or types.is_fixed_size_binary(kind)
     )
 
 
@@ -234,7 +359,7 @@ def _first_misfit(column: pa.ChunkedArray, wanted: pa.DataType) -> int:
     while high - low > 1:
         middle = (low + high) // 2
         try:
-            column.slice(low, middle - low).cast(wanted, safe=True)
+            _cast(column.slice(low, middle - low), wanted)
         except pa.ArrowInvalid:
             high = middle
         else:
