@@ -8,6 +8,7 @@ both. Reading settings does no other I/O: folders are made by those who write in
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,6 +36,7 @@ __all__ = [
 
 FILE_NAME = "neuralake.toml"
 _ENV_PREFIX = "NEURALAKE_"
+_AT_KEY = re.compile(r"`\$\.(\w+)\.(\w+)`$")
 _MIB = 1024 * 1024
 
 
@@ -170,18 +172,22 @@ def load_settings(
             contradicts another.
     """
     file = file or find_settings_file()
-    values: dict[str, Any] = {}
-    if file is not None:
-        values = _read(file)
-    for section, key, text in _from_environment(os.environ if environment is None else environment):
+    found = _read(file) if file is not None else {}
+    _refuse_unknown(found, origin=str(file))
+    values: dict[str, Any] = {section: dict(content) for section, content in found.items()}
+    origins: dict[str, str] = {}
+    for name, section, key, text in _from_environment(
+        os.environ if environment is None else environment
+    ):
+        _refuse_unknown({section: {key: text}}, origin=f"The environment's {name}")
         values.setdefault(section, {})[key] = text
-    _refuse_unknown(values, origin=str(file or "the environment"))
+        origins[f"{section}.{key}"] = name
     values["folder"] = str((file.parent if file else Path.cwd()).absolute())
     try:
         # Not strict: values from the environment are text.
         return msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{file or 'environment'}: {error}") from error
+        raise _wrong_type(error, file, values, origins) from error
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -193,13 +199,31 @@ def _read(file: Path) -> dict[str, Any]:
         raise SettingsError(f"{file} is not valid TOML: {error}.") from error
 
 
-def _from_environment(environment: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    """`(section, key, text)` of each variable that begins with our prefix and names a section."""
+def _wrong_type(
+    error: msgspec.ValidationError,
+    file: Path | None,
+    values: Mapping[str, Any],
+    origins: Mapping[str, str],
+) -> SettingsError:
+    """`error` in words of the file or variable; it ends with "- at `$.section.key`"."""
+    found = _AT_KEY.search(str(error))
+    if found is None:
+        return SettingsError(f"{file or 'environment'}: {error}")
+    section, key = found[1], found[2]
+    value, name = values[section][key], f"{section}.{key}"
+    wanted = type(getattr(getattr(Settings(), section), key))
+    kind = {int: "a whole number", float: "a number", str: "a text"}[wanted]
+    place = f"The environment's {origins[name]}" if name in origins else f"{file}: {name}"
+    return SettingsError(f"{place} is {value!r}; it must be {kind}.", name=name, value=value)
+
+
+def _from_environment(environment: Mapping[str, str]) -> list[tuple[str, str, str, str]]:
+    """`(name, section, key, text)` of each variable with our prefix that names a key."""
     found = []
     for name, text in environment.items():
         if name.startswith(_ENV_PREFIX) and "_" in name[len(_ENV_PREFIX) :]:
             section, key = name[len(_ENV_PREFIX) :].lower().split("_", 1)
-            found.append((section, key, text))
+            found.append((name, section, key, text))
     return found
 
 
@@ -233,6 +257,7 @@ def _check(settings: Settings) -> None:
         "writer.flush_bytes_max": settings.writer.flush_bytes_max,
         "writer.poll_ms": settings.writer.poll_ms,
         "queue.bytes_max": settings.queue.bytes_max,
+        "queue.keys_retention_hours": settings.queue.keys_retention_hours,
         "compact.interval_s": settings.compact.interval_s,
         "compact.target_bytes": settings.compact.target_bytes,
         "checkpoint.commits": settings.checkpoint.commits,
@@ -240,8 +265,11 @@ def _check(settings: Settings) -> None:
         "vacuum.interval_s": settings.vacuum.interval_s,
         "ingest.body_bytes_max": settings.ingest.body_bytes_max,
         "ingest.rows_max": settings.ingest.rows_max,
+        "ingest.wait_s_max": settings.ingest.wait_s_max,
         "sql.timeout_s": settings.sql.timeout_s,
         "sql.rows_max": settings.sql.rows_max,
+        "sql.memory_bytes_max": settings.sql.memory_bytes_max,
+        "sql.query_bytes_max": settings.sql.query_bytes_max,
     }
     for name, value in positive.items():
         if value <= 0:
