@@ -1,0 +1,69 @@
+"""docs/settings.md says what `neuralake.settings` does: the same keys, defaults and variables."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from neuralake.settings import Settings, load_settings
+
+PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
+SECTIONS = [name for name in Settings.__struct_fields__ if name != "folder"]
+HEADING = re.compile(r"^## \[(\w+)\]$", re.M)
+ROW = re.compile(
+    r"^\| `(?P<key>\w+)` \| `(?P<default>.+?)` \| `(?P<variable>\w+)` \| (.+) \|$", re.M
+)
+    r"^\| `(?P<key>\w+)` \| `(?P<default>.+?)` \| `(?P<variable>\w+)` \| (.+) \|$", re.M
+)
+
+
+def sections() -> dict[str, list[re.Match[str]]]:
+    """The rows of each section's table."""
+    _, *parts = HEADING.split(PAGE.read_text(encoding="utf-8"))
+    return {
+        name: list(ROW.finditer(text)) for name, text in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+def value_of(settings: Settings, section: str, key: str) -> Any:
+    return getattr(getattr(settings, section), key)
+
+
+def test_the_page_has_every_section_and_key_in_the_order_of_the_code() -> None:
+    told = {name: [row["key"] for row in rows] for name, rows in sections().items()}
+
+    assert list(told) == SECTIONS
+    assert told == {
+        section: list(getattr(Settings(), section).__struct_fields__) for section in SECTIONS
+    }
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_defaults_are_those_of_the_code(section: str) -> None:
+    defaults = msgspec.to_builtins(getattr(Settings(), section))
+
+    told = {row["key"]: tomllib.loads(f"x = {row['default']}")["x"] for row in sections()[section]}
+
+    assert told == defaults
+    assert {key: type(value) for key, value in told.items()} == {
+        key: type(value) for key, value in defaults.items()
+    }
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_variables_set_their_keys(section: str, tmp_path: Path) -> None:
+    """Each is set to its own default, so that no value contradicts another."""
+    file = tmp_path / "neuralake.toml"
+    file.touch()
+    for row in sections()[section]:
+        value = tomllib.loads(f"x = {row['default']}")["x"]
+        changed = f"{value}x" if isinstance(value, str) else str(value * 2 or 2)
+
+        settings = load_settings(file, environment={row["variable"]: changed})
+
+        assert str(value_of(settings, section, row["key"])) == changed
