@@ -18,8 +18,6 @@ HEADING = re.compile(r"^## \[(\w+)\]$", re.M)
 ROW = re.compile(
     r"^\| `(?P<key>\w+)` \| `(?P<default>.+?)` \| `(?P<variable>\w+)` \| (.+) \|$", re.M
 )
-    r"^\| `(?P<key>\w+)` \| `(?P<default>.+?)` \| `(?P<variable>\w+)` \| (.+) \|$", re.M
-)
 
 
 def sections() -> dict[str, list[re.Match[str]]]:
