@@ -1,0 +1,63 @@
+"""A part stops when it is told to, and when whoever started it is gone."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+PART = """
+from neuralake.supervise import stop_event
+stop = stop_event(lifeline=True)
+print("ready", flush=True)
+stop.wait()
+print("stopped in order", flush=True)
+"""
+STUBBORN = """
+import threading
+from neuralake.supervise.lifeline import watch_lifeline
+watch_lifeline(0, threading.Event(), grace_s=0.1)
+print("ready", flush=True)
+threading.Event().wait()
+"""
+
+
+def start(script: str) -> subprocess.Popen[str]:
+    part = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert part.stdout is not None
+    assert part.stdout.readline() == "ready\n"
+    return part
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_a_part_in_order(number: signal.Signals) -> None:
+    with start(PART) as part:
+        part.send_signal(number)
+        # Its standard input stays open: the signal alone must do.
+        assert part.stdout is not None
+        assert part.stdout.read() == "stopped in order\n"
+
+    assert part.returncode == 0
+
+
+def test_the_end_of_the_lifeline_stops_a_part_in_order() -> None:
+    """The operating system closes the pipe of a supervisor that died, however it died."""
+    with start(PART) as part:
+        answer, _ = part.communicate()
+
+    assert (answer, part.returncode) == ("stopped in order\n", 0)
+
+
+def test_a_part_that_does_not_stop_is_ended() -> None:
+    with start(STUBBORN) as part:
+        part.communicate()
+
+    assert part.returncode == 75
