@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import import_module
-from importlib.util import find_spec
 
 import msgspec
 from starlette.applications import Starlette
@@ -22,6 +20,8 @@ from neuralake.errors import NeuralakeError
 from neuralake.ingest.guard import LoopbackOnly
 from neuralake.ingest.routes import IngestRoutes
 from neuralake.ingest.site_files import SiteFiles
+from neuralake.serve.gateway import Gateway
+from neuralake.serve.http import SqlEndpoint
 from neuralake.serve.problem import problem_response
 from neuralake.telemetry import Telemetry
 
@@ -36,15 +36,18 @@ def create_app(
     It answers only to this machine: see `guard`. Every error has one shape: `problem+json`.
     """
     telemetry = telemetry or Telemetry()
+    gateway = Gateway(catalog)
     ingest = IngestRoutes(catalog, clock=clock or SystemClock(), telemetry=telemetry)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
+        with gateway:
+            yield
         ingest.close()
 
+    sql = Route("/api/sql", SqlEndpoint(gateway), methods=["POST"])
     app = Starlette(
-        routes=[*ingest.routes(), *_health(catalog, telemetry), *_sql(catalog)],
+        routes=[*ingest.routes(), *_health(catalog, telemetry), sql],
         middleware=[Middleware(LoopbackOnly)],
         exception_handlers={
             HTTPException: _answer_error,
@@ -82,10 +85,3 @@ def _health(catalog: Catalog, telemetry: Telemetry) -> list[BaseRoute]:
         Route("/health/ready", ready),
         Route("/health/telemetry", metrics),
     ]
-
-
-def _sql(catalog: Catalog) -> list[BaseRoute]:
-    if find_spec("neuralake.serve.http") is None:
-        return []
-    routes: list[BaseRoute] = import_module("neuralake.serve.http").routes(catalog)
-    return routes

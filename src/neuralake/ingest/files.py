@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from neuralake.clock import Clock, SystemClock
-from neuralake.errors import UsageError
+from neuralake.errors import Unavailable, UsageError
 from neuralake.ingest.decode import encode
 from neuralake.ingest.file_rows import FileBatch, format_of, read_batches
 from neuralake.ingest.progress_file import Progress, ProgressFile
@@ -108,6 +108,10 @@ def send_file(
             path, schema, name=name, batch_rows=batch_rows, null_values=null_values
         )
         for batch, parts in _ahead(batches, begun.batches, transfer):
+            if stop.is_set():
+                raise Unavailable(
+                    f"Stopped: {rows} rows of {path.name} are stored. Send it again to go on."
+                )
             for part in parts:
                 found = sender.send(database, table, part.payload, key=part.key)
                 repeated += part.rows if found.repeated else 0

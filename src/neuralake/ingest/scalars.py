@@ -206,7 +206,8 @@ def _float64(value: Any) -> float:
 def _float32(value: Any) -> float:
     number = _float64(value)
     try:
-        narrow: float = struct.unpack("f", struct.pack("f", number))[0]
+        # "<" matters: the native format turns what is too large into infinity.
+        narrow: float = struct.unpack("<f", struct.pack("<f", number))[0]
     except OverflowError:
         raise Misfit(f"{_shown(value)} is out of the range of float") from None
     return narrow

@@ -1,0 +1,87 @@
+"""Arrow bodies come from strangers: damaged, lying or swollen ones are refused."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ingest_lake import arrow_stream
+
+from neuralake.errors import NeuralakeError, SchemaMismatch, TooLarge, UsageError
+from neuralake.ingest.arrow_body import ArrowReader
+
+SCHEMA = pa.schema([("id", pa.int64()), ("text", pa.string())])
+ROWS = pa.table({"id": [1, 2, 3], "text": ["a", "", None]}, schema=SCHEMA)
+
+
+def reader(schema: pa.Schema = SCHEMA, *, rows_max: int = 10**6) -> ArrowReader:
+    return ArrowReader(schema, name="t", rows_max=rows_max, bytes_max=10**6)
+
+
+def test_layout_variants_become_the_declared_types() -> None:
+    text = ROWS["text"]
+    sent = [
+        ROWS,
+        ROWS.select(["text", "id"]),
+        ROWS.set_column(1, "text", text.cast(pa.large_string())),
+        ROWS.set_column(1, "text", text.dictionary_encode()),
+        ROWS.set_column(0, "id", ROWS["id"].cast(pa.int8())),
+    ]
+
+    assert all(reader().stream(arrow_stream(rows)) == ROWS for rows in sent)
+
+
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+def test_compressed_buffers_are_refused_before_they_are_expanded(codec: str) -> None:
+    for rows in (ROWS, ROWS.set_column(1, "text", ROWS["text"].dictionary_encode())):
+        with pytest.raises(UsageError, match="compress"):
+            reader().stream(arrow_stream(rows, compression=codec))
+
+
+def test_a_dictionary_that_would_swell_is_measured_first() -> None:
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int8()), ["x" * 10_000])
+    rows = pa.table({"text": text})
+
+    with pytest.raises(TooLarge):
+        reader().stream(arrow_stream(rows))
+
+
+def test_an_unknown_column_or_type_is_named() -> None:
+    with pytest.raises(SchemaMismatch, match="Did you mean 'text'"):
+        reader().stream(arrow_stream(ROWS.rename_columns(["id", "txt"])))
+    with pytest.raises(SchemaMismatch, match="'id'"):
+        reader().stream(arrow_stream(pa.table({"id": ["1"]})))
+
+
+def test_a_null_below_a_struct_is_found() -> None:
+    strict = pa.struct([pa.field("x", pa.int8(), nullable=False)])
+    loose = pa.struct([pa.field("x", pa.int8())])
+    sent = pa.table({"s": pa.array([{"x": 1}, {"x": None}], loose)})
+
+    with pytest.raises(UsageError):
+        reader(pa.schema([("s", strict)])).stream(arrow_stream(sent))
+
+
+def test_an_instant_outside_of_the_calendar_is_refused() -> None:
+    kind = pa.timestamp("us", tz="UTC")
+    sent = pa.table({"at": pa.array([2**62], kind)})
+
+    with pytest.raises(SchemaMismatch, match="years 1 to 9999"):
+        reader(pa.schema([("at", kind)])).stream(arrow_stream(sent))
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_damaged_bytes_are_refused_or_read_as_valid_rows(data: st.DataObject) -> None:
+    body = bytearray(arrow_stream(ROWS))
+    for _ in range(data.draw(st.integers(1, 4))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(body)))
+
+    try:
+        rows = reader().stream(bytes(body[:cut] if data.draw(st.booleans()) else body))
+    except NeuralakeError:
+        return
+    rows.validate(full=True)
+    assert rows.schema == SCHEMA
