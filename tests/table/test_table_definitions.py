@@ -26,6 +26,8 @@ SCHEMA = pa.schema(
     [("session", pa.string()), ("channel", pa.int32()), ("x", pa.float64()), ("raw", pa.binary())]
 )
 
+PRICES = pa.schema([("price", pa.decimal128(9, 2)), ("x", pa.float64())])
+
 
 def spikes(**changes: Any) -> DeltaTable:
     arguments: dict[str, Any] = {"name": "spikes", "uri": "neural/spikes", "schema": SCHEMA}
@@ -121,6 +123,7 @@ def test_a_name_that_sql_would_quote_is_refused_with_one_to_try(name: Any) -> No
         ({"partition_by": "session"}, "partition_by is a list"),
         ({"partition_by": ["x"]}, "partition column 'x' is double"),
         ({"partition_by": ["raw"]}, "partition column 'raw' is binary"),
+        ({"schema": PRICES, "partition_by": ["price"]}, r"'price' is decimal128\(9, 2\)"),
         ({"schema": pa.schema([("s", pa.string())]), "partition_by": ["s"]}, "every column"),
         ({"stream": True}, r"write stream=Stream\(\)"),
         ({"docs_columns": {"x": 1}}, "docs_columns is text by column"),

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from neuralake.catalog.catalog import Catalog
-from neuralake.errors import NeuralakeError, UnknownName, UsageError, suggestion
+from neuralake.errors import UnknownName, UsageError, suggestion
 from neuralake.settings import Settings
 
 __all__ = ["load_catalog"]
@@ -90,7 +90,7 @@ def _import(name: str, settings: Settings) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name != name and not name.startswith(f"{error.name}."):
-            raise UsageError(_failure(name, error), name=name) from error
+            raise _failure(name, error, settings) from error
         known = sorted(
             file.stem
             for file in Path(settings.folder).glob("*.py")
@@ -104,29 +104,26 @@ def _import(name: str, settings: Settings) -> ModuleType:
             name=name,
             known=known,
         ) from error
-    except NeuralakeError as error:
-        # A mistake in a definition: the error says what, and here where.
-        raise UsageError(_failure(name, error), name=name, **_place(error)) from error
     except Exception as error:
-        raise UsageError(_failure(name, error), name=name, **_place(error)) from error
+        # The user's code may raise anything; a mistake in a definition is a NeuralakeError.
+        raise _failure(name, error, settings) from error
 
 
-def _failure(name: str, error: Exception) -> str:
-    place = _place(error)
+def _failure(name: str, error: Exception, settings: Settings) -> UsageError:
+    place = _place(error, Path(settings.folder).absolute())
     where = f" at {place['file']}:{place['line']}" if place else ""
-    return f"Importing {name!r} failed{where}: {type(error).__name__}: {error}"
+    return UsageError(
+        f"Importing {name!r} failed{where}: {type(error).__name__}: {error}", name=name, **place
+    )
 
 
-def _place(error: Exception) -> dict[str, str | int]:
-    """The last line of the user's own code that the error passed through."""
+def _place(error: Exception, folder: Path) -> dict[str, str | int]:
+    """The last line of the project's own code that the error passed through."""
     if isinstance(error, SyntaxError) and error.filename:
         return {"file": error.filename, "line": error.lineno or 0}
-    here = Path(__file__).parents[1]
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<")
-        and not Path(frame.filename).is_relative_to(here)
-        and "importlib" not in frame.filename
+        if Path(frame.filename).is_relative_to(folder) and "site-packages" not in frame.filename
     ]
     return {"file": frames[-1].filename, "line": frames[-1].lineno or 0} if frames else {}

@@ -1,4 +1,7 @@
-"""What a definition says about a frame: its filters and its schema, both settled when planned."""
+"""What a definition says about a frame, settled when a query is planned: its schema and filters.
+
+For frames whose columns are not ours to know before that: those of functions and foreign files.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,10 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+
+# Not `pipe_with_schema`: Polars 2.1 replaces an error raised in it by one of the same class with
+# another text, and its fields are lost.
+from polars.lazyframe.resolver import LazyFrameResolver
 
 from neuralake.errors import SchemaMismatch
 from neuralake.filters import Conditions, expression
@@ -28,23 +35,12 @@ def filtered(
         return as_frame(frame)
     if schema is not None:
         return as_frame(frame.filter(expression(conditions, schema, name=name)))
-
-    def keep(rows: pl.LazyFrame, found: Any) -> pl.LazyFrame:
-        # Polars hands over a plain dict, whatever its signature says.
-        return rows.filter(expression(conditions, pl.Schema(found).to_arrow(), name=name))
-
-    return as_frame(frame.pipe_with_schema(keep))
+    return as_frame(_Filtered(frame, conditions, name).lazy())
 
 
 def conforming(frame: pl.LazyFrame, schema: pa.Schema, *, name: str) -> NlkDataFrame:
     """`frame` with exactly the columns of `schema`; when planned, `refuse_drift` checks them."""
-    wanted = polars_schema(schema)
-
-    def enforce(rows: pl.LazyFrame, found: Any) -> pl.LazyFrame:
-        refuse_drift(wanted, found, name=name)
-        return rows.select(wanted.names())
-
-    return as_frame(frame.pipe_with_schema(enforce))
+    return as_frame(_Conforming(frame, polars_schema(schema), name).lazy())
 
 
 def refuse_drift(
@@ -67,3 +63,31 @@ def refuse_drift(
             declared=str(kind),
             found=None if have is None else str(have),
         )
+
+
+class _Filtered(LazyFrameResolver):
+    def __init__(self, frame: pl.LazyFrame, conditions: Conditions, name: str) -> None:
+        self.frame = frame
+        self.conditions = conditions
+        self.name = name
+
+    def schema(self) -> pl.Schema:
+        return self.frame.collect_schema()
+
+    def resolve_lazyframe(self, **_: Any) -> pl.LazyFrame:
+        found = self.frame.collect_schema().to_arrow()
+        return self.frame.filter(expression(self.conditions, found, name=self.name))
+
+
+class _Conforming(LazyFrameResolver):
+    def __init__(self, frame: pl.LazyFrame, wanted: pl.Schema, name: str) -> None:
+        self.frame = frame
+        self.wanted = wanted
+        self.name = name
+
+    def schema(self) -> pl.Schema:
+        return self.wanted
+
+    def resolve_lazyframe(self, **_: Any) -> pl.LazyFrame:
+        refuse_drift(self.wanted, self.frame.collect_schema(), name=self.name)
+        return self.frame.select(self.wanted.names())
