@@ -28,6 +28,17 @@ def test_the_facts_of_an_error_are_members_of_the_problem() -> None:
     }
 
 
+def test_the_type_is_one_of_the_documented_tree() -> None:
+    """A part's own subclass, here of a look-up in the catalog, does not show."""
+
+    class NoSuchName(UnknownName, AttributeError):
+        pass
+
+    found = json.loads(bytes(problem_response(NoSuchName("No table.")).body))
+
+    assert found["type"] == "urn:neuralake:problem:unknown-name"
+
+
 def test_a_fact_named_like_a_standard_member_does_not_replace_it() -> None:
     found = json.loads(bytes(problem_response(InvalidRows("Bad.", status=200, row=3)).body))
 

@@ -43,7 +43,9 @@ def problem(error: BaseException) -> dict[str, Any]:
             "status": outcome(error).status,
             "detail": "The server failed in a way that is not your fault; its log says how.",
         }
-    words = re.sub(r"(?<!^)(?=[A-Z])", " ", type(error).__name__).lower()
+    # The type is one of the documented tree, also where a part of ours has a subclass of it.
+    kind = next(cls for cls in type(error).__mro__ if cls.__module__ == NeuralakeError.__module__)
+    words = re.sub(r"(?<!^)(?=[A-Z])", " ", kind.__name__).lower()
     return {
         "type": f"urn:neuralake:problem:{words.replace(' ', '-')}",
         "title": words.capitalize(),
