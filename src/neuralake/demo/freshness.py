@@ -22,7 +22,7 @@ __all__ = ["Ages", "FreshnessProbe"]
 
 _log = logging.getLogger(__name__)
 
-_PAUSE_S = 0.1
+_PAUSE_S = 0.2
 
 
 @dataclass

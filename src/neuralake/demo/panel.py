@@ -118,7 +118,7 @@ def _lower(status: Status) -> Table:
         *_compactions(status),
         Text.from_markup(f"[yellow]{_restarts(status)}[/yellow]"),
     )
-    map_title = "cursor and target, by live frame"
+    map_title = "cursor, as read live"
     cursor = Panel(_map(status.cursor), title=f"[dim]{map_title}[/dim]", border_style="dim")
     grid.add_row(facts, Align.right(cursor))
     return grid

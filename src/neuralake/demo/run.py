@@ -159,9 +159,8 @@ class _Demo:
         )
 
     def _query(self, streams: Streams) -> None:
-        month = f"{streams.status().data_time:%Y-%m}"
         for answer in (
-            busiest_airports(self._catalog, month),
+            busiest_airports(self._catalog, "2013-01"),
             decode_directions(self._catalog, streams.neural),
             most_delayed_airlines(self._platform.url),
         ):
