@@ -13,6 +13,8 @@ __all__ = ["Clock", "ManualClock", "SystemClock"]
 
 
 class Clock(Protocol):
+    """What a part needs to know of time."""
+
     def now_s(self) -> float:
         """Unix seconds; may jump. For what people and other machines read."""
 
@@ -24,6 +26,8 @@ class Clock(Protocol):
 
 
 class SystemClock:
+    """The machine's time."""
+
     def now_s(self) -> float:
         return time.time()
 

@@ -7,10 +7,11 @@ both. Reading settings does no other I/O: folders are made by those who write in
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class LakeSettings(_Section, frozen=True):
+    """Where the lake is, and what is in it."""
+
     root: str = "lake"
     """Folder below which relative table URIs live; relative to the settings file."""
     catalog: str = "lake:catalog"
@@ -52,6 +55,8 @@ class LakeSettings(_Section, frozen=True):
 
 
 class QueueSettings(_Section, frozen=True):
+    """The queue between ingest and writer."""
+
     path: str = ""
     """SQLite file of the embedded queue; empty means `<root>/.neuralake/queue.sqlite`."""
     grace_s: float = 60.0
@@ -63,6 +68,8 @@ class QueueSettings(_Section, frozen=True):
 
 
 class WriterSettings(_Section, frozen=True):
+    """When waiting rows become a commit: at the first of these bounds."""
+
     flush_ms_max: int = 100
     """Longest time a row waits for its commit to begin; a table's `Stream` may say otherwise."""
     flush_rows_max: int = 500_000
@@ -72,6 +79,8 @@ class WriterSettings(_Section, frozen=True):
 
 
 class CompactSettings(_Section, frozen=True):
+    """How often the small files of a partition are rewritten, and into what."""
+
     interval_s: float = 60.0
     files_min: int = 4
     """Small files a partition must have before they are rewritten."""
@@ -79,17 +88,23 @@ class CompactSettings(_Section, frozen=True):
 
 
 class CheckpointSettings(_Section, frozen=True):
+    """When the table's log is summed up, so that opening it stays quick."""
+
     commits: int = 100
     """A checkpoint is written when this many commits have passed since the last one."""
     interval_s: float = 5.0
 
 
 class VacuumSettings(_Section, frozen=True):
+    """How long files that no snapshot needs any more are kept."""
+
     interval_s: float = 3600.0
     retention_hours: float = 168.0
 
 
 class IngestSettings(_Section, frozen=True):
+    """Bounds of one ingest request."""
+
     body_bytes_max: int = 64 * _MIB
     rows_max: int = 1_000_000
     wait_s_max: float = 30.0
@@ -97,6 +112,8 @@ class IngestSettings(_Section, frozen=True):
 
 
 class SqlSettings(_Section, frozen=True):
+    """Bounds of one SQL query."""
+
     timeout_s: float = 30.0
     rows_max: int = 100_000
     memory_bytes_max: int = 1024 * _MIB
@@ -104,12 +121,16 @@ class SqlSettings(_Section, frozen=True):
 
 
 class ServerSettings(_Section, frozen=True):
+    """Where the HTTP server listens."""
+
     host: str = "127.0.0.1"
     port: int = 8765
     """0 picks a free port."""
 
 
 class SiteSettings(_Section, frozen=True):
+    """The catalog site."""
+
     folder: str = "site"
     title: str = "Data catalog"
 
@@ -250,30 +271,21 @@ def _refuse_unknown(values: dict[str, Any], *, origin: str) -> None:
                 )
 
 
+def _numbers(settings: Settings) -> Iterator[tuple[str, float]]:
+    for section in Settings.__struct_fields__:
+        content = getattr(settings, section)
+        for key in getattr(content, "__struct_fields__", ()):
+            if isinstance(value := getattr(content, key), int | float):
+                yield f"{section}.{key}", value
+
+
 def _check(settings: Settings) -> None:
-    positive = {
-        "writer.flush_ms_max": settings.writer.flush_ms_max,
-        "writer.flush_rows_max": settings.writer.flush_rows_max,
-        "writer.flush_bytes_max": settings.writer.flush_bytes_max,
-        "writer.poll_ms": settings.writer.poll_ms,
-        "queue.bytes_max": settings.queue.bytes_max,
-        "queue.keys_retention_hours": settings.queue.keys_retention_hours,
-        "compact.interval_s": settings.compact.interval_s,
-        "compact.target_bytes": settings.compact.target_bytes,
-        "checkpoint.commits": settings.checkpoint.commits,
-        "checkpoint.interval_s": settings.checkpoint.interval_s,
-        "vacuum.interval_s": settings.vacuum.interval_s,
-        "ingest.body_bytes_max": settings.ingest.body_bytes_max,
-        "ingest.rows_max": settings.ingest.rows_max,
-        "ingest.wait_s_max": settings.ingest.wait_s_max,
-        "sql.timeout_s": settings.sql.timeout_s,
-        "sql.rows_max": settings.sql.rows_max,
-        "sql.memory_bytes_max": settings.sql.memory_bytes_max,
-        "sql.query_bytes_max": settings.sql.query_bytes_max,
-    }
-    for name, value in positive.items():
-        if value <= 0:
-            raise SettingsError(f"{name} is {value}; it must be greater than 0.", name=name)
+    for name, value in _numbers(settings):
+        # `not >` and the comparison with infinity, because TOML has nan and inf.
+        if not 0 < value < math.inf and name != "server.port":
+            raise SettingsError(
+                f"{name} is {value}; it must be a number greater than 0.", name=name, value=value
+            )
     if settings.compact.files_min < 2:
         raise SettingsError(
             f"compact.files_min is {settings.compact.files_min}; a rewrite needs at least 2 files."

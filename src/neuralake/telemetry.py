@@ -16,6 +16,8 @@ _SAMPLES_MAX = 4096
 
 
 class Telemetry:
+    """Counters, gauges and samples by name and labels; `name{label=value}` in a snapshot."""
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counters: defaultdict[str, float] = defaultdict(float)
