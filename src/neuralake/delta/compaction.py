@@ -22,7 +22,7 @@ from neuralake.delta.commit import NewFile, TableLog, store_name
 from neuralake.delta.log import Entry
 from neuralake.delta.snapshot import DataFile, Snapshot, open_delta
 from neuralake.delta.stores import LogStore, open_store
-from neuralake.errors import CommitConflict, NeedsAttention
+from neuralake.errors import CommitConflict, NeedsAttention, Unavailable, UsageError
 from neuralake.schema import conform
 
 __all__ = ["CompactResult", "compact_once", "plan"]
@@ -143,14 +143,12 @@ class _Compaction:
         """
         inputs = [file for files in bins for file in files]
         self._check(inputs)
-        outputs: list[tuple[NewFile, int]] = []
+        outputs = self._write(bins)
         try:
-            for files in bins:
-                written = self._log.write_file(files[0].partition, self._batches(files))
-                outputs.append((written, max(_modified_ms(file) for file in files)))
             version = self._commit(inputs, outputs)
-        except (CommitConflict, NeedsAttention):
-            self._log.store.remove(written.name for written, _ in outputs)
+        except (UsageError, CommitConflict, Unavailable):
+            # Only where the entry certainly does not exist; otherwise it needs its files.
+            self._forget(outputs)
             raise
         return CompactResult(
             partitions=result.partitions + 1,
@@ -160,6 +158,21 @@ class _Compaction:
             version=version,
             conflicts=result.conflicts,
         )
+
+    def _write(self, bins: list[list[DataFile]]) -> list[tuple[NewFile, int]]:
+        """Store one file per bin; each with the commit time of the newest file in it."""
+        outputs: list[tuple[NewFile, int]] = []
+        try:
+            for files in bins:
+                written = self._log.write_file(files[0].partition, self._batches(files))
+                outputs.append((written, max(_modified_ms(file) for file in files)))
+        except BaseException:
+            self._forget(outputs)
+            raise
+        return outputs
+
+    def _forget(self, outputs: list[tuple[NewFile, int]]) -> None:
+        self._log.store.remove(written.name for written, _ in outputs)
 
     def _commit(self, inputs: list[DataFile], outputs: list[tuple[NewFile, int]]) -> int:
         def actions(now_ms: int) -> list[Action]:

@@ -1,0 +1,246 @@
+"""Compaction changes no row and gives way to everyone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, Field
+from deltalake.schema import PrimitiveType
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neuralake.delta import (
+    CompactResult,
+    DataFile,
+    LocalStore,
+    TableLog,
+    Txn,
+    compact_once,
+    create_table,
+    snapshot,
+    vacuum,
+)
+from neuralake.delta.compaction import plan
+from neuralake.delta.log import read_entry
+from neuralake.delta.stores import Bytes
+from neuralake.errors import NeedsAttention, UnsupportedFeature
+
+SCHEMA = pa.schema([("id", pa.int64()), ("p", pa.string())])
+MIB = 2**20
+
+
+def rows(*ids: int, p: str = "a") -> pa.Table:
+    return pa.table({"id": list(ids), "p": [p] * len(ids)}, SCHEMA)
+
+
+def read(uri: str) -> list[tuple[int, str]]:
+    return pl.scan_delta(uri).sort("id").collect().rows()
+
+
+def compact(uri: str, store: LocalStore | None = None) -> CompactResult:
+    return compact_once(uri, target_bytes=MIB, files_min=2, store=store)
+
+
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    """Six commits, alternating between the partitions a and b."""
+    uri = str(tmp_path / "table")
+    create_table(uri, SCHEMA, partition_by=["p"])
+    log = TableLog.open(uri)
+    for i in range(6):
+        log.append(rows(2 * i, 2 * i + 1, p="ab"[i % 2]), txn=Txn("app", i))
+    return uri
+
+
+EXPECTED = [(i, "ab"[i // 2 % 2]) for i in range(12)]
+
+
+def test_small_files_of_a_partition_become_one_and_no_row_changes(uri: str) -> None:
+    done = compact(uri)
+
+    assert done == CompactResult(2, 6, 2, 12, version=8, conflicts=0)
+    assert len(snapshot(uri).files) == 2
+    assert snapshot(uri).rows == 12
+    assert snapshot(uri).txn("app") == 5
+    assert read(uri) == EXPECTED
+
+
+def test_rows_of_a_partition_keep_the_order_of_their_commits(uri: str) -> None:
+    log = TableLog.open(uri)
+    compact(uri)
+    log.append(rows(1), txn=Txn("app", 6))
+    log.append(rows(0), txn=Txn("app", 7))
+    compact(uri)
+
+    (file,) = [file for file in snapshot(uri).files if file.partition == {"p": "a"}]
+    found = pl.read_parquet(Path(uri, file.path))["id"].to_list()
+    assert found == [0, 1, 4, 5, 8, 9, 1, 0]
+
+
+def test_the_log_says_that_no_data_changed(uri: str) -> None:
+    compact(uri)
+    entry = read_entry(LocalStore(uri), 8)
+
+    assert entry is not None
+    actions = [line.add or line.remove for line in entry.lines if not line.commit_info]
+    assert [action.data_change for action in actions if action is not None] == [False] * 4
+
+
+def test_a_second_round_finds_nothing_to_do(uri: str) -> None:
+    compact(uri)
+
+    assert compact(uri) == CompactResult()
+    assert snapshot(uri).version == 8
+
+
+def test_an_append_only_table_is_compacted(tmp_path: Path) -> None:
+    """The protocol forbids removes only where data changes."""
+    uri = str(tmp_path)
+    create_table(uri, SCHEMA, properties={"delta.appendOnly": "true"})
+    log = TableLog.open(uri)
+    log.append(rows(1))
+    log.append(rows(2))
+
+    assert compact(uri).files_added == 1
+    assert read(uri) == [(1, "a"), (2, "a")]
+
+
+def test_what_compaction_replaced_goes_after_the_retention(uri: str) -> None:
+    compact(uri)
+
+    assert vacuum(uri, retention_hours=1) == []
+    assert len(vacuum(uri, retention_hours=0, dry_run=True)) == 6
+    assert len(list(Path(uri).rglob("part-*"))) == 8
+    assert len(vacuum(uri, retention_hours=0)) == 6
+    assert len(list(Path(uri).rglob("part-*"))) == 2
+    assert read(uri) == EXPECTED
+
+
+def test_files_from_before_a_new_column_get_nulls_in_it(uri: str) -> None:
+    DeltaTable(uri).alter.add_columns([Field("extra", PrimitiveType("string"))])
+    extended = TableLog.open(uri)
+    extended.append(pa.table({"id": [12], "p": ["a"], "extra": ["x"]}, extended.schema))
+    compact(uri)
+
+    frame = pl.scan_delta(uri).sort("id").collect()
+    assert frame.rows() == [(*row, None) for row in EXPECTED] + [(12, "a", "x")]
+
+
+def test_files_of_other_writers_are_compacted_too(tmp_path: Path) -> None:
+    uri = str(tmp_path / "table")
+    frame = pl.DataFrame({"id": [1, 2], "p": ["a b", None], "at": [None, "x"]})
+    for _ in range(3):
+        frame.write_delta(uri, mode="append", delta_write_options={"partition_by": ["p"]})
+
+    assert compact(uri).rows == 6
+    assert pl.scan_delta(uri).sort("id").collect().rows() == sorted(frame.rows() * 3)
+
+
+class MeddlingStore(LocalStore):
+    """Lets somebody else do something right before the first put of a log entry."""
+
+    def __init__(self, folder: str, meddle: Callable[[], object]) -> None:
+        super().__init__(folder)
+        self._meddle = [meddle]
+
+    def put_if_absent(self, name: str, data: Bytes) -> None:
+        while self._meddle:
+            self._meddle.pop()()
+        super().put_if_absent(name, data)
+
+
+def test_an_append_meanwhile_is_no_conflict(uri: str) -> None:
+    log = TableLog.open(uri)
+    done = compact(uri, MeddlingStore(uri, lambda: log.append(rows(12))))
+
+    assert (done.conflicts, done.partitions, done.version) == (0, 2, 9)
+    assert read(uri) == [*EXPECTED, (12, "a")]
+
+
+def test_of_two_compactions_of_the_same_files_one_gives_way(uri: str) -> None:
+    done = compact(uri, MeddlingStore(uri, lambda: compact(uri)))
+
+    assert (done.conflicts, done.partitions, done.version) == (2, 0, None)
+    assert read(uri) == EXPECTED
+    assert len(snapshot(uri).files) == 2
+    assert len(list(Path(uri).rglob("part-*"))) == 8, "the loser's own files are gone"
+
+
+def test_a_delete_meanwhile_wins(uri: str) -> None:
+    done = compact(uri, MeddlingStore(uri, lambda: DeltaTable(uri).delete("p = 'a'")))
+
+    assert (done.conflicts, done.partitions) == (1, 1)
+    assert read(uri) == [row for row in EXPECTED if row[1] == "b"]
+
+
+def test_a_changed_schema_stops_the_whole_round(uri: str) -> None:
+    column = Field("extra", PrimitiveType("long"))
+    meddle = MeddlingStore(uri, lambda: DeltaTable(uri).alter.add_columns([column]))
+
+    assert compact(uri, meddle) == CompactResult(conflicts=2)
+
+
+def test_a_feature_turned_on_meanwhile_stops_the_round_and_leaves_no_file(uri: str) -> None:
+    meddle = MeddlingStore(uri, lambda: DeltaTable(uri).alter.add_constraint({"c": "id >= 0"}))
+    with pytest.raises(UnsupportedFeature):
+        compact(uri, meddle)
+
+    assert len(list(Path(uri).rglob("part-*"))) == 6
+
+
+def test_a_file_with_other_rows_than_the_log_says_is_never_rewritten(uri: str) -> None:
+    file = snapshot(uri).files[0]
+    pl.DataFrame({"id": [1]}).write_parquet(Path(uri, file.path))
+
+    with pytest.raises(NeedsAttention, match="the log says 2"):
+        compact(uri)
+    assert snapshot(uri).version == 6
+
+
+def test_a_live_file_that_is_missing_needs_a_person(uri: str) -> None:
+    Path(uri, snapshot(uri).files[0].path).unlink()
+
+    with pytest.raises(NeedsAttention, match="missing"):
+        compact(uri)
+
+
+sizes = st.lists(st.integers(1, 2000), max_size=40)
+
+
+@given(sizes=sizes, target=st.integers(16, 2000), files_min=st.integers(2, 5))
+def test_a_plan_joins_only_small_neighbours_and_fills_no_file_beyond_the_target(
+    sizes: list[int], target: int, files_min: int
+) -> None:
+    files = [DataFile(f"f{i}", {"p": "a"}, size, 1, float(i)) for i, size in enumerate(sizes)]
+    bins = plan(files, target_bytes=target, files_min=files_min)
+
+    for packed in bins:
+        first = files.index(packed[0])
+        assert packed == files[first : first + len(packed)], "neighbours, in order"
+        assert len(packed) > 1
+        assert sum(file.bytes for file in packed) <= target
+        assert all(file.bytes * 2 <= target for file in packed)
+    chosen = [file.path for packed in bins for file in packed]
+    assert len(chosen) == len(set(chosen))
+
+
+@given(rounds=st.integers(1, 300))
+def test_a_steady_stream_is_rewritten_a_logarithmic_number_of_times(rounds: int) -> None:
+    """Each round adds two files of 1/1000 of the target, and carries out the plan."""
+    files: list[DataFile] = []
+    written = 0
+    for number in range(rounds):
+        files += [DataFile(f"{number}{x}", {}, 1000, 1, float(number)) for x in "ab"]
+        for packed in plan(files, target_bytes=1_000_000, files_min=2):
+            size = sum(file.bytes for file in packed)
+            written += size
+            at = files.index(packed[0])
+            files[at : at + len(packed)] = [DataFile(packed[0].path, {}, size, 1, 0.0)]
+
+    assert sum(file.bytes for file in files) == rounds * 2000
+    assert written <= rounds * 2000 * 40
+    assert len(files) <= 2 + 16

@@ -1,0 +1,175 @@
+"""A process killed at any step of a commit leaves a table that reads, and loses or doubles nothing.
+
+Each test runs its operation in processes of their own that die before the first, second, … step of
+the store (half through it, if it writes), until one comes to the end.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from neuralake.clock import ManualClock
+from neuralake.delta import (
+    LocalStore,
+    TableLog,
+    Txn,
+    compact_once,
+    create_table,
+    exists,
+    snapshot,
+    vacuum,
+)
+
+CHILD = str(Path(__file__).with_name("crash_child.py"))
+SCHEMA = pa.schema([("id", pa.int64()), ("p", pa.string())])
+# As in crash_child.py.
+NEW = [(100, "a"), (101, "new/one"), (102, "a")]
+TXN = Txn("app", 1000)
+STEPS_MAX = 40
+
+
+def crashes(operation: str, tables: Iterator[str]) -> list[tuple[str, bool]]:
+    """Run `operation` on each table with a crash one step later each; (uri, came to the end)."""
+
+    def run(uri: str, step: str) -> tuple[str, bool]:
+        done = subprocess.run(
+            [sys.executable, CHILD, operation, uri, step],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode in (0, -9), done.stderr
+        return uri, done.returncode == 0
+
+    results: list[tuple[str, bool]] = []
+    with ThreadPoolExecutor(2) as pool:
+        for first in range(0, STEPS_MAX, 2):
+            results += pool.map(run, [next(tables), next(tables)], [str(first), str(first + 1)])
+            if results[-1][1]:
+                return results
+    raise AssertionError(f"{operation} took more than {STEPS_MAX} steps")
+
+
+def tables(folder: Path, *, commits: int) -> Iterator[str]:
+    for number in range(STEPS_MAX):
+        uri = str(folder / f"table{number}")
+        if commits:
+            create_table(uri, SCHEMA, partition_by=["p"])
+            log = TableLog.open(uri)
+            for i in range(commits):
+                batch = pa.table({"id": [2 * i, 2 * i + 1], "p": ["a", "b"]}, SCHEMA)
+                log.append(batch, txn=Txn("app", i))
+        yield uri
+
+
+def read(uri: str) -> list[tuple[int, str]]:
+    return pl.scan_delta(uri).sort("id").collect().rows()
+
+
+def before(commits: int) -> list[tuple[int, str]]:
+    return [(i, "ab"[i % 2]) for i in range(2 * commits)]
+
+
+def test_a_crash_while_creating_leaves_the_table_or_nothing(tmp_path: Path) -> None:
+    outcomes = set()
+    for uri, done in crashes("create", tables(tmp_path, commits=0)):
+        outcomes.add(exists(uri))
+        assert exists(uri) or not done
+        create_table(uri, SCHEMA, partition_by=["p"])
+        TableLog.open(uri).append(pa.table({"id": [1], "p": ["a"]}, SCHEMA))
+        assert read(uri) == [(1, "a")]
+    assert outcomes == {True, False}, "the crashes were on both sides of the commit"
+
+
+def test_a_crash_while_appending_keeps_all_or_nothing_and_the_retry_adds_it_once(
+    tmp_path: Path,
+) -> None:
+    outcomes = set()
+    for uri, done in crashes("append", tables(tmp_path, commits=2)):
+        committed = snapshot(uri).txn("app") == TXN.version
+        outcomes.add(committed)
+        assert committed or not done
+        assert read(uri) == before(2) + (NEW if committed else [])
+
+        rows = pa.table({"id": [row[0] for row in NEW], "p": [row[1] for row in NEW]}, SCHEMA)
+        assert TableLog.open(uri).append(rows, txn=TXN).repeated == committed
+        assert read(uri) == before(2) + NEW
+    assert outcomes == {True, False}, "the crashes were on both sides of the commit"
+
+
+def test_a_crash_while_compacting_changes_no_row_and_the_next_round_ends_it(tmp_path: Path) -> None:
+    counts = set()
+    for uri, _ in crashes("compact", tables(tmp_path, commits=3)):
+        counts.add(len(snapshot(uri).files))
+        assert read(uri) == before(3)
+        compact_once(uri, target_bytes=2**20, files_min=2)
+        assert len(snapshot(uri).files) == 2
+        assert read(uri) == before(3)
+    assert counts == {6, 4, 2}, "no, one, or both partitions were rewritten"
+
+
+def test_what_a_crash_left_aside_goes_after_a_day(tmp_path: Path) -> None:
+    uri = next(tables(tmp_path, commits=1))
+    leftover = Path(uri, "_delta_log", f".{2:020d}.json.0f.tmp")
+    leftover.write_bytes(b"{half")
+    now_s = leftover.stat().st_mtime
+
+    vacuum(uri, retention_hours=1000, clock=ManualClock(now_s + 3600))
+    assert leftover.exists()
+    vacuum(uri, retention_hours=1000, clock=ManualClock(now_s + 25 * 3600))
+    assert not leftover.exists()
+    assert read(uri) == before(1)
+
+
+class RecordingStore(LocalStore):
+    """Writes down each step that it makes, with the kind of thing it was made on."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder)
+        self.steps: list[str] = []
+
+    def _write_new(self, path: str, data: bytes | memoryview) -> None:
+        super()._write_new(path, data)  # Which syncs the file before it returns.
+        self.steps.append("write " + self._kind(path))
+
+    def _link(self, aside: str, path: str) -> None:
+        super()._link(aside, path)
+        self.steps.append("link")
+
+    def _sync_folder(self, path: str) -> None:
+        super()._sync_folder(path)
+        self.steps.append("sync " + self._kind(path))
+
+    def _kind(self, path: str) -> str:
+        if "_delta_log" in path:
+            return "log"
+        return "table" if path == self.uri else "data"
+
+
+def test_everything_an_entry_needs_is_durable_before_it_becomes_visible(tmp_path: Path) -> None:
+    """Power loss cannot be tried here; the order of the steps is what guards against it."""
+    uri = next(tables(tmp_path, commits=1))
+    log = TableLog.open(uri, store=(store := RecordingStore(uri)))
+    store.steps.clear()
+    log.append(pa.table({"id": [1], "p": ["new"]}, SCHEMA))
+
+    assert store.steps == ["sync table", "write data", "sync data", "write log", "link", "sync log"]
+
+
+def test_a_repeat_is_only_reported_when_the_first_is_durable(tmp_path: Path) -> None:
+    """Its process may have died between making the entry visible and syncing the folder."""
+    uri = next(tables(tmp_path, commits=1))
+    log = TableLog.open(uri, store=(store := RecordingStore(uri)))
+    rows = pa.table({"id": [1], "p": ["a"]}, SCHEMA)
+    TableLog.open(uri).append(rows, txn=TXN)
+    store.steps.clear()
+
+    assert log.append(rows, txn=TXN).repeated
+    assert store.steps[-1] == "sync log"
