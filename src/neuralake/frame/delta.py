@@ -20,7 +20,6 @@ from polars._plr import PyLazyFrame
 from polars.io.cloud._utils import NoPickleOption
 from polars.io.delta._dataset import DeltaDataset
 
-from neuralake import delta
 from neuralake.delta.snapshot import open_delta
 from neuralake.errors import UnknownName, UnsupportedFeature
 from neuralake.filters import Conditions, Filters, normalise
@@ -81,11 +80,12 @@ class _Source:
     """What Polars asks when it plans a query: the protocol of its dataset providers."""
 
     def __init__(self, declared: pa.Schema, name: str) -> None:
-        self.declared = declared
+        self.columns = polars_schema(declared)
         self.name = name
 
     def schema(self) -> pl.Schema:
-        return polars_schema(self.declared)
+        """The declared columns: Polars asks before it plans, and no file is looked at."""
+        return self.columns
 
     def to_dataset_scan(self, **wanted: Any) -> tuple[pl.LazyFrame, str] | None:
         """The scan of one version, and that version's key; None if Polars has it already.
@@ -94,9 +94,9 @@ class _Source:
         """
         dataset = self.dataset()
         if dataset is None:
-            return pl.scan_parquet([], schema=self.schema()), "missing"
+            return pl.scan_parquet([], schema=self.columns), "missing"
         _refuse_features(dataset.table_.get(), self.name)
-        refuse_drift(self.schema(), dataset.schema(), name=self.name)
+        refuse_drift(self.columns, dataset.schema(), name=self.name)
         return dataset.to_dataset_scan(**wanted)
 
     def dataset(self) -> DeltaDataset | None:
@@ -133,7 +133,12 @@ class _Newest(_Source):
             dataset = _dataset(None, self.uri, self.version)
             dataset.table()
             return dataset
-        if not delta.exists(self.uri):
+        try:
+            # Opened anew for each plan: threads that collect at once would share a kept handle.
+            return _dataset(open_delta(self.uri, self.version), None)
+        except UnknownName as error:
+            if error.kind != "table":
+                raise
             if self.empty_if_missing and self.version is None:
                 return None
             raise UnknownName(
@@ -141,9 +146,7 @@ class _Newest(_Source):
                 kind="table",
                 name=self.name,
                 known=[],
-            )
-        # Opened anew for each plan: a kept handle would be shared by threads that collect at once.
-        return _dataset(open_delta(self.uri, self.version), None)
+            ) from error
 
 
 def _dataset(table: Any, uri: str | None, version: int | None = None) -> DeltaDataset:
