@@ -7,13 +7,9 @@ One table at a time and none depends on another: what goes wrong with a table be
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
-import msgspec
 import pyarrow as pa
 
 from neuralake import __version__
@@ -38,6 +34,7 @@ from neuralake.manifest.model import (
     StreamFacts,
     Table,
 )
+from neuralake.manifest.shown import clean, problem_of, shown_uri
 from neuralake.storage import is_local, local_path
 from neuralake.table import (
     Definition,
@@ -49,8 +46,6 @@ from neuralake.table import (
 
 __all__ = ["describe"]
 
-_REASON_MAX = 400
-_CREDENTIALS = re.compile(r"://[^/@\s]+@")
 _KINDS: dict[str, Kind] = {"delta": "delta", "parquet": "parquet", "function": "function"}
 
 
@@ -70,7 +65,7 @@ def describe(
         base_url = f"http://{host}:{server.port or type(server)().port}"
     databases: dict[str, list[Table]] = {name: [] for name in catalog.dbs()}
     for name, definition in catalog.definitions():
-        databases[name].append(_clean(_described(catalog, name, definition)))
+        databases[name].append(clean(_described(catalog, name, definition)))
     return Manifest(
         title=settings.site.title,
         made_s=(clock or SystemClock()).now_s(),
@@ -100,10 +95,10 @@ class _Data:
 def _described(catalog: Catalog, database: str, definition: Definition) -> Table:
     """The table, or no more than its name, docs and the reason why there is no more to say."""
     found: list[Table] = []
-    problem = _problem(
+    problem = problem_of(
         lambda: found.append(_table(catalog, database, definition)),
         lambda: catalog.uri_of(definition),
-        _shown_uri(definition.uri),
+        shown_uri(definition.uri),
     )
     if found:
         return found[0]
@@ -119,31 +114,11 @@ def _described(catalog: Catalog, database: str, definition: Definition) -> Table
     )
 
 
-def _clean(table: Table) -> Table:
-    """`table` without lone surrogates, which Python's text may hold and no file can."""
-    try:
-        msgspec.json.encode(table)
-    except UnicodeEncodeError:
-        return msgspec.convert(_without_surrogates(msgspec.to_builtins(table)), Table)
-    return table
-
-
-def _without_surrogates(value: Any) -> Any:
-    match value:
-        case str():
-            return value.encode("utf-8", "replace").decode()
-        case list() | tuple():
-            return [_without_surrogates(entry) for entry in value]
-        case dict():
-            return {key: _without_surrogates(entry) for key, entry in value.items()}
-    return value
-
-
 def _table(catalog: Catalog, database: str, definition: Definition) -> Table:
     data = _Data()
     data.schema = definition.schema
-    shown = _shown_uri(definition.uri)
-    problem = _problem(
+    shown = shown_uri(definition.uri)
+    problem = problem_of(
         lambda: _look(catalog, definition, data), lambda: catalog.uri_of(definition), shown
     )
     filters = list(definition.docs_filters) or _latest_partition(definition, data)
@@ -226,24 +201,6 @@ def _refuse_drift(definition: DeltaTable, found: Snapshot) -> None:
             )
 
 
-def _problem(look: Callable[[], None], address: Callable[[], str], shown: str) -> str | None:
-    """Why `look` failed, in one sentence without this machine's paths; None if it did not."""
-    try:
-        look()
-    except (KeyboardInterrupt, SystemExit, GeneratorExit):
-        raise
-    except BaseException as error:  # noqa: BLE001 the edge of a table: a Rust panic is none of Exception
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        reason = lines[0]
-        with suppress(Exception):  # The address itself may be what is wrong.
-            # Messages quote an address with repr, so its quotes may be escaped.
-            for found in (address(), repr(address())[1:-1]):
-                reason = reason.replace(found, shown)
-        reason = _CREDENTIALS.sub("://", reason)
-        return reason if len(reason) <= _REASON_MAX else reason[: _REASON_MAX - 1] + "…"
-    return None
-
-
 def _latest_partition(definition: Definition, data: _Data) -> list[Filter]:
     if data.log is None or data.schema is None or not data.log.partitions_latest:
         return []
@@ -311,15 +268,3 @@ def _stream(database: str, definition: Definition) -> StreamFacts | None:
         flush_rows_max=stream.flush_rows_max,
         flush_bytes_max=stream.flush_bytes_max,
     )
-
-
-def _shown_uri(uri: str) -> str:
-    """Without user, password and query, where store URLs carry keys."""
-    if not uri or "://" not in uri:
-        return uri
-    try:
-        parts = urlsplit(uri)
-    except ValueError:
-        return uri.partition("://")[0] + "://…"
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))

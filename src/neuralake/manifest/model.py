@@ -48,6 +48,8 @@ class Statistics(_Data, frozen=True):
 
 
 class Column(_Data, frozen=True):
+    """A column: `type` as people write it, `doc` in the definition's words (Markdown)."""
+
     name: str
     type: str
     nullable: bool = True
@@ -110,6 +112,8 @@ class Log(_Data, frozen=True):
 
 
 class Table(_Data, frozen=True):
+    """A table: what its definition says and, in `log` and `columns`, what its data says."""
+
     database: str
     name: str
     kind: Kind
@@ -138,12 +142,16 @@ class Table(_Data, frozen=True):
 
 
 class Database(_Data, frozen=True):
+    """A database and its tables, deprecated ones last; `problem` if they cannot be listed."""
+
     name: str
     tables: tuple[Table, ...] = ()
     problem: str | None = None
 
 
 class Manifest(_Data, frozen=True):
+    """A whole catalog at one moment, `made_s`."""
+
     format: int = FORMAT
     title: str = "Data catalog"
     made_s: float = 0.0

@@ -147,6 +147,8 @@ def _assets(manifest: Manifest) -> tuple[dict[str, str], dict[str, bytes]]:
     """Names with a digest of the content, and the files: an old page keeps its old style."""
     folder = files("neuralake.site") / "assets"
     contents = {entry.name: entry.read_bytes() for entry in folder.iterdir() if entry.is_file()}
+    styles = sorted((folder / "styles").iterdir(), key=lambda entry: entry.name)
+    contents["site.css"] = b"\n".join(entry.read_bytes() for entry in styles)
     contents["catalog.js"] = _search_index(manifest)
     names = {}
     for name in sorted(contents):
