@@ -39,7 +39,8 @@ class ArrowReader:
         try:
             with pa.ipc.open_stream(pa.BufferReader(body)) as reader:
                 table = self._read(reader)
-        except (pa.ArrowException, OSError, MemoryError) as error:
+                table.schema.names  # noqa: B018 raises here, and not later, if a name is no UTF-8
+        except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
             raise _damaged(error) from error
         for column in table.columns:
             self._measure(column)

