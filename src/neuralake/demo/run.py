@@ -106,6 +106,7 @@ class _Demo:
         )
         streams.start()
         self._watch(streams)
+        self._interrupts.streams.set()  # They are over: the next Ctrl-C is for the rest.
         streams.end()
         for sender in streams.senders:
             if sender.error is not None:
