@@ -148,7 +148,11 @@ def test_a_version_is_a_delta_tables(catalog: Catalog) -> None:
 @pytest.mark.parametrize(
     ("name", "arguments", "reason"),
     [
-        ("batch", {"session": "s-1"}, r"no argument 'session'.*Filter\('session', '=', 's-1'\)"),
+        (
+            "batch",
+            {"session": "s-1"},
+            r"no argument 'session'\. To filter, write Filter\('session', '=', 's-1'\)",
+        ),
         ("batch", {"colums": ["n"]}, "Did you mean 'columns'"),
         ("batch", {"columns": ["m"]}, "'neural.batch' has no column 'm'"),
         ("batch", {"columns": "n"}, "columns is a list"),

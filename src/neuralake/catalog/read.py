@@ -39,10 +39,11 @@ def read_table(
     unknown = [name for name in arguments if name != "filters"]
     if unknown:
         known = ["columns", "filters", "live", "version"]
+        # The name of a column was meant as one, however near it is to an argument.
+        near = "" if unknown[0] in definition.columns else suggestion(unknown[0], known)
         raise UsageError(
-            f"{title!r} is a {definition.kind} table and takes no argument {unknown[0]!r}."
-            f"{suggestion(unknown[0], known)} To filter, write Filter({unknown[0]!r}, '=', "
-            f"{arguments[unknown[0]]!r}).",
+            f"{title!r} is a {definition.kind} table and takes no argument {unknown[0]!r}.{near} "
+            f"To filter, write Filter({unknown[0]!r}, '=', {arguments[unknown[0]]!r}).",
             name=unknown[0],
             known=known,
         )

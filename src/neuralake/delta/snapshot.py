@@ -108,7 +108,7 @@ def open_delta(uri: str, version: int | None = None) -> DeltaTable:
     """delta-rs's table at `uri`.
 
     Raises:
-        UnknownName: there is none; with `kind`, `name`.
+        UnknownName: there is no table, or no such `version` of it; with `kind`, `name`.
         NeedsAttention: the log cannot be read.
     """
     if not exists(uri):
@@ -121,11 +121,19 @@ def open_delta(uri: str, version: int | None = None) -> DeltaTable:
         ) from error
     except DeltaError as error:
         if version is not None:
+            newest = open_delta(uri).version()
+            # delta-rs says it in words of its parts, such as "LogSegment end version 1".
+            why = (
+                f"the newest is {newest}"
+                if version > newest
+                else f"the log entries of that time are gone, or cannot be read ({error})"
+            )
             raise UnknownName(
-                f"Version {version} of {uri} cannot be opened: {error}",
+                f"There is no version {version} of {uri}: {why}.",
                 kind="version",
                 name=str(version),
                 known=[],
+                newest=newest,
             ) from error
         raise NeedsAttention(f"The log of {uri} cannot be read: {error}", uri=uri) from error
     except OSError as error:
