@@ -90,7 +90,8 @@ def _plan(session: Session, sql: str) -> DataFrame:
     try:
         return plan(session.context, sql)
     except QueryError as error:
-        if session.failure is not None:
+        # A name that is missing, or a table that does not open: the engine kept only a text of it.
+        if session.failure is not None and error.reason == "plan":
             raise session.failure from error
         raise
     finally:

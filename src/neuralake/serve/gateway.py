@@ -14,6 +14,7 @@ import signal
 import threading
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -24,6 +25,7 @@ from neuralake.serve.describe import describe, function_rows
 from neuralake.serve.messages import (
     BUG,
     Ask,
+    Began,
     Data,
     Failed,
     Format,
@@ -213,11 +215,13 @@ class Query:
         self._timer.start()
         self._gateway._await_turn(self)
         self._has_turn = True
-        process = self._ready_process()
-        try:
-            process.send(self._run)
-        except OSError:
-            raise self._ended() from None
+        # An idle process may have ended since (a person, the kernel); a new one that does not
+        # come up will not do so next time.
+        for _ in range(self._gateway.processes + 1):
+            if self._begin():
+                break
+        else:
+            raise NeedsAttention("The query process does not start; the server's log says why.")
         message = self._next()
         if not isinstance(message, Head):
             raise NeedsAttention(f"The query process answered {type(message).__name__}.")
@@ -278,23 +282,24 @@ class Query:
             )
         )
 
-    def _ready_process(self) -> QueryProcess:
-        # An idle process may have ended since (a person, the kernel); a new one that does not
-        # come up will not do so next time.
-        for _ in range(self._gateway.processes + 1):
-            process = self._gateway._take_process()
-            with self._lock:
-                self._process = process
-                if self.reason is not None:
-                    raise self.reason
-            if process.settle():
-                return process
-            with self._lock:
-                self._process = None
-            code = self._gateway._drop_process(process)
+    def _begin(self) -> bool:
+        """Whether a process took the query; False if it turned out to have ended before."""
+        process = self._gateway._take_process()
+        with self._lock:
+            self._process = process
             if self.reason is not None:
                 raise self.reason
-        raise NeedsAttention(f"The query process does not start; it ended with code {code}.")
+        with suppress(OSError):
+            if process.settle():
+                process.send(self._run)
+                if isinstance(process.receive(), Began):
+                    return True
+        with self._lock:
+            if self.reason is not None:
+                raise self.reason
+            self._process = None
+        self._gateway._drop_process(process)
+        return False
 
     def _next(self) -> Head | Data | Tail:
         process = self._process

@@ -16,7 +16,8 @@ from neuralake.errors import QueryError, TooLarge
 __all__ = ["check_text", "plan"]
 
 _READ_ONLY = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
-_REFUSED = re.compile(r"(DDL|DML|Statement) not supported: (\w+)|multiple SQL statements")
+_REFUSED = re.compile(r"(?:DDL|DML|Statement) not supported: (\w+)")
+_SEVERAL = "only supports a single SQL statement"
 
 
 def check_text(sql: str, *, bytes_max: int) -> str:
@@ -35,11 +36,15 @@ def check_text(sql: str, *, bytes_max: int) -> str:
             found=size,
         )
     if not sql.strip() or "\0" in sql:
-        raise QueryError("The query is empty or has a NUL character. Send one SELECT.")
+        raise QueryError(
+            "The query is empty or has a NUL character. Send one SELECT.", reason="text"
+        )
     try:
         sql.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise QueryError(f"The query is not valid Unicode: {error.reason}.") from error
+        raise QueryError(
+            f"The query is not valid Unicode: {error.reason}.", reason="text"
+        ) from error
     return sql
 
 
@@ -53,11 +58,11 @@ def plan(context: SessionContext, sql: str) -> DataFrame:
         return context.sql_with_options(sql, _READ_ONLY)
     except Exception as error:  # DataFusion raises plain Exception for all of its own.
         text = first_line(error)
-        if refused := _REFUSED.search(text):
-            what = refused[2] or "several statements in one text"
+        refused = _REFUSED.search(text)
+        if refused or _SEVERAL in text:
             raise QueryError(
                 f"Only one reading statement is allowed (SELECT, SHOW, DESCRIBE, EXPLAIN); "
-                f"found {what}.",
+                f"found {refused[1] if refused else 'several statements'}.",
                 reason="read-only",
             ) from error
         raise QueryError(text, reason="plan") from error

@@ -1,9 +1,9 @@
 """What the gateway and its query processes say to each other, over a pair of pipes.
 
 A message is a length (four bytes, big endian) and a tagged MessagePack struct. The gateway sends
-`Start` once, then one `Run` per query; the process answers with `Ask` (0 or more: rows of a
-function table, which only the gateway can call), then `Head`, `Data`…, `Tail`, or `Failed` at any
-point, and at last `Ready`.
+`Start` once, then one `Run` per query. The process answers with `Began`, then `Ask` whenever it
+needs rows of a function table (which only the gateway can call), `Head`, `Data`… and `Tail`, or
+with `Failed` at any point; and at last with `Ready`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ __all__ = [
     "BUG",
     "Answer",
     "Ask",
+    "Began",
     "Data",
     "Failed",
     "Format",
@@ -91,6 +92,10 @@ class Ask(_Message, frozen=True):
     table: str
 
 
+class Began(_Message, frozen=True):
+    """The process took the query: if it ends from here on, the query is why."""
+
+
 class Head(_Message, frozen=True):
     """What is known before the first byte. `truncated` is None while it is not known."""
 
@@ -121,7 +126,7 @@ class Ready(_Message, frozen=True):
 
 
 Order = Start | Run | Given | Failed
-Answer = Ask | Head | Data | Tail | Failed | Ready
+Answer = Began | Ask | Head | Data | Tail | Failed | Ready
 
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=str)
 _DECODER: msgspec.msgpack.Decoder[Order | Answer] = msgspec.msgpack.Decoder(Order | Answer)

@@ -27,6 +27,7 @@ from neuralake.serve.execute import execute
 from neuralake.serve.messages import (
     BUG,
     Ask,
+    Began,
     Failed,
     Given,
     Limits,
@@ -73,6 +74,7 @@ def serve(inbox: BinaryIO, outbox: BinaryIO, *, spill_folder: Path, clock: Clock
     send(outbox, Ready())
     while isinstance(run := receive(inbox), Run):
         signal.setitimer(signal.ITIMER_REAL, run.timeout_s + _ALARM_GRACE_S)
+        send(outbox, Began())
         is_clean = _answer(run, start, inbox, outbox, spill_folder, clock)
         signal.setitimer(signal.ITIMER_REAL, 0)
         if not (is_clean or _is_calm(clock)) or _rss_bytes() > rss_bytes_max:
