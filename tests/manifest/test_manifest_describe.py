@@ -12,7 +12,7 @@ from site_lake import HOSTILE, NOW_S, OLD, fill, make_catalog
 
 from neuralake.catalog import Catalog, Database
 from neuralake.clock import ManualClock
-from neuralake.delta import TableLog, create_table
+from neuralake.delta import TableLog, compact_once, create_table
 from neuralake.manifest import Manifest, Table, describe, to_json
 from neuralake.settings import LakeSettings, ServerSettings, Settings
 from neuralake.table import DeltaTable, ParquetTable, Partition, PartitioningScheme, table
@@ -293,3 +293,25 @@ def test_a_definition_that_cannot_even_be_read_is_listed_with_its_reason(tmp_pat
 
     assert (found.name, found.description) == ("strange", "Strange.")
     assert found.problem == "no text for this default"
+
+
+def test_compaction_changes_files_and_version_but_not_when_rows_changed(tmp_path: Path) -> None:
+    schema = pa.schema([("a", pa.int32())])
+    uri, clock = str(tmp_path / "data" / "t"), ManualClock(NOW_S)
+    create_table(uri, schema, clock=clock)
+    log = TableLog.open(uri, clock=clock)
+    for value in range(5):
+        clock.advance(10)
+        log.append(pa.table({"a": [value]}, schema=schema))
+    definition = DeltaTable(name="t", uri="t", schema=schema)
+    before = describe_one(tmp_path, definition).log
+
+    clock.advance(3600)
+    compact_once(uri, target_bytes=2**20, files_min=2, clock=clock)
+    after = describe_one(tmp_path, definition).log
+
+    assert before is not None
+    assert after is not None
+    assert (before.files, after.files) == (5, 1)
+    assert after.version == (before.version or 0) + 1
+    assert (after.rows, after.modified_s) == (5, NOW_S + 50) == (before.rows, before.modified_s)

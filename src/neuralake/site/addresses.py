@@ -8,8 +8,8 @@ some system reserves. All links between pages are relative.
 from __future__ import annotations
 
 import hashlib
-import posixpath
 import re
+from itertools import takewhile
 
 __all__ = ["INDEX", "database_page", "relative", "table_page"]
 
@@ -29,7 +29,10 @@ def table_page(database: str, table: str) -> str:
 
 def relative(page: str, target: str) -> str:
     """The link from `page` to `target`, both given from the site's folder."""
-    return posixpath.relpath(target, posixpath.dirname(page) or ".")
+    here, there = page.split("/")[:-1], target.split("/")
+    folders = zip(here, there[:-1], strict=False)
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], folders))
+    return "/".join([".."] * (len(here) - shared) + there[shared:])
 
 
 def _slug(name: str) -> str:

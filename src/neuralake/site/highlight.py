@@ -19,11 +19,17 @@ _SQL_WORDS = (
 )
 
 
-def _pattern(*, comment: str, string: str, words: str) -> re.Pattern[str]:
-    keywords = "|".join(words.split()) or "(?!)"
+_NUMBER = r"(?<![\w.])\d[\d_]*(?:\.\d+)?\b"
+_NEVER = "(?!)"
+
+
+def _pattern(
+    *, string: str, words: str, comment: str = _NEVER, number: str = _NUMBER
+) -> re.Pattern[str]:
+    keywords = "|".join(words.split())
     return re.compile(
         rf"(?P<comment>{comment})|(?P<string>{string})|(?P<keyword>\b(?:{keywords})\b)"
-        r"|(?P<number>(?<![\w.])\d[\d_]*(?:\.\d+)?\b)"
+        rf"|(?P<number>{number})"
     )
 
 
@@ -32,7 +38,7 @@ _LANGUAGES = {
     "python": _pattern(comment=r"#[^\n]*", string=_QUOTED, words=_PYTHON_WORDS),
     "sql": _pattern(comment=r"--[^\n]*", string=r"'(?:[^']|'')*'", words=_SQL_WORDS),
     # In a shell a single-quoted text ends at the next quote, whatever stands before it.
-    "shell": _pattern(comment=r"(?!)", string=r"'[^']*'|\"(?:[^\"\\]|\\.)*\"", words="curl"),
+    "shell": _pattern(string=r"'[^']*'|\"(?:[^\"\\]|\\.)*\"", words="curl", number=_NEVER),
 }
 
 

@@ -81,6 +81,8 @@
         panels[at].hidden = !is;
         if (is && focus) tab.focus();
       });
+      // On a phone the row of tabs is longer than the screen.
+      list.scrollLeft = tabs[chosen].offsetLeft - list.offsetLeft - 16;
       if (keep) remember("neuralake-tab", panels[chosen].id);
     };
     const tabs = panels.map((panel, at) => {

@@ -123,7 +123,12 @@
       }
       const isFiltered = words.length + databases.length + tags.length > 0;
       for (const section of document.querySelectorAll(".database")) {
-        section.hidden = isFiltered && !section.querySelector("[data-entry]:not([hidden])");
+        const all = section.querySelectorAll("[data-entry]").length;
+        const kept = section.querySelectorAll("[data-entry]:not([hidden])").length;
+        section.hidden = isFiltered && kept === 0;
+        const noun = all === 1 ? "table" : "tables";
+        const count = kept === all ? `${all} ${noun}` : `${kept} of ${all} ${noun}`;
+        section.querySelector(".section-count").textContent = count;
       }
       nothing.hidden = shown > 0 || !isFiltered;
       if (isFiltered) announce(`${shown} ${shown === 1 ? "table" : "tables"}`);
