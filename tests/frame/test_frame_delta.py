@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from neuralake.delta import TableLog, create_table
 from neuralake.errors import SchemaMismatch, UnknownName, UnsupportedFeature, UsageError
 from neuralake.filters import Filter
 from neuralake.frame import NlkDataFrame, scan_delta, scan_snapshot
@@ -195,3 +199,99 @@ def test_a_deleted_table_is_an_error_and_not_old_rows(readings: str) -> None:
 
     with pytest.raises(UnknownName):
         frame.collect()
+    more(readings)  # A new table, again at version 0.
+    assert frame.collect().height == 1
+
+
+@pytest.mark.parametrize("folder", ["my data", "ü", "a#b", "a?b", "100%", "[1]*", "a+b&c'd"])
+def test_a_lake_may_lie_in_any_folder(tmp_path: Path, folder: str) -> None:
+    """delta-rs and Polars alone do not find the files of a table below `my data`."""
+    uri = str(tmp_path / folder / "t")
+    create_table(uri, SCHEMA, partition_by=["site"])
+    rows = pa.table([["a b/ü", "c"], [1, 2], [0.5, 1.5]], schema=SCHEMA)
+    TableLog.open(uri).append(rows)
+
+    assert scan_delta(uri, SCHEMA).collect().sort("n").equals(pl.DataFrame(rows))
+    one = scan_delta(uri, SCHEMA, ["site"], [Filter("site", "=", "a b/ü"), Filter("n", "<", 9)])
+    assert one.collect()["n"].to_list() == [1]
+
+
+def test_a_folder_that_polars_would_take_for_a_partition_is_refused(tmp_path: Path) -> None:
+    uri = str(tmp_path / "site=x" / "t")
+    create_table(uri, SCHEMA, partition_by=["site"])
+    frame = scan_delta(uri, SCHEMA, name="lab.t")
+
+    with pytest.raises(UsageError, match=r"'lab.t' is partitioned and lies below 'site=x'"):
+        frame.collect()
+
+
+def test_deleted_rows_never_come_back(tmp_path: Path) -> None:
+    """Where Polars would not find the deletion vectors of the files, it is not asked."""
+    uri = str(tmp_path / "my data")
+    more(uri)
+    features = ["deletionVectors"]
+    protocol = {
+        "minReaderVersion": 3,
+        "minWriterVersion": 7,
+        "readerFeatures": features,
+        "writerFeatures": features,
+    }
+    Path(uri, "_delta_log", f"{1:020}.json").write_text(json.dumps({"protocol": protocol}))
+
+    with pytest.raises(UnsupportedFeature, match="deletionVectors"):
+        scan_delta(uri, SCHEMA).collect()
+
+
+PARTITION_VALUES: dict[str, tuple[pa.DataType, list[Any]]] = {
+    "text": (
+        pa.string(),
+        ["a b", "x/y", "ü=1", "%41", "a'b\"", "#?&", "{}", " lead", "__HIVE_DEFAULT", None],
+    ),
+    "integer": (pa.int64(), [-1, 2**62, None]),
+    "bool": (pa.bool_(), [True, False, None]),
+    "date": (pa.date32(), [date(1969, 1, 1), date(2024, 2, 29), None]),
+    "instant": (
+        pa.timestamp("us", tz="UTC"),
+        [
+            datetime(2024, 1, 1, 1, 2, 3, 456789, tzinfo=UTC),
+            datetime(1960, 1, 1, tzinfo=UTC),
+            None,
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PARTITION_VALUES)
+def test_every_partition_value_comes_back_and_can_be_filtered_by(tmp_path: Path, kind: str) -> None:
+    arrow, values = PARTITION_VALUES[kind]
+    schema = pa.schema([("p", arrow), ("n", pa.int32())])
+    uri = str(tmp_path / "t")
+    create_table(uri, schema, partition_by=["p"])
+    TableLog.open(uri).append(pa.table([values, list(range(len(values)))], schema=schema))
+
+    assert scan_delta(uri, schema).collect().sort("n")["p"].to_list() == values
+    for n, value in enumerate(values):
+        condition = Filter("p", "is null") if value is None else Filter("p", "=", value)
+        found = scan_delta(uri, schema, ["p"], condition).collect()
+        assert found["n"].to_list() == [n]
+
+
+def test_a_collect_beside_a_writer_sees_whole_commits(tmp_path: Path) -> None:
+    """Threads collect one frame while commits of ten rows arrive; none sees a part of one."""
+    uri = str(tmp_path / "t")
+    create_table(uri, SCHEMA, partition_by=["site"])
+    log = TableLog.open(uri)
+    rows = pa.table([["a", "b"] * 5, [1] * 10, [1.0] * 10], schema=SCHEMA)
+    frame = scan_delta(uri, SCHEMA).select(pl.len())
+
+    with ThreadPoolExecutor(3) as pool:
+        writing = pool.submit(lambda: [log.append(rows) for _ in range(40)])
+        heights: list[Future[list[int]]] = [
+            pool.submit(lambda: [frame.collect().item() for _ in range(20)]) for _ in range(2)
+        ]
+        writing.result()
+        seen = [future.result() for future in heights]
+
+    assert frame.collect().item() == 400
+    assert all(height % 10 == 0 for heights_seen in seen for height in heights_seen)
+    assert all(heights_seen == sorted(heights_seen) for heights_seen in seen)

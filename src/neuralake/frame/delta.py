@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import polars as pl
 import pyarrow as pa
@@ -21,7 +22,7 @@ from polars.io.cloud._utils import NoPickleOption
 from polars.io.delta._dataset import DeltaDataset
 
 from neuralake.delta.snapshot import open_delta
-from neuralake.errors import UnknownName, UnsupportedFeature
+from neuralake.errors import UnknownName, UnsupportedFeature, UsageError
 from neuralake.filters import Conditions, Filters, normalise
 from neuralake.frame.declared import filtered, refuse_drift
 from neuralake.frame.frame import NlkDataFrame, as_frame
@@ -87,30 +88,40 @@ class _Source:
         """The declared columns: Polars asks before it plans, and no file is looked at."""
         return self.columns
 
-    def to_dataset_scan(self, **wanted: Any) -> tuple[pl.LazyFrame, str] | None:
+    def to_dataset_scan(
+        self, *, existing_resolved_version_key: str | None = None, **wanted: Any
+    ) -> tuple[pl.LazyFrame, str] | None:
         """The scan of one version, and that version's key; None if Polars has it already.
 
         It must be a bare scan: of a dataset inside a dataset Polars 2.1 silently reads no rows.
         """
-        dataset = self.dataset()
-        if dataset is None:
+        table = self.table()
+        if table is None:
             return pl.scan_parquet([], schema=self.columns), "missing"
-        _refuse_features(dataset.table_.get(), self.name)
+        _refuse_features(table, self.name)
+        table = _at_path(table)
+        _refuse_folder(table, self.name)
+        dataset = _dataset(table, None)
         refuse_drift(self.columns, dataset.schema(), name=self.name)
-        return dataset.to_dataset_scan(**wanted)
+        # With the id: version 3 of a table that was deleted and made again is another.
+        key = f"{table.metadata().id}@{table.version()}"
+        if key == existing_resolved_version_key:
+            return None
+        found = dataset.to_dataset_scan(**wanted)
+        return None if found is None else (found[0], key)
 
-    def dataset(self) -> DeltaDataset | None:
-        """The table at the version to read; None if it reads as empty."""
+    def table(self) -> Any:
+        """The opened `deltalake.DeltaTable` at the version to read; None if it reads as empty."""
         raise NotImplementedError
 
 
 class _Snapshot(_Source):
     def __init__(self, declared: pa.Schema, name: str, table: Any) -> None:
         super().__init__(declared, name)
-        self.table = table
+        self.opened = table
 
-    def dataset(self) -> DeltaDataset | None:
-        return _dataset(self.table, None)
+    def table(self) -> Any:
+        return self.opened
 
 
 class _Newest(_Source):
@@ -127,15 +138,13 @@ class _Newest(_Source):
         self.version = version
         self.empty_if_missing = empty_if_missing
 
-    def dataset(self) -> DeltaDataset | None:
+    def table(self) -> Any:
         if not is_local(self.uri):
             # Stores other than folders are not the commit engine's yet; Polars can read them.
-            dataset = _dataset(None, self.uri, self.version)
-            dataset.table()
-            return dataset
+            return _dataset(None, self.uri, self.version).table()
         try:
             # Opened anew for each plan: threads that collect at once would share a kept handle.
-            return _dataset(open_delta(self.uri, self.version), None)
+            return open_delta(self.uri, self.version)
         except UnknownName as error:
             if error.kind != "table":
                 raise
@@ -162,12 +171,59 @@ def _dataset(table: Any, uri: str | None, version: int | None = None) -> DeltaDa
     )
 
 
+def _at_path(table: Any) -> Any:
+    """`table` with file names that can be opened, whatever characters the folders have."""
+    encoded = table.table_uri
+    plain = unquote(encoded)
+    return table if encoded == plain or not is_local(encoded) else _AtPath(table, encoded, plain)
+
+
+class _AtPath:
+    """A delta-rs table that names its files by path.
+
+    delta-rs 1.6 encodes the table's own folder as in a URL (a space is `%20`) and leaves the rest
+    as it is on disk; Polars 2.1 takes the whole for a path and finds nothing there.
+    """
+
+    def __init__(self, table: Any, encoded: str, plain: str) -> None:
+        self._at = (table, encoded.removeprefix("file://"), plain.removeprefix("file://"))
+        self.table_uri = plain
+
+    def file_uris(self) -> list[str]:
+        table, encoded, plain = self._at
+        return [plain + uri.removeprefix(encoded) for uri in table.file_uris()]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._at[0], name)
+
+
+def _refuse_folder(table: Any, name: str) -> None:
+    """Refuse what Polars would read wrong, or not, because of the table's own folder."""
+    if isinstance(table, _AtPath) and "deletionVectors" in (table.protocol().reader_features or ()):
+        # Polars finds deletion vectors by the encoded name, which is not the file's: deleted rows
+        # would come back.
+        raise UnsupportedFeature(
+            f"Table {name!r} uses deletionVectors, which frames cannot read in a folder with "
+            f"spaces or other special characters: {table.table_uri}. SQL can.",
+            features=["deletionVectors"],
+        )
+    folders = [part for part in table.table_uri.split("/") if "=" in part]
+    if folders and table.metadata().partition_columns:
+        # Polars takes partition values from the whole path.
+        raise UsageError(
+            f"Table {name!r} is partitioned and lies below {folders[0]!r}, which looks like one of "
+            f"its partitions. Move the lake to a folder without '='.",
+            uri=table.table_uri,
+        )
+
+
 def _refuse_features(table: Any, name: str) -> None:
     protocol = table.protocol()
     missing = sorted(set(protocol.reader_features or ()) - _READER_FEATURES)
-    mode = table.metadata().configuration.get("delta.columnMapping.mode", "none")
-    if mode != "none" and "columnMapping" not in missing:
+    if protocol.min_reader_version == 2:  # The version that brought it; later ones list it.
         missing.append("columnMapping")
+    elif protocol.min_reader_version > 3:
+        missing.append(f"reader version {protocol.min_reader_version}")
     if missing:
         raise UnsupportedFeature(
             f"Table {name!r} uses {', '.join(missing)}, which frames cannot read; SQL can.",
