@@ -85,6 +85,8 @@ def test_every_format_stores_the_same_row(
         (400, SPIKES, b"{", {}, "not JSON"),
         (400, SPIKES, b'{"session":"s","session":"t"}', {}, "twice"),
         (400, SPIKES, b"\xff", {}, "UTF-8"),
+        (400, SPIKES, b'{"session":"\xc3', NDJSON, "UTF-8"),
+        (422, SPIKES, b'{"\\ud800":1}', {}, "no such column"),
         (400, SPIKES, b"", {}, "not JSON"),
         (400, SPIKES, b"[]", {}, "no rows"),
         (400, SPIKES, b"\n\n", NDJSON, "no rows"),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from collections.abc import Callable
 
 import msgspec
 import pyarrow as pa
@@ -24,6 +25,8 @@ __all__ = ["ColumnReader", "Doubt", "binaries", "dates", "timestamps"]
 
 # Numbers without these have less than 60 digits, or 68 at the largest scale: decimal256 holds that.
 _LONG_NUMBER = re.compile(rb"\d{30}|\d[eE]")
+# Up to 15 digits are exact in a double, and an exponent might hide more.
+_NOT_EXACT_IN_DOUBLE = re.compile(rb"[\d.]{17}|\d[eE]")
 # "2013-01-01T10" is the shortest timestamp we accept; a date alone is not one.
 _TIMESTAMP_LENGTH_MIN = len("2013-01-01T10")
 
@@ -41,8 +44,10 @@ class ColumnReader:
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
-        self._wire = pa.schema([pa.field(f.name, _wire(f.type)) for f in schema])
-        self._has_decimals = any(_has_decimal(field.type) for field in schema)
+        self._has_decimals = any(_contains(field.type, pa.types.is_decimal) for field in schema)
+        self._has_integers = any(_contains(field.type, pa.types.is_integer) for field in schema)
+        self._wire = _wire_schema(schema)
+        self._loose_wire = _wire_schema(schema, integers=pa.float64())
         self._objects = msgspec.json.Decoder(_AnyObject)
 
     def read(self, block: bytes) -> pa.Table | None:
@@ -52,43 +57,60 @@ class ColumnReader:
             # reaches it that is not a sequence of JSON objects in valid UTF-8.
             rows = len(self._objects.decode_lines(block))
             block.decode()
-            if self._has_decimals and _LONG_NUMBER.search(block):
-                return None
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+        if self._has_decimals and _LONG_NUMBER.search(block):
+            return None
+        table = self._parsed(block, self._wire, rows)
+        if table is None and self._has_integers and not _NOT_EXACT_IN_DOUBLE.search(block):
+            # Programs that know only floats (pandas with missing values) write 1.0 for 1.
+            table = self._parsed(block, self._loose_wire, rows)
+        return table
+
+    def _parsed(self, block: bytes, wire: pa.Schema, rows: int) -> pa.Table | None:
+        try:
             parsed = pj.read_json(
                 pa.BufferReader(block),
                 read_options=pj.ReadOptions(use_threads=False, block_size=len(block) + 1),
                 parse_options=pj.ParseOptions(
-                    explicit_schema=self._wire, unexpected_field_behavior="error"
+                    explicit_schema=wire, unexpected_field_behavior="error"
                 ),
             )
             if parsed.num_rows != rows:
                 return None
             columns = [_column(parsed[field.name], field) for field in self._schema]
-        except (Doubt, msgspec.MsgspecError, pa.ArrowException, ValueError, RecursionError):
+        except (Doubt, pa.ArrowException, ValueError):
             return None
         return pa.table(columns, schema=self._schema)
 
 
-def _wire(kind: pa.DataType) -> pa.DataType:
-    """The type to ask of pyarrow's parser for a declared `kind`."""
+def _wire_schema(schema: pa.Schema, *, integers: pa.DataType | None = None) -> pa.Schema:
+    """The types to ask of pyarrow's parser; `integers`: for every integer type, if not itself."""
+    return pa.schema([pa.field(field.name, _wire(field.type, integers)) for field in schema])
+
+
+def _wire(kind: pa.DataType, integers: pa.DataType | None) -> pa.DataType:
     types = pa.types
     if types.is_struct(kind):
-        return pa.struct([pa.field(field.name, _wire(field.type)) for field in kind])
+        return pa.struct([pa.field(field.name, _wire(field.type, integers)) for field in kind])
     if types.is_list(kind):
-        return pa.list_(pa.field("element", _wire(kind.value_type)))
+        return pa.list_(pa.field("element", _wire(kind.value_type, integers)))
     if types.is_timestamp(kind) or types.is_date(kind) or types.is_binary(kind):
         return pa.string()
     if types.is_decimal(kind):
         return pa.decimal256(76, kind.scale)
+    if types.is_integer(kind):
+        return integers or kind
     if kind == pa.float32():
         return pa.float64()
     return kind
 
 
-def _has_decimal(kind: pa.DataType) -> bool:
+def _contains(kind: pa.DataType, is_wanted: Callable[[pa.DataType], bool]) -> bool:
+    """Whether `kind` is or holds a type that `is_wanted`."""
     if pa.types.is_nested(kind):
-        return any(_has_decimal(kind.field(index).type) for index in range(kind.num_fields))
-    return bool(pa.types.is_decimal(kind))
+        return any(_contains(kind.field(at).type, is_wanted) for at in range(kind.num_fields))
+    return is_wanted(kind)
 
 
 def _column(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
@@ -112,6 +134,8 @@ def _array(array: pa.Array, field: pa.Field) -> pa.Array:
         return dates(array)
     if types.is_binary(kind):
         return binaries(array)
+    if types.is_integer(kind):
+        return array.cast(kind)  # From double: refuses what is not integral or out of range.
     if types.is_decimal(kind):
         array = array.cast(kind)
         array.validate(full=True)  # The cast does not always check the precision.

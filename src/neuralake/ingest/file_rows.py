@@ -112,12 +112,24 @@ def _rebatch(
 
 
 def _parquet(file: BinaryIO, schema: pa.Schema, name: str) -> Iterator[pa.Table]:
+    first_row = 0
     try:
-        source = pq.ParquetFile(file)
-        for batch in source.iter_batches():
-            yield conform(pa.Table.from_batches([batch]), schema, name=name)
+        for batch in pq.ParquetFile(file).iter_batches():
+            yield _conformed(batch, schema, first_row, name)
+            first_row += batch.num_rows
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable("Parquet", error) from error
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(f"The file is not readable as Parquet: {said}.", reason=said) from error
+
+
+def _conformed(batch: pa.RecordBatch, schema: pa.Schema, first_row: int, name: str) -> pa.Table:
+    try:
+        return conform(pa.Table.from_batches([batch]), schema, name=name)
+    except SchemaMismatch as error:
+        if first_row and error.facts.get("row") is not None:
+            facts = error.facts | {"row": first_row + error.facts["row"]}
+            raise SchemaMismatch(f"From row {first_row} on: {error.message}", **facts) from error
+        raise
 
 
 def _ndjson(file: BinaryIO, schema: pa.Schema, name: str) -> Iterator[pa.Table]:
@@ -186,8 +198,3 @@ def _check_header(names: list[str], schema: pa.Schema, name: str) -> None:
             )
         if names.count(column) > 1:
             raise SchemaMismatch(f"Column {column!r} appears twice.", column=column)
-
-
-def _unreadable(kind: str, error: Exception) -> UsageError:
-    said = (str(error).splitlines() or [type(error).__name__])[0]
-    return UsageError(f"The file is not readable as {kind}: {said}.", reason=said)

@@ -7,6 +7,7 @@ line breaks inside an object do not count.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -143,13 +144,15 @@ def _decoded(raws: Sequence[msgspec.Raw]) -> Iterator[str]:
 
 
 def _text(body: bytes) -> bytes:
-    """`body` without byte order mark and outer white space, known to be UTF-8."""
+    """`body` without its byte order mark, known to be UTF-8."""
+    check = codecs.getincrementaldecoder("utf-8")()
     try:
-        body.decode()
+        # In parts, so that the interpreter lock is given away in between.
+        for at in range(0, len(body), _BLOCK_BYTES):
+            check.decode(body[at : at + _BLOCK_BYTES])
+        check.decode(b"", final=True)
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"The body is not UTF-8: {error.reason} at byte {error.start}.",
-            reason="not UTF-8",
-            byte=error.start,
+            f"The body is not UTF-8: {error.reason}.", reason=f"not UTF-8: {error.reason}"
         ) from None
-    return body.removeprefix(_BOM).strip(b" \t\r\n")
+    return body.removeprefix(_BOM)

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from neuralake.errors import InvalidRows, UsageError, suggestion
-from neuralake.ingest.scalars import Misfit, leaf_reader, parse_json
+from neuralake.ingest.scalars import Misfit, after_space, leaf_reader, parse_json
 
 __all__ = ["RowReader", "malformed", "value_reader"]
 
@@ -39,7 +39,7 @@ class RowReader:
 
     def stream(self, text: str, *, first_row: int = 0) -> pa.Table:
         """The rows that follow one another in `text`; errors as `texts`, the first one first."""
-        rows, at, row = [], 0, first_row
+        rows, at, row = [], after_space(text), first_row
         while at < len(text):
             try:
                 value, at = parse_json(text, at)

@@ -37,6 +37,7 @@ __all__ = [
     "TIMESTAMP_US_MAX",
     "TIMESTAMP_US_MIN",
     "Misfit",
+    "after_space",
     "leaf_reader",
     "parse_json",
 ]
@@ -70,7 +71,8 @@ class Misfit(Exception):
     def __init__(self, reason: str, path: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
-        self.path = path
+        # Names come from the sender, and half a surrogate pair could not be told back to it.
+        self.path = path.encode(errors="backslashreplace").decode()
 
     def inside(self, name: str) -> Misfit:
         """The same misfit, seen from the container that holds it as `name`."""
@@ -87,7 +89,7 @@ def parse_json(text: str, at: int = 0) -> tuple[Any, int]:
         Misfit: not JSON (a strict reading: no NaN, no comments, no control characters in texts),
             or a name appears twice in one object.
     """
-    begin = _after_space(text, at)
+    begin = after_space(text, at)
     try:
         value, end = _DECODER.raw_decode(text, begin)
     except json.JSONDecodeError as error:
@@ -96,7 +98,7 @@ def parse_json(text: str, at: int = 0) -> tuple[Any, int]:
         raise Misfit("not JSON that we read: it is nested too deeply") from None
     except (ValueError, DecimalException):
         raise Misfit("not JSON that we read: a number has too many digits") from None
-    return value, _after_space(text, end)
+    return value, after_space(text, end)
 
 
 def leaf_reader(kind: pa.DataType) -> Reader:
@@ -119,7 +121,8 @@ def leaf_reader(kind: pa.DataType) -> Reader:
     return simple[kind]
 
 
-def _after_space(text: str, at: int) -> int:
+def after_space(text: str, at: int = 0) -> int:
+    """Where the first character past `at` is that is no JSON white space."""
     match = _SPACE.match(text, at)
     return match.end() if match else at
 
