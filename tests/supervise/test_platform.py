@@ -41,6 +41,21 @@ def test_it_can_be_entered_again(tmp_path: Path) -> None:
     assert ids_in(settings) == list(range(20))
 
 
+def test_it_is_started_and_stopped_without_a_block(tmp_path: Path) -> None:
+    """As in a notebook, whose cells no block spans; the same one may be started again."""
+    settings = make_project(tmp_path)
+    platform = Platform(lake(settings)).start()
+    post(platform.url, range(10))
+    platform.stop()
+    platform.stop()
+
+    platform.start()
+    post(platform.url, range(10, 20))
+    platform.stop()
+
+    assert ids_in(settings) == list(range(20))
+
+
 def test_two_on_one_lake_are_refused(tmp_path: Path) -> None:
     settings = make_project(tmp_path)
     with Platform(lake(settings)), pytest.raises(UsageError, match="already runs"):

@@ -26,6 +26,9 @@ _log = logging.getLogger(__name__)
 class Platform:
     """`with Platform(catalog) as platform:` runs server, writer, compaction and vacuum.
 
+    In a notebook, where no block spans cells: `platform = Platform(catalog).start()`, and later
+    `platform.stop()`.
+
     Args:
         port: of the server; 0 picks a free one, None takes the catalog's setting.
 
@@ -37,15 +40,19 @@ class Platform:
     def __init__(self, catalog: Catalog, *, port: int | None = 0) -> None:
         self.catalog = catalog
         self.url = ""
-        """Where the server listens, once the block is entered."""
+        """Where the server listens, once it is started."""
         self._port = port
         self._started = threading.Event()
         self._failures: list[tuple[str, BaseException]] = []
         self._exits = ExitStack()
 
-    def __enter__(self) -> Platform:
+    def start(self) -> Platform:
+        """Start the parts; returns, itself, when the server answers."""
         with ExitStack() as undo:
             undo.enter_context(LakeLock(state_folder(self.catalog.settings)))
+            self.url = ""
+            self._failures.clear()
+            self._started.clear()
             # Left in the opposite order: the server first.
             for name in reversed(PARTS):
                 thread, stop = self._start(name)
@@ -57,16 +64,26 @@ class Platform:
             self._exits = undo.pop_all()
         return self
 
+    def stop(self) -> None:
+        """Stop the parts in the order of the data; stopping again does nothing."""
+        self._exits.close()
+        if self._failures:
+            name, failure = self._failures[0]
+            raise NeedsAttention(f"The {name} part failed: {failure}", part=name) from failure
+
+    def __enter__(self) -> Platform:
+        return self.start()
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._exits.close()
-        if self._failures and error is None:
-            name, failure = self._failures[0]
-            raise NeedsAttention(f"The {name} part failed: {failure}", part=name) from failure
+        if error is None:
+            self.stop()
+        else:  # The block's own error says more than what it may have led to.
+            self._exits.close()
 
     def _start(self, name: str) -> tuple[threading.Thread, threading.Event]:
         stop = threading.Event()
