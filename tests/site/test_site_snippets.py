@@ -162,9 +162,9 @@ def test_a_table_without_a_stream_takes_no_rows(site: Site) -> None:
     assert set(by_id(site.manifest, "spikes")) == {"python", "live", "sql", "curl", "send"}
 
 
-def test_a_function_that_needs_an_argument_has_no_sql_unless_the_docs_give_it(site: Site) -> None:
-    assert set(by_id(site.manifest, "insertions")) == {"python", "sql", "curl"}
-    assert set(by_id(site.manifest, "never_called")) == {"python"}
+def test_a_function_that_needs_an_argument_has_no_sql(site: Site) -> None:
+    assert set(by_id(site.manifest, "insertions")) == {"python"}
+    assert set(by_id(site.manifest, "optional")) == {"python", "sql", "curl"}
 
 
 def test_the_example_of_the_definition_replaces_ours() -> None:

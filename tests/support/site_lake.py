@@ -94,6 +94,12 @@ def insertions(session: str, limit: int = 3) -> pl.LazyFrame:
     return pl.LazyFrame({"thread": list(range(limit))}).filter(pl.lit(session == "s-1"))
 
 
+@table(schema=pa.schema([("n", pa.int64())]))
+def optional(rows: int = 4) -> pl.LazyFrame:
+    """A function that SQL can ask too."""
+    return pl.LazyFrame({"n": list(range(rows))})
+
+
 @table
 def never_called(why: str) -> pl.LazyFrame:
     """A function that nobody may call to describe it."""
@@ -128,7 +134,7 @@ def neural_database() -> Database:
 
 
 def lab_database() -> Database:
-    return Database([WEATHER, insertions, never_called])
+    return Database([WEATHER, insertions, optional, never_called])
 
 
 def make_catalog(folder: Path, *, hostile: bool = False) -> Catalog:

@@ -40,7 +40,8 @@ def snippets(manifest: Manifest, table: Table) -> list[Snippet]:
                 "Also the rows that were acknowledged but are not committed yet, each row once.",
             )
         )
-    if all(p.default is not None or p.example is not None for p in table.parameters):
+    # SQL passes no arguments, so it cannot ask a function that needs one.
+    if all(parameter.default is not None for parameter in table.parameters):
         body = json.dumps({"sql": query(table, line=" ")})
         found += [
             Snippet("sql", "SQL", "sql", query(table)),
