@@ -15,9 +15,9 @@ import pyarrow as pa
 from polars.io.plugins import register_io_source
 
 from neuralake import delta
-from neuralake.errors import Trimmed
+from neuralake.errors import Trimmed, UnknownName
 from neuralake.filters import Filters, expression
-from neuralake.frame import NlkDataFrame, scan_delta
+from neuralake.frame import NlkDataFrame, scan_snapshot
 from neuralake.frame.frame import as_frame
 from neuralake.queue import Envelope, Queue
 from neuralake.queue.topic import app_id
@@ -94,7 +94,7 @@ def _parts(uri: str, schema: pa.Schema, queue: Queue, topic: str) -> list[pl.Laz
         # What is trimmed was committed before. Asked before the snapshot, so that rows which are
         # committed and trimmed in between raise `Trimmed` below instead of being in neither part.
         trimmed = queue.bounds(topic).trimmed
-        snapshot = delta.snapshot(uri) if delta.exists(uri) else None
+        snapshot = _snapshot(uri)
         committed = snapshot.txn(app_id(queue.id, topic)) if snapshot else None
         try:
             # Without a txn of this queue the table is new: it never held what was trimmed.
@@ -106,13 +106,22 @@ def _parts(uri: str, schema: pa.Schema, queue: Queue, topic: str) -> list[pl.Laz
             continue
         parts: list[pl.LazyFrame] = []
         if snapshot is not None:
-            parts.append(scan_delta(uri, schema, version=snapshot.version))
+            parts.append(scan_snapshot(snapshot.delta_table, schema, name=topic))
         if tail.num_rows:
             rows = pl.from_arrow(tail)
             assert isinstance(rows, pl.DataFrame)  # noqa: S101 a table is never a Series; for mypy
             parts.append(rows.lazy())
         return parts
     raise AssertionError("unreachable")
+
+
+def _snapshot(uri: str) -> delta.Snapshot | None:
+    try:
+        return delta.snapshot(uri)
+    except UnknownName as error:
+        if error.kind != "table":
+            raise
+        return None  # Nobody has written it yet: all its rows are in the queue.
 
 
 def _rows(envelope: Envelope) -> pa.Table:
