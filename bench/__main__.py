@@ -1,0 +1,35 @@
+"""Run every bench, or those named: `python -m bench`, `python -m bench commit read`.
+
+Each is a program of its own with options (`python bench/commit.py --help`), prints the machine and
+the versions, measures its peers in the same run, and checks its answers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+NOT_A_BENCH = {"__main__", "__init__", "machine", "flights_lake"}
+
+
+def main() -> int:
+    names = sorted(file.stem for file in FOLDER.glob("*.py") if file.stem not in NOT_A_BENCH)
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure neuralake.")
+    parser.add_argument("names", nargs="*", choices=[*names, []], metavar="NAME", help=str(names))
+    chosen = parser.parse_args().names or names
+    failed = [name for name in chosen if not _run(name)]
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _run(name: str) -> bool:
+    print(f"\n== {name}", flush=True)
+    return subprocess.run([sys.executable, str(FOLDER / f"{name}.py")], check=False).returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
