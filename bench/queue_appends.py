@@ -22,6 +22,7 @@ from pathlib import Path
 from bench.machine import describe
 
 from neuralake.queue import SqliteQueue
+from neuralake.queue.awaiting import awaited
 from neuralake.telemetry import Telemetry, quantile
 
 PAYLOAD = os.urandom(1024)
@@ -75,7 +76,7 @@ def many_tasks(queue: SqliteQueue, seconds: float) -> tuple[int, Samples]:
 
     async def submitter(end: float) -> None:
         while (begin := time.perf_counter()) < end:
-            await asyncio.wrap_future(queue.submit("bench.many", PAYLOAD, 1))
+            await awaited(queue.submit("bench.many", PAYLOAD, 1))
             samples.append(time.perf_counter() - begin)
 
     async def run() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from neuralake.clock import ManualClock
 from neuralake.errors import NeedsAttention, TooLarge, Trimmed, Unavailable
-from neuralake.queue import Bounds, SqliteQueue, open_queue, sqlite_file
+from neuralake.queue import Bounds, SqliteQueue, open_queue, sqlite_file, sqlite_log
 from neuralake.settings import LakeSettings, QueueSettings, Settings
 from neuralake.telemetry import Telemetry
 
@@ -178,26 +178,42 @@ def test_space_of_a_peak_goes_back_to_the_disk(path: Path) -> None:
 def test_the_log_shrinks_again_after_a_long_reader(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A reader in the middle keeps the log from being folded in; when it ends, the log is bounded
-    although other readers come and go all the time."""
-    monkeypatch.setattr(sqlite_file, "_WAL_BYTES_MAX", 2 * 1024 * 1024)
-    monkeypatch.setattr(sqlite_file, "_WAL_FOLD_MS_MAX", 5)
-    monkeypatch.setattr(sqlite_file, "_WAL_BYTES_KEPT", 1024 * 1024)
+    """While a reader is in the middle the log must grow; when it ends, the log begins anew."""
+    monkeypatch.setattr(sqlite_log, "_FOLD_BYTES", 256 * 1024)
+    monkeypatch.setattr(sqlite_log, "_LOG_BYTES_MAX", 2 * 1024 * 1024)
+    monkeypatch.setattr(sqlite_log, "_READERS_MS_MAX", 1)
+    monkeypatch.setattr(sqlite_file, "_LOG_BYTES_KEPT", 1024 * 1024)
     log = path.with_name(path.name + "-wal")
     with closing(SqliteQueue(path)) as queue:
         queue.append("t", b"x", 1)
         with closing(sqlite3.connect(path, isolation_level=None)) as reader:
             reader.execute("BEGIN")
             reader.execute("SELECT * FROM topics").fetchall()
-            for _ in range(128):
+            for _ in range(100):
                 queue.append("t", b"x" * 50_000, 1)
-            beside_the_reader = log.stat().st_size
-        for _ in range(129):
+            assert log.stat().st_size > 5 * 1024 * 1024
+        for _ in range(10_000):
             queue.append("t", b"x" * 1_000, 1)
-        after_the_reader = log.stat().st_size
+            if log.stat().st_size <= 1024 * 1024:
+                break
 
-    assert beside_the_reader > 6 * 1024 * 1024
-    assert after_the_reader <= 2 * 1024 * 1024
+        assert log.stat().st_size <= 1024 * 1024
+        assert queue.bounds("t").bytes == sum(len(e.payload) for e in queue.read("t", after=0))
+
+
+def test_the_log_is_bounded_under_a_steady_stream(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is folded again and again beside the commits and the readers."""
+    monkeypatch.setattr(sqlite_log, "_FOLD_BYTES", 256 * 1024)
+    log = path.with_name(path.name + "-wal")
+    with closing(SqliteQueue(path)) as queue:
+        appended = 0
+        while appended < 20_000_000 or log.stat().st_size > appended / 3:
+            assert appended < 1_000_000_000
+            position = queue.append("t", b"x" * 50_000, 1).position
+            queue.read("t", after=position - 1)
+            appended += 50_000
 
 
 # Faults

@@ -9,7 +9,15 @@ from neuralake.queue.sqlite import SqliteQueue
 from neuralake.settings import Settings
 from neuralake.telemetry import Telemetry
 
-__all__ = ["Appended", "Bounds", "Envelope", "MemoryQueue", "Queue", "SqliteQueue", "open_queue"]
+__all__ = [
+    "Appended",
+    "Bounds",
+    "Envelope",
+    "MemoryQueue",
+    "Queue",
+    "SqliteQueue",
+    "open_queue",
+]
 
 
 def open_queue(

@@ -201,6 +201,7 @@ class SqliteQueue:
             return [explain(error, self._file.path) for _ in group]
         except NeedsAttention as error:
             return [error] * len(group)
+        self._file.committed(sum(len(submit.payload) for submit in group))
         self._telemetry.count("queue.commits")
         self._telemetry.count("queue.submits", len(group))
         return answers
@@ -241,7 +242,8 @@ class SqliteQueue:
             topic.last += 1
             topic.rows += submit.rows
             topic.bytes += size
-            rows.append((topic.slot(topic.last), submit.rows, now_s, submit.payload))
+            slot = topic.number << _POSITION_BITS | topic.last
+            rows.append((slot, submit.rows, now_s, submit.payload))
             if submit.key is not None:
                 fresh[topic.number, submit.key] = topic.last
                 keys.append((topic.number, submit.key, topic.last, now_s))

@@ -12,10 +12,11 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from neuralake.errors import NeedsAttention, NeuralakeError, TooLarge, Unavailable, UsageError
+from neuralake.queue.sqlite_log import LogFolder
 
 __all__ = ["SqliteFile", "explain", "is_disk_full"]
 
@@ -49,17 +50,11 @@ CREATE TABLE keys (
 );
 """
 
-# 16 MiB of log before it is copied into the file: each fsync of that copy is paid for by
-# thousands of small appends. The log file keeps its size: a fdatasync that need not write a new
-# length is about twice as fast.
-_WAL_PAGES = 4096
-_WAL_BYTES_KEPT = 64 * 1024 * 1024
-
-# Beyond this the log is not folded in by itself: some reader was always in the middle of it. One
-# commit in so many then waits a moment for the readers to pass.
-_WAL_BYTES_MAX = 128 * 1024 * 1024
-_WAL_FOLD_COMMITS = 64
-_WAL_FOLD_MS_MAX = 200
+# `LogFolder` folds the log long before this, beside the commits; but a process may only trim, or
+# its thread may have ended.
+_LOG_PAGES = 16 * 1024
+# The log file keeps its size: a fdatasync that need not write a new length is twice as fast.
+_LOG_BYTES_KEPT = 64 * 1024 * 1024
 
 # Free pages are reused; they go back to the disk when they are the greater part of the file, in
 # steps that hold the write lock for about as long as a trim does.
@@ -80,7 +75,6 @@ class SqliteFile:
         self._readers: list[sqlite3.Connection] = []
         self._closed = False
         self._trim_lock = threading.Lock()
-        self._commits = 0
         try:
             _make_file(self.path)
             self._writer = self._connect("FULL")
@@ -96,6 +90,12 @@ class SqliteFile:
             # Trims need no fsync of their own: lost ones come back as envelopes at their old
             # positions, and the next append's fsync covers the same log.
             self._trimmer = self._connect("NORMAL")
+            self._folder = LogFolder(
+                self._connect("FULL"),
+                self._writer,
+                log=self.path.with_name(self.path.name + "-wal"),
+                lock_s_max=lock_s_max,
+            )
         except sqlite3.Error as error:
             self._writer.close()
             raise explain(error, self.path) from error
@@ -110,9 +110,10 @@ class SqliteFile:
         with _transaction(self._writer) as connection:
             yield connection
         self._check_same_file()
-        self._commits += 1
-        if self._commits % _WAL_FOLD_COMMITS == 0 and self._wal_bytes() > _WAL_BYTES_MAX:
-            self._fold_wal()
+
+    def committed(self, payload_bytes: int) -> None:
+        """After each use of `writer`, by its thread: keeps the log short."""
+        self._folder.committed(payload_bytes)
 
     @contextmanager
     def trimmer(self) -> Iterator[sqlite3.Connection]:
@@ -156,6 +157,7 @@ class SqliteFile:
             if self._closed:
                 return
             self._closed = True
+            self._folder.close()
             for connection in [*self._readers, self._trimmer, self._writer]:
                 connection.close()
 
@@ -177,19 +179,6 @@ class SqliteFile:
             except sqlite3.Error as error:
                 raise explain(error, self.path) from error
 
-    def _wal_bytes(self) -> int:
-        try:
-            return self.path.with_name(self.path.name + "-wal").stat().st_size
-        except OSError:
-            return 0
-
-    def _fold_wal(self) -> None:
-        # Only a matter of disk space: whatever hinders it now is met again, or gone, later.
-        with suppress(sqlite3.Error):
-            self._writer.execute(f"PRAGMA busy_timeout = {_WAL_FOLD_MS_MAX}")
-            self._writer.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
-        self._writer.execute(f"PRAGMA busy_timeout = {int(self._lock_s_max * 1000)}")
-
     def _connect(self, synchronous: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self.path,
@@ -200,8 +189,8 @@ class SqliteFile:
         try:
             connection.execute(f"PRAGMA synchronous = {synchronous}")
             connection.execute("PRAGMA fullfsync = 1")  # macOS: fsync alone stays in the drive.
-            connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
-            connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_KEPT}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+            connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES_KEPT}")
         except BaseException:
             connection.close()
             raise
