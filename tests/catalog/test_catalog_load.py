@@ -159,16 +159,15 @@ def test_code_that_fails_is_named_with_its_line(
     assert caught.value.__cause__ is not None
 
 
-def test_a_corrected_mistake_is_gone_at_the_next_try(tmp_path: Path) -> None:
-    settings = project(tmp_path)
-    good = (tmp_path / "tables.py").read_text()
-    (tmp_path / "tables.py").write_text("1 / 0\n")
+def test_after_a_mistake_everything_is_read_again(tmp_path: Path) -> None:
+    """Also what was imported before the mistake was met."""
+    settings = project(tmp_path, lake="import tables\n1 / 0\n")
     with pytest.raises(UsageError):
         load_catalog(settings)
 
-    (tmp_path / "tables.py").write_text(good)
+    project(tmp_path, name="corrected_spikes")
 
-    assert load_catalog(settings).neural.tables() == ["spikes"]
+    assert load_catalog(settings).neural.tables() == ["corrected_spikes"]
 
 
 def test_a_package_is_a_module_too(tmp_path: Path) -> None:

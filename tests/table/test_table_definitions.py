@@ -123,6 +123,13 @@ def test_a_name_that_sql_would_quote_is_refused_with_one_to_try(name: Any) -> No
         ({"partition_by": "session"}, "partition_by is a list"),
         ({"partition_by": ["x"]}, "partition column 'x' is double"),
         ({"partition_by": ["raw"]}, "partition column 'raw' is binary"),
+        (
+            {
+                "schema": pa.schema([("d", pa.decimal128(9, 2)), ("x", pa.int8())]),
+                "partition_by": ["d"],
+            },
+            "partition column 'd' is decimal",
+        ),
         ({"schema": PRICES, "partition_by": ["price"]}, r"'price' is decimal128\(9, 2\)"),
         ({"schema": pa.schema([("s", pa.string())]), "partition_by": ["s"]}, "every column"),
         ({"stream": True}, r"write stream=Stream\(\)"),

@@ -10,6 +10,7 @@ import importlib
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -41,8 +42,13 @@ def load_catalog(settings: Settings) -> Catalog:
             f"'lake:catalog'.",
         )
     with _lock:
-        _enter(str(Path(settings.folder).absolute()))
-        module = _import(name, settings)
+        folder = str(Path(settings.folder).absolute())
+        _enter(folder)
+        try:
+            module = _import(name, settings)
+        except BaseException:
+            _forget([folder])  # What was imported before the failure may be edited, too.
+            raise
     found = getattr(module, attribute, None)
     if isinstance(found, Catalog):
         return found.bound_to(settings)
@@ -65,16 +71,20 @@ def load_catalog(settings: Settings) -> Catalog:
 def _enter(folder: str) -> None:
     """Make `folder` the first place of imports, and forget modules of other projects."""
     others = [other for other in _folders if other != folder]
-    for name, module in list(sys.modules.items()):
-        if _is_of(module, others) and not _is_of(module, [folder]):
-            del sys.modules[name]
+    _forget(others, but=[folder])
     sys.path[:] = [folder, *(entry for entry in sys.path if entry not in (folder, *others))]
     _folders[:] = [folder]
     # Files younger than the last look into the folder would otherwise not be seen.
     importlib.invalidate_caches()
 
 
-def _is_of(module: ModuleType, folders: list[str]) -> bool:
+def _forget(folders: Sequence[str], *, but: Sequence[str] = ()) -> None:
+    for name, module in list(sys.modules.items()):
+        if _is_of(module, folders) and not _is_of(module, but):
+            del sys.modules[name]
+
+
+def _is_of(module: ModuleType, folders: Sequence[str]) -> bool:
     """Whether it is a project's own code: not a virtual environment in its folder, not ours."""
     file = getattr(module, "__file__", None)
     if not file or module.__name__.partition(".")[0] in ("__main__", "neuralake"):
