@@ -26,6 +26,7 @@ def test_layout_variants_become_the_declared_types() -> None:
         ROWS.select(["text", "id"]),
         ROWS.set_column(1, "text", text.cast(pa.large_string())),
         ROWS.set_column(1, "text", text.dictionary_encode()),
+        ROWS.set_column(1, "text", text.cast(pa.string_view())),
         ROWS.set_column(0, "id", ROWS["id"].cast(pa.int8())),
     ]
 
@@ -39,12 +40,29 @@ def test_compressed_buffers_are_refused_before_they_are_expanded(codec: str) -> 
             reader().stream(arrow_stream(rows, compression=codec))
 
 
-def test_a_dictionary_that_would_swell_is_measured_first() -> None:
-    text = pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int8()), ["x" * 10_000])
-    rows = pa.table({"text": text})
+def test_a_body_that_would_swell_is_measured_first() -> None:
+    """Few bytes that stand for 10 MB, by a dictionary or by views of one text."""
+    text = "x" * 10_000
+    dictionary = pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int8()), [text])
+    one = pa.array([text], pa.string_view()).buffers()
+    views = pa.Array.from_buffers(
+        pa.string_view(), 1000, [None, pa.py_buffer(one[1].to_pybytes()[:16] * 1000), one[2]]
+    )
 
-    with pytest.raises(TooLarge):
-        reader().stream(arrow_stream(rows))
+    for column in (dictionary, views):
+        body = arrow_stream(pa.table({"text": column}))
+        assert len(body) < 100_000
+        with pytest.raises(TooLarge):
+            reader().stream(body)
+
+
+def test_list_views_are_refused() -> None:
+    views = pa.array([[1]], pa.list_view(pa.int64()))
+
+    with pytest.raises(SchemaMismatch, match="list views"):
+        reader(pa.schema([("l", pa.list_(pa.int64()))])).stream(
+            arrow_stream(pa.table({"l": views}))
+        )
 
 
 def test_an_unknown_column_or_type_is_named() -> None:

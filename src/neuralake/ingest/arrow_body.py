@@ -7,6 +7,8 @@ gigabytes. Every batch is validated in full before a value is looked at, and wha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -40,11 +42,10 @@ class ArrowReader:
             with pa.ipc.open_stream(pa.BufferReader(body)) as reader:
                 table = self._read(reader)
                 table.schema.names  # noqa: B018 raises here, and not later, if a name is no UTF-8
+            self._measure(table)
+            return _checked(conform(table, self._schema, name=self._name), self._name)
         except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
             raise _damaged(error) from error
-        for column in table.columns:
-            self._measure(column)
-        return _checked(conform(table, self._schema, name=self._name), self._name)
 
     def _read(self, reader: pa.RecordBatchReader) -> pa.Table:
         batches, rows = [], 0
@@ -61,13 +62,15 @@ class ArrowReader:
             batches.append(batch)
         return pa.Table.from_batches(batches, schema=reader.schema)
 
-    def _measure(self, column: pa.ChunkedArray) -> None:
-        size = sum(_plain_bytes(chunk) for chunk in column.chunks)
+    def _measure(self, table: pa.Table) -> None:
+        size = sum(_plain_bytes(chunk) for column in table.columns for chunk in column.chunks)
         if size > self._bytes_max:
             raise TooLarge(
-                f"A column of the body stands for {size} bytes; the limit is {self._bytes_max}.",
+                f"The body stands for {size} bytes; the limit is {self._bytes_max}. Send it in "
+                f"parts.",
                 limit=self._bytes_max,
                 found=size,
+                unit="bytes",
             )
 
 
@@ -95,27 +98,47 @@ def _plain_bytes(array: pa.Array) -> int:
     """Upper bound of the bytes that `array` takes without dictionaries and views."""
     kind, types = array.type, pa.types
     if types.is_dictionary(kind):
-        lengths = pc.max(pc.binary_length(array.dictionary)) if _is_bytes(kind.value_type) else None
-        return len(array) * ((lengths.as_py() or 0) if lengths is not None else 8)
-    if _is_bytes(kind):
-        return int(pc.sum(pc.binary_length(array)).as_py() or 0)
-    if types.is_list(kind) or types.is_large_list(kind):
+        return len(array) * _longest(array.dictionary)
+    if types.is_string_view(kind) or types.is_binary_view(kind):
+        return sum(_view_lengths(array))
+    if types.is_list_view(kind) or types.is_large_list_view(kind):
+        raise SchemaMismatch(
+            "The batch has list views, which may stand for far more than they hold. Cast them to "
+            "lists before sending.",
+            column=None,
+        )
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         return _plain_bytes(array.flatten())
     if types.is_struct(kind):
         return sum(_plain_bytes(array.field(index)) for index in range(kind.num_fields))
     return int(array.nbytes)
 
 
+def _longest(values: pa.Array) -> int:
+    """Upper bound of the bytes of one value."""
+    kind, types = values.type, pa.types
+    if types.is_nested(kind) or types.is_dictionary(kind):
+        return _plain_bytes(values)
+    if types.is_string_view(kind) or types.is_binary_view(kind):
+        return max(_view_lengths(values), default=0)
+    if _is_bytes(kind):
+        return pc.max(pc.binary_length(values)).as_py() or 0
+    return 16
+
+
+def _view_lengths(array: pa.Array) -> Sequence[int]:
+    """Lengths of texts: each view has 16 bytes, and the first four are its length."""
+    views = array.buffers()[1]
+    if views is None:
+        return []
+    lengths = memoryview(views).cast("B").cast("i").tolist()[::4]
+    return lengths[array.offset : array.offset + len(array)]
+
+
 def _is_bytes(kind: pa.DataType) -> bool:
     types = pa.types
-    return bool(
-        types.is_string(kind)
-        or types.is_large_string(kind)
-        or types.is_string_view(kind)
-        or types.is_binary(kind)
-        or types.is_large_binary(kind)
-        or types.is_binary_view(kind)
-    )
+    is_text = types.is_string(kind) or types.is_large_string(kind)
+    return bool(is_text or types.is_binary(kind) or types.is_large_binary(kind))
 
 
 def _checked(table: pa.Table, name: str) -> pa.Table:
