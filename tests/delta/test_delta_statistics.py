@@ -40,6 +40,7 @@ VALUES: dict[pa.DataType, st.SearchStrategy[Any]] = {
     | st.builds(str.__add__, st.just("x" * 31), st.text("\U0010ffff\U0010fffe", max_size=4)),
     pa.date32(): st.dates(),
     pa.bool_(): st.booleans(),
+    pa.binary(): st.binary(max_size=2),
     pa.timestamp("us", tz="UTC"): TIMES.map(lambda time: time.replace(tzinfo=UTC)),
     pa.timestamp("us"): TIMES,
 }
@@ -142,13 +143,12 @@ def _stats(kind: pa.DataType, values: list[Any]) -> dict[str, Any]:
 
 @settings(max_examples=200, deadline=None)
 @given(values=st.lists(VALUES[pa.string()], min_size=1))
-def test_bounds_of_strings_hold_all_of_them_and_stay_short(values: list[str]) -> None:
+def test_bounds_of_strings_hold_all_of_them(values: list[str]) -> None:
     stats = _stats(pa.string(), values)
 
     assert stats["minValues"]["x"] <= min(values)
     assert len(stats["minValues"]["x"]) <= 32
-    assert stats["maxValues"].get("x", max(values)) >= max(values)
-    assert len(stats["maxValues"].get("x", "")) <= 33
+    assert stats["maxValues"]["x"] >= max(values)
 
 
 @pytest.mark.parametrize(
@@ -202,11 +202,12 @@ def test_statistics_of_structs_are_nested_and_those_of_lists_count_nulls_only() 
 
 
 def test_texts_of_any_length_have_statistics_that_hold() -> None:
-    stats = _stats(pa.string(), ["x" * 100_000, None])
+    """Footers leave out what is longer than 4 KiB, and deltalake's dataset needs a bound."""
+    stats = _stats(pa.string(), ["x" * 100_000, None, "b"])
 
     assert stats["nullCount"] == {"x": 1}
-    assert stats["maxValues"].get("x", "y") > "x" * 100_000
-    assert stats["minValues"].get("x", "x") <= "x" * 100_000
+    assert stats["maxValues"] == {"x": "x" * 32 + "\U0010ffff"}
+    assert stats["minValues"] == {"x": "b"}
 
 
 def test_a_wide_table_has_statistics_of_its_first_32_columns() -> None:

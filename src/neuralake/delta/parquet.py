@@ -3,7 +3,7 @@
 Section "Per-file Statistics" of the Delta protocol. The promise: a reader that skips files by these
 statistics never misses a row. So bounds only ever widen (times outwards to milliseconds, long
 strings to a prefix above or below), and where a sound bound is uncertain (NaN, infinities,
-long texts of the last character) there is none. Minima and maxima come from the footer, where the
+years beyond 9999) there is none. Minima and maxima come from the footer, where the
 writer has them already, except of floats: footers leave NaN out of their bounds, and readers that
 order NaN above every number then skip row groups wrongly. So floats have none in the footer.
 """
@@ -27,6 +27,8 @@ __all__ = ["EncodedFile", "Encoder"]
 # Delta's default of `delta.dataSkippingNumIndexedCols`: more would bloat the log of wide tables.
 _LEAVES_MAX = 32
 _TEXT_MAX = 32
+# Parquet C++ leaves out a bound of more than 4,096 bytes.
+_FOOTER_TEXT_BYTES_MAX = 4000
 # A float64 holds 15 decimal digits exactly, and readers may take JSON numbers as float64.
 _DECIMAL_DIGITS_MAX = 15
 # Below this, zstd's set-up and dictionary pages cost more time than they save.
@@ -55,6 +57,7 @@ class _Leaf:
     high: Callable[[Any], Any] | None
     is_float: bool
     is_decimal: bool
+    is_text: bool
 
 
 class Encoder:
@@ -76,7 +79,10 @@ class Encoder:
                     low, high = _bounds(kind)
                     is_float = pa.types.is_floating(kind)
                     is_decimal = pa.types.is_decimal(kind)
-                    self._leaves.append(_Leaf(index, path, low, high, is_float, is_decimal))
+                    is_text = pa.types.is_string(kind)
+                    self._leaves.append(
+                        _Leaf(index, path, low, high, is_float, is_decimal, is_text)
+                    )
                 index += 1
         self._lists = self._lists[:_LEAVES_MAX]
 
@@ -115,7 +121,7 @@ class Encoder:
                 found = census.floats[leaf.path].extremes()
                 _put(nulls, leaf.path, census.floats[leaf.path].nulls)
             else:
-                found = _extremes(leaf, columns)
+                found = _extremes(leaf, columns, census.long_texts.get(leaf.path, []))
                 _put(nulls, leaf.path, _null_count(columns))
             if found is not None and leaf.low is not None and leaf.high is not None:
                 _put(low, leaf.path, leaf.low(found[0]))
@@ -135,6 +141,9 @@ class _Census:
     def __init__(self, leaves: list[_Leaf], lists: list[str]) -> None:
         self.rows = 0
         self.list_nulls = dict.fromkeys(lists, 0)
+        # The extremes, as bytes, of batches with texts too long for the footer.
+        self.long_texts: dict[tuple[str, ...], list[bytes]] = {}
+        self._texts = [leaf.path for leaf in leaves if leaf.is_text]
         self.floats = {leaf.path: _Floats() for leaf in leaves if leaf.is_float}
 
     def count(self, rows: pa.Table) -> None:
@@ -142,10 +151,19 @@ class _Census:
         for name in self.list_nulls:
             self.list_nulls[name] += rows[name].null_count
         for path, floats in self.floats.items():
-            column = rows[path[0]]
-            for name in path[1:]:
-                column = pc.struct_field(column, name)
-            floats.count(column)
+            floats.count(_column(rows, path))
+        for path in self._texts:
+            column = _column(rows, path)
+            if (pc.max(pc.binary_length(column)).as_py() or 0) > _FOOTER_TEXT_BYTES_MAX:
+                bounds = pc.min_max(column).as_py().values()
+                self.long_texts.setdefault(path, []).extend(text.encode() for text in bounds)
+
+
+def _column(rows: pa.Table, path: tuple[str, ...]) -> pa.ChunkedArray:
+    column = rows[path[0]]
+    for name in path[1:]:
+        column = pc.struct_field(column, name)
+    return column
 
 
 class _Floats:
@@ -201,18 +219,21 @@ def _leaves(
         yield path, kind, column
 
 
-def _extremes(leaf: _Leaf, columns: list[Any]) -> tuple[Any, Any] | None:
-    """Least and greatest over row groups; None if a group with values has no bounds."""
-    lows, highs = [], []
+def _extremes(leaf: _Leaf, columns: list[Any], known: list[Any]) -> tuple[Any, Any] | None:
+    """Least and greatest over row groups and `known` values; None if a bound is missing.
+
+    `known` are the extremes of groups whose texts are too long for the footer.
+    """
+    lows, highs = [*known], [*known]
     for column in columns:
         statistics = column.statistics
         if statistics is None:
-            if column.num_values:
+            if column.num_values and not known:
                 return None
         elif statistics.has_min_max:
             lows.append(statistics.min if leaf.is_decimal else statistics.min_raw)
             highs.append(statistics.max if leaf.is_decimal else statistics.max_raw)
-        elif statistics.null_count < column.num_values:
+        elif statistics.null_count < column.num_values and not known:
             return None
     return (min(lows), max(highs)) if lows else None
 
@@ -241,6 +262,8 @@ def _bounds(
     types = pa.types
     if types.is_integer(kind):
         return int, int
+    if types.is_boolean(kind):
+        return bool, bool
     if types.is_floating(kind):
         return _finite, _finite
     if types.is_decimal(kind):
@@ -257,7 +280,7 @@ def _bounds(
             # The last millisecond of year 9999, a common "never", has no next one.
             lambda us: _time(-(-us // 1000) * 1000, zone) or _time(us, zone)
         )
-    return None, None  # Binary and bool: no other writer gives bounds, so readers expect none.
+    return None, None  # Binary: no other writer gives bounds, so readers expect none.
 
 
 def _finite(value: float) -> float | None:
@@ -273,14 +296,14 @@ def _text_low(raw: bytes) -> str:
     return raw.decode()[:_TEXT_MAX]
 
 
-def _text_high(raw: bytes) -> str | None:
+def _text_high(raw: bytes) -> str:
     text = raw.decode()
-    if len(text) <= _TEXT_MAX:
-        return text
-    if text[_TEXT_MAX] == _LAST_CHARACTER:
-        return None
-    # Above every text that begins like the greatest and is not greater than it.
-    return text[:_TEXT_MAX] + _LAST_CHARACTER
+    # A prefix and the last character are above every text that begins so and is not greater than
+    # this one, unless the next character is the last one itself.
+    for end in range(_TEXT_MAX, len(text)):
+        if text[end] != _LAST_CHARACTER:
+            return text[:end] + _LAST_CHARACTER
+    return text
 
 
 def _date(days: int) -> str | None:

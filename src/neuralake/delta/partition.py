@@ -76,7 +76,7 @@ def normalise(table: pa.Table, partition_by: Sequence[str]) -> pa.Table:
                     column=name,
                     reason=reason,
                 )
-        if pa.types.is_string(column.type) and pc.any(pc.equal(uniques, "")).as_py():
+        if pa.types.is_string(column.type) and "" in uniques.to_pylist():
             table = _without_empty(table, name)
     return table
 
@@ -95,7 +95,7 @@ def may_partition(kind: pa.DataType) -> bool:
 
 def _without_empty(table: pa.Table, name: str) -> pa.Table:
     column, field = table[name], table.schema.field(name)
-    empty = pc.equal(column, "")
+    empty = pc.equal(column, pa.scalar(""))
     if not field.nullable:
         row = pc.index(empty, True).as_py()
         raise SchemaMismatch(
