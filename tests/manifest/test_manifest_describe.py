@@ -13,7 +13,7 @@ from site_lake import HOSTILE, NOW_S, OLD, fill, make_catalog
 from neuralake.catalog import Catalog, Database
 from neuralake.clock import ManualClock
 from neuralake.delta import TableLog, compact_once, create_table
-from neuralake.manifest import Manifest, Table, describe, to_json
+from neuralake.manifest import Manifest, Statistics, Table, describe, to_json
 from neuralake.settings import LakeSettings, ServerSettings, Settings
 from neuralake.table import DeltaTable, ParquetTable, Partition, PartitioningScheme, table
 
@@ -75,7 +75,7 @@ def test_facts_come_from_the_log(manifest: Manifest) -> None:
 def test_statistics_are_those_of_all_files_together(manifest: Manifest) -> None:
     columns = {column.name: column.statistics for column in find(manifest, "spikes").columns}
 
-    assert columns["session"] is None
+    assert columns["session"] == Statistics(nulls=0)
     channel, count, time = columns["channel"], columns["count"], columns["time"]
     assert channel is not None
     assert (channel.smallest, channel.largest, channel.nulls) == ("0", "6", 0)
@@ -225,6 +225,7 @@ def test_a_null_partition_is_asked_for_as_null(tmp_path: Path) -> None:
     found = describe_one(tmp_path, DeltaTable(name="t", uri="t", schema=schema, partition_by=["p"]))
 
     assert [condition.sql for condition in found.conditions] == ["p IS NULL"]
+    assert found.columns[1].statistics == Statistics(nulls=1)
 
 
 def test_the_example_row_has_the_documented_values(manifest: Manifest) -> None:
@@ -315,3 +316,17 @@ def test_compaction_changes_files_and_version_but_not_when_rows_changed(tmp_path
     assert (before.files, after.files) == (5, 1)
     assert after.version == (before.version or 0) + 1
     assert (after.rows, after.modified_s) == (5, NOW_S + 50) == (before.rows, before.modified_s)
+
+
+def test_partition_columns_have_the_range_of_their_partitions(manifest: Manifest) -> None:
+    day = find(manifest, "everything").columns[0]
+
+    assert day.statistics == Statistics(smallest="2026-05-01", largest="2026-05-01", nulls=0)
+
+
+def test_limits_of_a_stream_that_it_does_not_set_are_the_lakes(manifest: Manifest) -> None:
+    stream = find(manifest, "spikes").stream
+
+    assert stream is not None
+    assert (stream.flush_ms_max, stream.flush_rows_max) == (200, 500_000)
+    assert stream.flush_bytes_max == 64 * 1024 * 1024

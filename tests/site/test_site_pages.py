@@ -132,7 +132,7 @@ def test_the_page_of_a_table_says_what_the_log_says(site: Site) -> None:
     assert found["Owner"] == "Decoding team"
     assert found["Latency"] == "200 ms"
     assert found["Send rows to"] == "http://127.0.0.1:8765/v1/neural/spikes"
-    assert found["Commits"] == "at the latest after 200 ms"
+    assert found["Commits"] == ("after 200 ms at the latest, or when 500,000 rows or 64 MiB wait")
     times = {e.attributes["datetime"] for e in page.all("time")}
     assert iso_time(NOW_S + 120) in times, "the last commit, not the last build"
 
@@ -140,7 +140,7 @@ def test_the_page_of_a_table_says_what_the_log_says(site: Site) -> None:
 def test_columns_are_listed_with_type_doc_and_role(site: Site) -> None:
     rows = [" ".join(row.text.split()) for row in site.pages[SPIKES].all("tr")]
 
-    assert "session string partition unique required \u2013 \u2013" in rows
+    assert "session string partition unique required \u2013 0" in rows
     assert "channel int32 Electrode number, 0 to 255. unique 0 to 6 0" in rows
     assert "count int16 1 to 6 2" in rows
 

@@ -35,6 +35,7 @@ from neuralake.manifest.model import (
     Table,
 )
 from neuralake.manifest.shown import clean, problem_of, shown_uri
+from neuralake.settings import WriterSettings
 from neuralake.storage import is_local, local_path
 from neuralake.table import (
     Definition,
@@ -137,7 +138,7 @@ def _table(catalog: Catalog, database: str, definition: Definition) -> Table:
         columns=_columns(definition, data),
         partition_by=tuple(definition.partition_by),
         parameters=_parameters(definition),
-        stream=_stream(database, definition),
+        stream=_stream(database, definition, catalog.settings.writer),
         data_input=definition.data_input,
         latency_info=definition.latency_info,
         example_notebook=definition.example_notebook,
@@ -258,13 +259,13 @@ def _example_argument(definition: FunctionTable[..., Any], name: str) -> str | N
     return python_literal(definition.docs_args[name]) if name in definition.docs_args else None
 
 
-def _stream(database: str, definition: Definition) -> StreamFacts | None:
+def _stream(database: str, definition: Definition, writer: WriterSettings) -> StreamFacts | None:
     stream = definition.stream
     if stream is None:
         return None
     return StreamFacts(
         path=f"/v1/{quote(database, safe='')}/{quote(definition.name, safe='')}",
-        flush_ms_max=stream.flush_ms_max,
-        flush_rows_max=stream.flush_rows_max,
-        flush_bytes_max=stream.flush_bytes_max,
+        flush_ms_max=stream.flush_ms_max or writer.flush_ms_max,
+        flush_rows_max=stream.flush_rows_max or writer.flush_rows_max,
+        flush_bytes_max=stream.flush_bytes_max or writer.flush_bytes_max,
     )

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from neuralake.delta import DataFile, Snapshot
-from neuralake.manifest.columns import value_text
+from neuralake.manifest.columns import partition_value, value_text
 from neuralake.manifest.model import Log, PartitionFacts, Statistics
 
 __all__ = ["delta_log", "delta_statistics", "parquet_log"]
@@ -35,11 +35,13 @@ def delta_statistics(snapshot: Snapshot) -> dict[str, Statistics]:
     Text is left out: the log may hold a cut prefix of it.
     """
     actions = pa.table(snapshot.delta_table.get_add_actions(flatten=True))
-    return {
-        field.name: statistics
+    found = {
+        field.name: _partition_statistics(snapshot.files, field)
+        if field.name in snapshot.partition_by
+        else _statistics(actions, field.name)
         for field in snapshot.schema
-        if (statistics := _statistics(actions, field.name)) is not None
     }
+    return {name: statistics for name, statistics in found.items() if statistics is not None}
 
 
 def parquet_log(path: Path, partition_by: Sequence[str], *, hive: bool) -> Log:
@@ -110,6 +112,23 @@ def _statistics(actions: pa.Table, name: str) -> Statistics | None:
     if smallest is None and nulls is None:
         return None
     return Statistics(smallest=smallest, largest=largest, nulls=nulls)
+
+
+def _partition_statistics(files: Sequence[DataFile], field: pa.Field) -> Statistics | None:
+    """From the values in the log, which are whole; the order of texts says little, so not that."""
+    if not files:
+        return None
+    texts = {file.partition[field.name] for file in files} - {None}
+    values = (
+        []
+        if pa.types.is_string(field.type)
+        else [partition_value(text, field.type) for text in texts if text is not None]
+    )
+    return Statistics(
+        smallest=value_text(min(values)) if values else None,
+        largest=value_text(max(values)) if values else None,
+        nulls=_sum(file.rows for file in files if file.partition[field.name] is None),
+    )
 
 
 def _stated(actions: pa.Table, name: str) -> pa.ChunkedArray | None:

@@ -79,12 +79,15 @@ class Condition(_Data, frozen=True):
 
 
 class StreamFacts(_Data, frozen=True):
-    """How rows get in. None: the lake's setting holds. `path` is below the server's address."""
+    """How rows get in: a commit begins at the first limit that is reached.
+
+    `path` is below the server's address.
+    """
 
     path: str
-    flush_ms_max: int | None = None
-    flush_rows_max: int | None = None
-    flush_bytes_max: int | None = None
+    flush_ms_max: int
+    flush_rows_max: int
+    flush_bytes_max: int
 
 
 class PartitionFacts(_Data, frozen=True):

@@ -17,7 +17,7 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from neuralake.manifest import Database, Manifest, Table, to_json
+from neuralake.manifest import Database, Manifest, StreamFacts, Table, to_json
 from neuralake.site import words
 from neuralake.site.addresses import INDEX, database_page, relative, table_page
 from neuralake.site.highlight import highlight
@@ -226,22 +226,15 @@ def _about(manifest: Manifest, table: Table) -> list[_Pair]:
         pairs.append(_Pair("Example notebook", table.example_notebook, url=url, is_code=not url))
     if table.stream is not None:
         pairs.append(_Pair("Send rows to", manifest.base_url + table.stream.path, is_code=True))
-        pairs.append(_Pair("Commits", _cadence(table)))
+        pairs.append(_Pair("Commits", _cadence(table.stream)))
     return [pair for pair in pairs if pair.value]
 
 
-def _cadence(table: Table) -> str:
-    stream = table.stream
-    if stream is None:
-        return ""
-    limits = []
-    if stream.flush_ms_max is not None:
-        limits.append(words.duration_ms(stream.flush_ms_max))
-    if stream.flush_rows_max is not None:
-        limits.append(words.plural(stream.flush_rows_max, "row"))
-    if stream.flush_bytes_max is not None:
-        limits.append(words.size(stream.flush_bytes_max))
-    return f"at the latest after {' or '.join(limits)}" if limits else ""
+def _cadence(stream: StreamFacts) -> str:
+    return (
+        f"after {words.duration_ms(stream.flush_ms_max)} at the latest, or when "
+        f"{words.plural(stream.flush_rows_max, 'row')} or {words.size(stream.flush_bytes_max)} wait"
+    )
 
 
 def _when(seconds: float) -> Markup:
