@@ -121,6 +121,27 @@ def test_a_damaged_table_harms_only_queries_that_name_it(damaged: Lake) -> None:
             arrow(gateway, "SELECT * FROM lab.every")
 
 
+def test_files_of_other_partitions_are_not_read(damaged: Lake) -> None:
+    """They are not even there."""
+    with Gateway(damaged.catalog, processes=1, limits=LIMITS) as gateway:
+        found = arrow(gateway, "SELECT n FROM lab.numbers WHERE part = 'here'")
+        assert found["n"].to_pylist() == [1]
+
+
+def test_files_whose_statistics_exclude_the_filter_are_not_read(tmp_path: Path) -> None:
+    lake = make_lake(tmp_path)
+    for value in (1, 1000):
+        lake.append("numbers", pa.table({"n": [value], "part": ["p"]}))
+    oldest, _ = sorted(
+        Path(lake.uri("numbers")).rglob("*.parquet"), key=lambda file: file.stat().st_mtime_ns
+    )
+    oldest.unlink()
+
+    with Gateway(lake.catalog, processes=1, limits=LIMITS) as gateway:
+        found = arrow(gateway, "SELECT n FROM lab.numbers WHERE n > 500")
+        assert found["n"].to_pylist() == [1000]
+
+
 def test_a_plain_call_answers_without_a_server(lake: Lake) -> None:
     rows = query(lake.catalog, "SELECT id FROM lab.every ORDER BY id", rows_max=2)
 

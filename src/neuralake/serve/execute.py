@@ -88,14 +88,12 @@ def execute(
 
 def _plan(session: Session, sql: str) -> DataFrame:
     try:
-        return plan(session.context, sql)
+        return session.plan(lambda context: plan(context, sql))
     except QueryError as error:
         # A name that is missing, or a table that does not open: the engine kept only a text of it.
         if session.failure is not None and error.reason == "plan":
             raise session.failure from error
         raise
-    finally:
-        session.planned()
 
 
 def _batches(frame: DataFrame, rows_max: int) -> Iterator[pa.Schema | pa.RecordBatch]:

@@ -8,17 +8,20 @@ of each table. A stream table that nobody has written yet is empty.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from enum import Enum
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.dataset as ds
-from datafusion import RuntimeEnvBuilder, SessionConfig, SessionContext
+from datafusion import DataFrame, RuntimeEnvBuilder, SessionConfig, SessionContext
 from datafusion.catalog import CatalogProvider, SchemaProvider, Table
+from datafusion.expr import Expr
 
 from neuralake import delta
 from neuralake.errors import UnknownName, suggestion
 from neuralake.serve.files import parquet_dataset
 from neuralake.serve.messages import Source
+from neuralake.serve.prune import scan_filters
+from neuralake.serve.tables import DeltaScan, fixed
 
 __all__ = ["CATALOG", "Session"]
 
@@ -30,6 +33,12 @@ _PARTITIONS = 2
 
 Rows = Callable[[str, str], pa.Table]
 """Rows of a function table, by database and name."""
+
+
+class _Stage(Enum):
+    LIST = 1
+    SCOUT = 2
+    PLAN = 3
 
 
 class Session:
@@ -47,14 +56,18 @@ class Session:
         self.versions: dict[str, int] = {}
         self.failure: Exception | None = None
         self._function_rows = function_rows
-        self._is_planning = True
-        only = next(iter(databases)) if len(databases) == 1 else "public"
+        self._stage = _Stage.LIST
+        self._opened: dict[str, Table | DeltaScan] = {}
+        self._chosen: dict[str, Table] = {}
+        self._default = next(iter(databases)) if len(databases) == 1 else "public"
         config = (
             SessionConfig()
             .with_create_default_catalog_and_schema(False)
-            .with_default_catalog_and_schema(CATALOG, only)
+            .with_default_catalog_and_schema(CATALOG, self._default)
             .with_information_schema(True)
             .with_target_partitions(_PARTITIONS)
+            # Spark's timestamps; as nanoseconds they would end in the year 2262.
+            .set("datafusion.execution.parquet.coerce_int96", "us")
         )
         runtime = (
             RuntimeEnvBuilder()
@@ -66,17 +79,32 @@ class Session:
         self.context.deregister_udf("input_file_name")
         self.context.register_catalog_provider(CATALOG, _Databases(self))
 
-    def planned(self) -> None:
-        """Say that planning is over: names asked for from now on are only listed, not read."""
-        self._is_planning = False
+    def plan(self, plan: Callable[[SessionContext], DataFrame]) -> DataFrame:
+        """What `plan` gives over the real tables, each with only the files that it can need."""
+        self._stage = _Stage.SCOUT
+        scouted = plan(self.context)
+        if self._opened:
+            self._choose(scan_filters(scouted, self._default))
+            self._stage = _Stage.PLAN
+            scouted = plan(self.context)
+        # Names asked for from now on (by `information_schema`) are only listed, not read.
+        self._stage = _Stage.LIST
+        return scouted
+
+    def _choose(self, filters: dict[str, list[list[Expr]]] | None) -> None:
+        # Not when the planner asks: within its call the engine does not take another one.
+        for key, opened in self._opened.items():
+            if isinstance(opened, DeltaScan):
+                scans = None if filters is None else filters.get(key)
+                self._chosen[key] = opened.table(self.context, scans)
 
     def table(self, database: str, name: str) -> Table | None:
         """The table for the planner; None (and `failure` says why) if there is none."""
         try:
             source = self._source(database, name)
-            if not self._is_planning:
-                return _empty(_schema(source.schema))
-            return self._open(database, name, source)
+            if self._stage is _Stage.LIST:
+                return fixed(_schema(source.schema).empty_table())
+            return self._table(database, name, source)
         except Exception as error:  # noqa: BLE001 the engine would keep only its text
             self.failure = error
             return None
@@ -94,19 +122,27 @@ class Session:
             )
         return tables[name]
 
-    def _open(self, database: str, name: str, source: Source) -> Table:
-        if source.kind == "delta":
-            return self._open_delta(f"{database}.{name}", source)
+    def _table(self, database: str, name: str, source: Source) -> Table:
+        key = f"{database}.{name}"
+        if key not in self._opened:
+            self._opened[key] = self._open(database, name, source)
+        opened = self._opened[key]
+        if isinstance(opened, Table):
+            return opened
+        if self._stage is _Stage.SCOUT:
+            return opened.stand_in()
+        return self._chosen[key]
+
+    def _open(self, database: str, name: str, source: Source) -> Table | DeltaScan:
         if source.kind == "parquet":
             return Table(parquet_dataset(source))
-        return _table(self._function_rows(database, name))
-
-    def _open_delta(self, key: str, source: Source) -> Table:
+        if source.kind != "delta":
+            return fixed(self._function_rows(database, name))
         if not delta.exists(source.uri):
-            return _empty(_schema(source.schema))
+            return fixed(_schema(source.schema).empty_table())
         snapshot = delta.snapshot(source.uri)
-        self.versions[key] = snapshot.version
-        return Table(snapshot.delta_table)
+        self.versions[f"{database}.{name}"] = snapshot.version
+        return DeltaScan(snapshot, source.uri)
 
 
 class _Databases(CatalogProvider):
@@ -151,11 +187,3 @@ class _Database(SchemaProvider):
 
 def _schema(declared: bytes | None) -> pa.Schema:
     return pa.schema([]) if declared is None else pa.ipc.read_schema(pa.py_buffer(declared))
-
-
-def _empty(schema: pa.Schema) -> Table:
-    return _table(schema.empty_table())
-
-
-def _table(rows: pa.Table) -> Table:
-    return Table(ds.dataset(rows))
