@@ -24,11 +24,11 @@ def write(folder: Path, *values: int, name: str = "part-0.parquet") -> Path:
     return folder / name
 
 
-@pytest.fixture(params=[True, False], ids=["hive", "directory"])
+@pytest.fixture(params=["hive", "hive in odd folders", "directory"])
 def tree(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, bool]:
-    """Two devices on two days, below a folder whose name looks like a partition and a glob."""
-    hive: bool = request.param
-    top = tmp_path / "run=5" / "[raw] *"
+    """Two devices on two days; odd is a folder whose name looks like a partition and a glob."""
+    hive = request.param != "directory"
+    top = tmp_path / ("raw" if request.param == "hive" else "run=5/[raw] *")
     for device in ("d1", "d 2/ü"):
         for day in ("2024-03-01", "2024-03-02"):
             safe = device.replace("/", "%2F" if hive else "-")
@@ -82,6 +82,16 @@ def test_a_condition_over_partitions_and_values_together_is_right(tree: tuple[st
     condition = (pl.col("device") == "d1") | (pl.col("v") == 5)
 
     assert frame.filter(condition).collect().height == frame.collect().filter(condition).height > 4
+
+
+def test_folders_that_are_not_declared_give_no_columns(tmp_path: Path) -> None:
+    write(tmp_path / "t" / "device=d1" / "day=2024-03-01", 1)
+    partitions = pa.schema([("device", pa.string())])
+
+    rows = scan_parquet(str(tmp_path / "t"), partition_schema=partitions).collect()
+
+    assert rows.rows() == [(1, "d1")]
+    assert rows.columns == ["v", "device"]
 
 
 def test_a_null_partition_is_null_in_hive_folders(tmp_path: Path) -> None:
@@ -141,7 +151,7 @@ def test_a_folder_that_is_no_value_of_its_column_is_named(tmp_path: Path) -> Non
     write(tmp_path / "t" / "day=monday", 1)
     partitions = pa.schema([("day", pa.date32())])
 
-    with pytest.raises(NeedsAttention, match=r"'monday' of .* is no date32") as caught:
+    with pytest.raises(NeedsAttention, match=r"'monday' in .* is no date32") as caught:
         scan_parquet(str(tmp_path / "t"), partition_schema=partitions).collect()
     assert caught.value.column == "day"
 
