@@ -81,7 +81,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 def test_slash_focuses_search_and_typing_filters_the_list(friendly: Site, page: Page) -> None:
     page.open(url(friendly))
-    assert len(page.run(SHOWN)) == 9
+    assert len(page.run(SHOWN)) == 10
 
     page.press("/")
     assert page.run("document.activeElement.id") == "search"
@@ -149,12 +149,12 @@ def test_databases_and_tags_filter_and_clear(friendly: Site, page: Page) -> None
     page.open(url(friendly))
 
     page.click("[data-value=lab]")
-    assert set(page.run(SHOWN)) == {"insertions", "never_called", "optional", "weather"}
+    assert set(page.run(SHOWN)) == {"argued", "insertions", "never_called", "optional", "weather"}
     page.click("[data-value=realtime]")
     assert page.run(SHOWN) == []
     page.click("#clear")
 
-    assert len(page.run(SHOWN)) == 9
+    assert len(page.run(SHOWN)) == 10
     assert page.run("document.querySelectorAll('[aria-pressed=true]').length") == 0
 
 

@@ -33,7 +33,7 @@ def test_each_table_and_database_has_a_page(site: Site) -> None:
         "tables/hostile/attack.html",
     } < set(site.pages)
     assert site.report.index == site.folder / "index.html"
-    assert site.report.tables == 10
+    assert site.report.tables == 11
     assert set(site.report.problems) == {"neural.missing", "hostile.attack"}
 
 
@@ -192,7 +192,7 @@ def test_the_index_lists_every_table_and_its_filters(site: Site) -> None:
     page = site.pages["index.html"]
     rows = page.having("data-entry")
 
-    assert len(rows) == 10
+    assert len(rows) == 11
     assert all((site.folder / row.attributes["data-entry"]).is_file() for row in rows)
     chips = [
         (e.attributes["data-filter"], e.attributes["data-value"])
@@ -200,7 +200,7 @@ def test_the_index_lists_every_table_and_its_filters(site: Site) -> None:
     ]
     assert ("database", "neural") in chips
     assert ("tag", "realtime") in chips
-    assert page.one("p", class_="lead").text.startswith("3 databases · 10 tables · 18 rows · ")
+    assert page.one("p", class_="lead").text.startswith("3 databases · 11 tables · 18 rows · ")
 
 
 def test_the_search_index_has_names_columns_and_tags(site: Site) -> None:

@@ -46,7 +46,7 @@ def test_the_python_of_every_readable_table_runs_as_it_stands(
     friendly: Site, project: Path
 ) -> None:
     """In a fresh interpreter in the project's folder, as somebody who copied it would."""
-    names = ["spikes", "everything", "old_spikes", "waiting", "weather", "insertions"]
+    names = ["spikes", "everything", "old_spikes", "waiting", "weather", "insertions", "argued"]
     codes = {
         f"{name} {kind}": snippet.code
         for name in names
@@ -83,6 +83,7 @@ def test_the_python_of_every_readable_table_runs_as_it_stands(
         "waiting live": 0,
         "weather python": 3,
         "insertions python": 3,
+        "argued python": 1,
     }
 
 

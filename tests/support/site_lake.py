@@ -94,6 +94,12 @@ def insertions(session: str, limit: int = 3) -> pl.LazyFrame:
     return pl.LazyFrame({"thread": list(range(limit))}).filter(pl.lit(session == "s-1"))
 
 
+@table(docs_args={"day": datetime.date(2026, 1, 2), "price": Decimal("1.5"), "how": object()})
+def argued(day: datetime.date, price: Decimal, how: object = None) -> pl.LazyFrame:
+    """A function whose arguments are no plain text or number."""
+    return pl.LazyFrame({"year": [day.year], "price": [price.as_tuple().exponent], "x": [how]})
+
+
 @table(schema=pa.schema([("n", pa.int64())]))
 def optional(rows: int = 4) -> pl.LazyFrame:
     """A function that SQL can ask too."""
@@ -134,7 +140,7 @@ def neural_database() -> Database:
 
 
 def lab_database() -> Database:
-    return Database([WEATHER, insertions, optional, never_called])
+    return Database([WEATHER, argued, insertions, optional, never_called])
 
 
 def make_catalog(folder: Path, *, hostile: bool = False) -> Catalog:

@@ -6,7 +6,9 @@ One table at a time and none depends on another: what goes wrong with a table be
 
 from __future__ import annotations
 
+import ast
 import inspect
+from datetime import date
 from typing import Any
 from urllib.parse import quote
 
@@ -256,7 +258,16 @@ def _annotation(parameter: inspect.Parameter) -> str:
 
 
 def _example_argument(definition: FunctionTable[..., Any], name: str) -> str | None:
-    return python_literal(definition.docs_args[name]) if name in definition.docs_args else None
+    if name not in definition.docs_args:
+        return None
+    value = definition.docs_args[name]
+    # A filter reads a date from text; a function wants the date.
+    source = repr(value) if isinstance(value, date) else python_literal(value)
+    try:
+        ast.parse(source, mode="eval")
+    except SyntaxError:
+        return "..."  # A value without a source form, such as <object at 0x…>.
+    return source
 
 
 def _stream(database: str, definition: Definition, writer: WriterSettings) -> StreamFacts | None:

@@ -30,7 +30,7 @@ __all__ = ["render"]
 # over HTTP can load nothing from `file:`, so there it grants nothing.
 POLICY = (
     "default-src 'none'; script-src 'self' file:; style-src 'self' file:; "
-    "img-src 'self' file: data:; base-uri 'none'; form-action 'none'"
+    "img-src 'self' file:; base-uri 'none'; form-action 'none'"
 )
 SIBLINGS_MAX = 60
 

@@ -96,6 +96,8 @@ def _python(manifest: Manifest, table: Table, *, live: bool = False) -> str:
         imports.append("from neuralake import Filter")
     if any("Decimal(" in argument for argument in arguments):
         imports = ["from decimal import Decimal", *imports]
+    if any("datetime." in (parameter.example or "") for parameter in table.parameters):
+        imports = ["import datetime", *imports]
     call = f"frame = catalog.db({python_text(table.database)}).table({', '.join(arguments)})"
     if len(call) > 76:
         inner = "".join(f"    {argument},\n" for argument in arguments)
