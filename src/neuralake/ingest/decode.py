@@ -17,7 +17,7 @@ from neuralake.ingest.arrow_body import ArrowReader
 from neuralake.ingest.json_body import NDJSON, JsonReader
 from neuralake.settings import IngestSettings
 
-__all__ = ["ARROW", "JSON", "MEDIA_TYPES", "NDJSON", "Decoder", "Encoded", "encode"]
+__all__ = ["ARROW", "JSON", "MEDIA_TYPES", "NDJSON", "Decoder", "Encoded", "encode", "reader_of"]
 
 JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"

@@ -13,7 +13,7 @@ from datafusion import DataFrame, SessionContext, SQLOptions
 
 from neuralake.errors import QueryError, TooLarge
 
-__all__ = ["check_text", "plan"]
+__all__ = ["check_text", "first_line", "plan"]
 
 _READ_ONLY = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
 _REFUSED = re.compile(r"(?:DDL|DML|Statement) not supported: (\w+)")

@@ -17,6 +17,8 @@ __all__ = ["FlushLimits", "is_due"]
 
 @dataclass(frozen=True, slots=True)
 class FlushLimits:
+    """How much may wait for one commit: milliseconds, rows, and bytes of payload."""
+
     age_ms_max: int
     rows_max: int
     bytes_max: int

@@ -21,7 +21,7 @@ from neuralake.schema import conform
 from neuralake.telemetry import Telemetry
 from neuralake.writer.flush import FlushLimits, is_due
 
-__all__ = ["TopicWriter", "start_position"]
+__all__ = ["TopicWriter", "decode", "start_position"]
 
 _log = logging.getLogger(__name__)
 
