@@ -23,7 +23,7 @@ from neuralake.delta.log import Entry, entries_after, entry_name
 from neuralake.delta.parquet import EncodedFile, Encoder
 from neuralake.delta.partition import folder, normalise, split
 from neuralake.delta.protocol import TableState
-from neuralake.delta.snapshot import open_delta, state_of
+from neuralake.delta.snapshot import newest_ms, open_delta, state_of
 from neuralake.delta.stores import AlreadyThere, LogStore, OutcomeUnknown, open_store
 from neuralake.delta.table import ENGINE
 from neuralake.errors import CommitConflict, Unavailable, UsageError
@@ -387,6 +387,9 @@ class TableLog:
         self._txns: dict[str, int | None] = {}
         self._set_state(state or state_of(table))
         self._version = table.version()
+        # The next commit's files must be newer than every live one, also if the clock went back:
+        # their times are the order of rows within a partition.
+        self._newest_ms = max(self._newest_ms, newest_ms(table))
         self._touch()
 
     def _set_state(self, state: TableState) -> None:

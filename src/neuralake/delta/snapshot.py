@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -20,7 +21,7 @@ from neuralake.delta.protocol import TableState
 from neuralake.delta.stores import local_path, open_store
 from neuralake.errors import NeedsAttention, Unavailable, UnknownName
 
-__all__ = ["DataFile", "Snapshot", "exists", "open_delta", "snapshot", "state_of"]
+__all__ = ["DataFile", "Snapshot", "exists", "newest_ms", "open_delta", "snapshot", "state_of"]
 
 # A gap that is still there after so many listings is real.
 _TORN_LISTINGS_MAX = 20
@@ -177,6 +178,12 @@ def state_of(table: DeltaTable) -> TableState:
             created_time=metadata.created_time,
         ),
     )
+
+
+def newest_ms(table: DeltaTable) -> int:
+    """The newest commit time of a live file (Unix milliseconds); 0 if there is none."""
+    newest: int | None = pc.max(pa.table(table.get_add_actions())["modification_time"]).as_py()
+    return newest or 0
 
 
 def _files(table: DeltaTable, partition_by: tuple[str, ...]) -> list[DataFile]:
