@@ -53,10 +53,10 @@ def test_the_project_works_as_its_readme_says(tmp_path: Path) -> None:
     with start_cli(tmp_path, "up", "--port", "0") as up:
         assert eventually(lambda: read_state(state_folder(settings)) is not None)
 
-        assert "1 rows" in run_cli(tmp_path, "ingest", "lab.readings", "rows.ndjson").stdout
-        assert eventually(lambda: "21.5" in ask(tmp_path, "SELECT value FROM lab.readings"))
+        assert "1 rows" in run_cli(tmp_path, "ingest", "lab.measurements", "rows.ndjson").stdout
+        assert eventually(lambda: "21.5" in ask(tmp_path, "SELECT value FROM lab.measurements"))
         assert "d-1" in ask(tmp_path, "SELECT device FROM lab.latest")
-        assert "lab.readings" in run_cli(tmp_path, "tables").stdout
+        assert "lab.measurements" in run_cli(tmp_path, "tables").stdout
         assert run_cli(tmp_path, "site", "build").returncode == 0
         checked = run_cli(tmp_path, "check")
         assert checked.returncode == 0, checked.stdout
