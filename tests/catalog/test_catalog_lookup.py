@@ -20,7 +20,15 @@ from neuralake.errors import SchemaMismatch, UnknownName, UsageError, outcome
 from neuralake.filters import Filter
 from neuralake.frame import NlkDataFrame
 from neuralake.settings import LakeSettings, Settings
-from neuralake.table import DeltaTable, ParquetTable, Partition, PartitioningScheme, Stream, table
+from neuralake.table import (
+    DeltalakeTable,
+    DeltaTable,
+    ParquetTable,
+    Partition,
+    PartitioningScheme,
+    Stream,
+    table,
+)
 
 SCHEMA = pa.schema([("session", pa.string()), ("n", pa.int32())])
 
@@ -73,6 +81,30 @@ def catalog(settings: Settings, tmp_path: Path) -> Catalog:
         insertions,
     ]
     return Catalog({"neural": Database(tables), "other": Database([])}, settings)
+
+
+def test_a_program_of_datarepo_runs_when_its_import_is_changed(tmp_path: Path) -> None:
+    tables = ModuleType("tpch_tables")
+    vars(tables)["part"] = DeltalakeTable(
+        name="part",
+        uri=str(tmp_path / "part"),
+        schema=SCHEMA,
+        docs_filters=[Filter("n", "=", 1)],
+        unique_columns=["n"],
+        description="Parts.",
+        table_metadata_args={"data_input": "ERP"},
+    )
+    vars(tables)["supplier"] = insertions
+    write_deltalake(tmp_path / "part", pa.table([["a", "b"], [1, 2]], schema=SCHEMA))
+
+    catalog = Catalog(dbs={"tpch": ModuleDatabase(tables)}, settings=Settings())
+    part = catalog.db("tpch").table(
+        "part", (Filter("n", "in", [1, 3]), Filter("session", "in", ["a", "b"]))
+    )
+
+    assert part.select("n").collect().rows() == [(1,)]
+    metadata = catalog.db("tpch").get_tables()["part"].table_metadata
+    assert (metadata.table_type, metadata.data_input) == ("DELTA_LAKE", "ERP")
 
 
 def test_names_are_listed(catalog: Catalog) -> None:

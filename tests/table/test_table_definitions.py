@@ -77,6 +77,10 @@ def test_docs_are_tidied_and_kept() -> None:
     assert table.partition_by == ("session",)
 
 
+def test_none_where_datarepo_says_none_is_nothing() -> None:
+    assert spikes(docs_columns=None, unique_columns=None) == spikes()
+
+
 def test_what_moves_over_from_datarepo_says_the_same() -> None:
     table = DeltalakeTable(
         name="part",

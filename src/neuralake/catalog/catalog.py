@@ -31,7 +31,7 @@ class Catalog:
     """Databases by name, as in `Catalog({"neural": ModuleDatabase(tables)})`.
 
     Args:
-        databases: by name, each a `Database`, a module of table definitions, or a list of them.
+        dbs: databases by name, each a `Database`, a module of table definitions, or a list of them.
         settings: default: those of the nearest `neuralake.toml` above the file that makes the
             catalog, else above the working directory; loaded when first needed.
 
@@ -42,7 +42,7 @@ class Catalog:
 
     def __init__(
         self,
-        databases: Mapping[str, Database | ModuleType | Iterable[Definition]],
+        dbs: Mapping[str, Database | ModuleType | Iterable[Definition]],
         settings: Settings | None = None,
     ) -> None:
         self._settings = settings
@@ -51,7 +51,7 @@ class Catalog:
         # The same catalog is then the same lake, whatever folder its user works in.
         self._made_in = Path(sys._getframe(1).f_code.co_filename).parent
         self._databases: dict[str, Database] = {}
-        for name, given in databases.items():
+        for name, given in dbs.items():
             check_name(name, "A database")
             self._databases[name] = _as_database(name, given)._join(self, name)
         self._refuse_shared_streams()
