@@ -151,6 +151,6 @@ class SqliteMachine(QueueMachine):
 
 
 TestMemoryMachine = MemoryMachine.TestCase
-TestMemoryMachine.settings = settings(deadline=None, max_examples=60, stateful_step_count=40)
+TestMemoryMachine.settings = settings(deadline=None, max_examples=50, stateful_step_count=30)
 TestSqliteMachine = SqliteMachine.TestCase
-TestSqliteMachine.settings = settings(deadline=None, max_examples=40, stateful_step_count=40)
+TestSqliteMachine.settings = settings(deadline=None, max_examples=25, stateful_step_count=30)

@@ -135,12 +135,12 @@ class SqliteFile:
     def reader(self) -> Iterator[sqlite3.Connection]:
         """A connection of the calling thread's own for the moment. Raises sqlite3.Error."""
         self.check_process()
+        self._check_same_file()
         with self._lock:
             self._check_open()
             connection = self._readers.pop() if self._readers else None
         if connection is None:
             connection = self._connect("NORMAL")
-        self._check_same_file()
         try:
             yield connection
         finally:

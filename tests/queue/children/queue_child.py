@@ -1,7 +1,7 @@
 """A process of its own beside the tests: `queue_child.py ROLE PATH …`.
 
 append PATH NAME COUNT   appends NAME/0, NAME/1, …; prints "position i" after each acknowledgement
-follow PATH COUNT        reads COUNT envelopes in order, trims behind itself, prints each payload
+follow PATH COUNT AFTER  reads COUNT envelopes past AFTER, trims behind itself, prints each
 fork PATH                opens, forks, and prints the error that the child gets
 """
 
@@ -28,9 +28,8 @@ def append(path: str, name: str, count: int) -> None:
     queue.close()
 
 
-def follow(path: str, count: int) -> None:
+def follow(path: str, count: int, after: int) -> None:
     queue = SqliteQueue(path)
-    after = 0
     while count:
         for envelope in queue.read(TOPIC, after=after, envelopes_max=16):
             print(envelope.position, envelope.payload.decode(), flush=True)
@@ -62,6 +61,6 @@ if __name__ == "__main__":
     if role == "append":
         append(path, rest[0], int(rest[1]))
     elif role == "follow":
-        follow(path, int(rest[0]))
+        follow(path, int(rest[0]), int(rest[1]))
     else:
         fork(path)
