@@ -47,7 +47,7 @@ def decoding(lines: list[bytes]) -> None:
         "NDJSON, CRLF": (ndjson.replace(b"\n", b"\r\n"), NDJSON, len(lines)),
         "JSON array": (b"[" + b",".join(lines) + b"]", JSON, len(lines)),
         "Arrow": (encode(decoder.rows(ndjson, NDJSON)).payload, ARROW, len(lines)),
-        "NDJSON, exact path (1.0 for int)": (odd, NDJSON, len(lines)),
+        "NDJSON, integers as 1.0": (odd, NDJSON, len(lines)),
         "NDJSON, one row": (lines[0], NDJSON, 1),
     }
     for name, (body, media_type, rows) in bodies.items():
@@ -80,24 +80,42 @@ class Client:
         self._connection.close()
 
 
-def acknowledging(folder: Path, seconds: float) -> None:
-    """A single event, ours and the peer in turns."""
-    body = json.dumps(EVENT).encode()
+def acknowledging(folder: Path, lines: list[bytes], seconds: float) -> None:
+    """A single event, ours and the peer in turns; then ours beside bulk loads."""
     with process("peer", folder) as peer, process("serve", folder) as ours:
         for name, url in [("bare route + fdatasync", peer), ("neuralake", ours)] * 2:
-            client = Client(url)
-            samples = []
-            for _ in range(50):
-                client.post("/v1/bench/events", body)
-            end = time.perf_counter() + seconds
-            while (begin := time.perf_counter()) < end:
-                client.post("/v1/bench/events", body)
-                samples.append((time.perf_counter() - begin) * 1000)
-            client.close()
-            print(
-                f"  {name:<34}p50 {quantile(samples, 0.5):>7.2f} ms   "
-                f"p99 {quantile(samples, 0.99):>7.2f} ms   {len(samples) / seconds:>8,.0f}/s"
-            )
+            one_by_one(name, url, seconds)
+        stop = threading.Event()
+        loader = threading.Thread(target=load, args=(ours, lines, stop))
+        loader.start()
+        one_by_one("neuralake, beside bulk NDJSON", ours, seconds)
+        stop.set()
+        loader.join()
+
+
+def one_by_one(name: str, url: str, seconds: float) -> None:
+    body = json.dumps(EVENT).encode()
+    client = Client(url)
+    samples = []
+    for _ in range(50):
+        client.post("/v1/bench/events", body)
+    end = time.perf_counter() + seconds
+    while (begin := time.perf_counter()) < end:
+        client.post("/v1/bench/events", body)
+        samples.append((time.perf_counter() - begin) * 1000)
+    client.close()
+    print(
+        f"  {name:<34}p50 {quantile(samples, 0.5):>7.2f} ms   "
+        f"p99 {quantile(samples, 0.99):>7.2f} ms   {len(samples) / seconds:>8,.0f}/s"
+    )
+
+
+def load(url: str, lines: list[bytes], stop: threading.Event) -> None:
+    """Bodies of 10,000 flights, one after the other."""
+    client, body = Client(url), b"".join(lines[:BATCH_ROWS])
+    while not stop.is_set():
+        client.post("/v1/bench/flights", body, NDJSON)
+    client.close()
 
 
 def throughput(folder: Path, lines: list[bytes], events: int) -> None:
@@ -206,7 +224,7 @@ def main() -> None:
     decoding(lines[:50_000])
     with tempfile.TemporaryDirectory(dir=options.folder) as below:
         print("(b) acknowledge one event over a kept connection")
-        acknowledging(Path(below), options.seconds / 2)
+        acknowledging(Path(below), lines, options.seconds / 2)
     with tempfile.TemporaryDirectory(dir=options.folder) as below:
         print(f"(c) end to end: {BATCH_ROWS:,} events a request, {SENDERS} connections")
         throughput(Path(below), lines, options.events)

@@ -11,7 +11,6 @@ this over generated documents.
 from __future__ import annotations
 
 import binascii
-import re
 from collections.abc import Callable
 
 import msgspec
@@ -19,14 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
+from neuralake.ingest.numbers import may_exceed_decimal256, may_exceed_double
 from neuralake.ingest.scalars import DAY_US, DAYS_MIN, TIMESTAMP_US_MAX, TIMESTAMP_US_MIN
 
 __all__ = ["ColumnReader", "Doubt", "binaries", "dates", "timestamps"]
 
-# Numbers without these have less than 60 digits, or 68 at the largest scale: decimal256 holds that.
-_LONG_NUMBER = re.compile(rb"\d{30}|\d[eE]")
-# Up to 15 digits are exact in a double, and an exponent might hide more.
-_NOT_EXACT_IN_DOUBLE = re.compile(rb"[\d.]{17}|\d[eE]")
+_DOUBLE_EXACT_MAX = 2.0**53
 # "2013-01-01T10" is the shortest timestamp we accept; a date alone is not one.
 _TIMESTAMP_LENGTH_MIN = len("2013-01-01T10")
 
@@ -59,10 +56,10 @@ class ColumnReader:
             block.decode()
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return None
-        if self._has_decimals and _LONG_NUMBER.search(block):
+        if self._has_decimals and may_exceed_decimal256(block):
             return None
         table = self._parsed(block, self._wire, rows)
-        if table is None and self._has_integers and not _NOT_EXACT_IN_DOUBLE.search(block):
+        if table is None and self._has_integers and not may_exceed_double(block):
             # Programs that know only floats (pandas with missing values) write 1.0 for 1.
             table = self._parsed(block, self._loose_wire, rows)
         return table
@@ -135,7 +132,7 @@ def _array(array: pa.Array, field: pa.Field) -> pa.Array:
     if types.is_binary(kind):
         return binaries(array)
     if types.is_integer(kind):
-        return array.cast(kind)  # From double: refuses what is not integral or out of range.
+        return _integers(array, kind)
     if types.is_decimal(kind):
         array = array.cast(kind)
         array.validate(full=True)  # The cast does not always check the precision.
@@ -153,6 +150,15 @@ def _list(array: pa.ListArray, kind: pa.ListType) -> pa.Array:
     values = _array(array.values, kind.value_field)
     mask = array.is_null() if array.null_count else None
     return pa.ListArray.from_arrays(array.offsets, values, type=kind, mask=mask)
+
+
+def _integers(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    if array.type == kind:
+        return array
+    largest = pc.max(pc.abs(array)).as_py()
+    if largest is not None and largest >= _DOUBLE_EXACT_MAX:
+        raise Doubt
+    return array.cast(kind)  # Refuses what is not integral or out of range.
 
 
 def _floats(array: pa.Array, kind: pa.DataType) -> pa.Array:
