@@ -1,0 +1,101 @@
+"""What the pages say is true: their programs run as written, their links lead somewhere.
+
+In README.md and docs/**/*.md a block that begins with
+
+- ```` ```python ```` runs, after the earlier blocks of its page and in the same session;
+- ```` ```python file=tables.py ```` (or toml, sql, ...) is written to that file;
+- ```` ```bash run ```` runs in a shell, and fails the page if a command fails;
+- ```` ```python illustration ```` is only read.
+
+Each page gets an empty folder and a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import neuralake
+
+REPOSITORY = Path(__file__).parents[2]
+RUNNER = Path(__file__).with_name("page.py")
+
+
+def pages() -> list[Path]:
+    top = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    return [page for page in top if page.exists()] + sorted((REPOSITORY / "docs").rglob("*.md"))
+
+
+def page_name(page: Path) -> str:
+    return page.relative_to(REPOSITORY).as_posix()
+
+
+@pytest.mark.parametrize("page", pages(), ids=page_name)
+def test_the_programs_of_a_page_run_as_written(page: Path, tmp_path: Path) -> None:
+    # The `neuralake` and `python` of a page are those that run this test.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    answer = subprocess.run(
+        [sys.executable, str(RUNNER), str(page)],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path, "NO_COLOR": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+LINK = re.compile(r"(?<!\!)\[[^\]]*\]\(([^)\s]+)\)")
+
+
+@pytest.mark.parametrize("page", pages(), ids=page_name)
+def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    broken = [
+        target
+        for target in LINK.findall(text)
+        if "://" not in target
+        and not target.startswith(("#", "mailto:"))
+        and not (page.parent / target.split("#")[0]).exists()
+    ]
+
+    assert not broken
+
+
+HEADING = re.compile(r"^#+ (.*)$", re.M)
+
+
+def anchor(heading: str) -> str:
+    """The name under which a code host files a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", pages(), ids=page_name)
+def test_links_to_headings_name_one_that_exists(page: Path) -> None:
+    broken = []
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
+        if "://" in target or "#" not in target:
+            continue
+        file, name = target.split("#", 1)
+        other = page.parent / file if file else page
+        if other.suffix == ".md" and other.exists():
+            known = [anchor(found) for found in HEADING.findall(other.read_text(encoding="utf-8"))]
+            broken += [] if name in known else [target]
+
+    assert not broken
+
+
+def test_the_version_is_one_and_the_changelog_has_it() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    changelog = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+
+    assert project["version"] == neuralake.__version__
+    assert re.search(rf"^## \[?{re.escape(neuralake.__version__)}\b", changelog, re.M)
