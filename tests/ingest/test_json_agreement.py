@@ -6,6 +6,7 @@ import json
 from base64 import b64encode
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -228,3 +229,53 @@ def outcome(reader: JsonReader, body: bytes) -> str:
         return shown(reader.lines(body))
     except UsageError as error:
         return repr((type(error).__name__, error.facts))
+
+
+@pytest.mark.parametrize(
+    ("kind", "tokens"),
+    [
+        (pa.int64(), ["9007199254740993", "1.0"]),
+        (pa.int64(), ["123456789012345e3", "1.0"]),
+        (pa.int64(), ["9223372036854775807", "1.0"]),
+        (pa.int8(), ["1.00000000000000000001", "1.0"]),
+        (pa.int8(), ["1e-400", "1.0"]),
+        (pa.int32(), ["100000000.00000001", "1.0"]),
+        (pa.decimal128(38, 38), ["4"]),
+        (pa.decimal128(38, 38), ["1e37"]),
+        (pa.float32(), ["1e39"]),
+        (pa.float64(), ["-0"]),
+    ],
+)
+def test_numbers_that_a_quick_reading_would_change_are_left_to_the_exact_path(
+    kind: pa.DataType, tokens: list[str]
+) -> None:
+    schema = pa.schema([("c0", kind)])
+    rows = [f'{{"c0":{token}}}' for token in tokens]
+    one = JsonReader(schema, name="t", rows_max=100, small_bytes=0)
+    other = JsonReader(schema, name="t", rows_max=100, small_bytes=10**9)
+    body = "\n".join(rows).encode()
+
+    assert outcome(one, body) == outcome(other, body)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"n":1,"x":0.5,"t":"N5E","at":"2026-01-02T03:04:05Z","l":[1,2]}',
+        '{"n":1.0,"x":1,"t":null,"at":null,"l":null}',
+        '{"n":-7,"x":1e-3,"t":"\\u00e9","at":"2026-01-02 03:04:05.123456+01:00","l":[]}',
+    ],
+)
+def test_plain_rows_are_read_quickly(line: str) -> None:
+    """Otherwise the two paths could agree because one is never taken."""
+    schema = pa.schema(
+        [
+            ("n", pa.int32()),
+            ("x", pa.float32()),
+            ("t", pa.string()),
+            ("at", pa.timestamp("us", tz="UTC")),
+            ("l", pa.list_(pa.int8())),
+        ]
+    )
+
+    assert ColumnReader(schema).read(line.encode()) is not None
