@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from neuralake.catalog import Catalog
 from neuralake.settings import LakeSettings, Settings
-from neuralake.table import DeltaTable, Stream
+from neuralake.tables import DeltaTable, Stream
 
 TEXTS = ("carrier", "tailnum", "origin", "dest")
 FLIGHTS = pa.schema(

@@ -27,7 +27,7 @@ from neuralake.catalog import Catalog
 from neuralake.delta import TableLog, create_table
 from neuralake.filters import Filter
 from neuralake.settings import Settings
-from neuralake.table import DeltaTable
+from neuralake.tables import DeltaTable
 
 RATIO_MAX = 1.2
 IMPORT_MS_MAX = 200.0

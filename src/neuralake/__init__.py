@@ -6,9 +6,7 @@ library is loaded by a program that only reads.
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,34 +20,34 @@ if TYPE_CHECKING:
     from neuralake.settings import Settings as Settings
     from neuralake.settings import load_settings as load_settings
     from neuralake.supervise import Platform as Platform
-    from neuralake.table import DeltalakeTable as DeltalakeTable
-    from neuralake.table import DeltaTable as DeltaTable
-    from neuralake.table import ParquetTable as ParquetTable
-    from neuralake.table import Partition as Partition
-    from neuralake.table import PartitioningScheme as PartitioningScheme
-    from neuralake.table import Stream as Stream
-    from neuralake.table import table as table
+    from neuralake.tables import DeltalakeTable as DeltalakeTable
+    from neuralake.tables import DeltaTable as DeltaTable
+    from neuralake.tables import ParquetTable as ParquetTable
+    from neuralake.tables import Partition as Partition
+    from neuralake.tables import PartitioningScheme as PartitioningScheme
+    from neuralake.tables import Stream as Stream
+    from neuralake.tables import table as table
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Catalog": "catalog",
     "Database": "catalog",
-    "DeltaTable": "table",
-    "DeltalakeTable": "table",
+    "DeltaTable": "tables",
+    "DeltalakeTable": "tables",
     "Filter": "filters",
     "ModuleDatabase": "catalog",
     "NeuralakeError": "errors",
     "NlkDataFrame": "frame",
-    "ParquetTable": "table",
-    "Partition": "table",
-    "PartitioningScheme": "table",
+    "ParquetTable": "tables",
+    "Partition": "tables",
+    "PartitioningScheme": "tables",
     "Platform": "supervise",
     "Settings": "settings",
-    "Stream": "table",
+    "Stream": "tables",
     "concat": "frame",
     "load_settings": "settings",
-    "table": "table",
+    "table": "tables",
 }
 
 __all__ = [
@@ -79,25 +77,6 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
-
-
-class _Package(ModuleType):
-    """This module, on which `table` is always the decorator.
-
-    `table` is also a folder of the package, and Python puts every imported submodule on its parent,
-    where the module would hide the decorator from `nl.table` as soon as any part is loaded.
-    """
-
-    @property
-    def table(self) -> Any:
-        return import_module("neuralake.table").table
-
-    @table.setter
-    def table(self, value: object) -> None:
-        """Python sets the submodule here; it stays in `sys.modules`, and that is enough."""
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

@@ -15,7 +15,7 @@ LOOK = textwrap.dedent(
     from neuralake.catalog import Catalog, Database
     from neuralake.filters import Filter
     from neuralake.settings import LakeSettings, Settings
-    from neuralake.table import DeltaTable, ParquetTable, Partition, Stream, table
+    from neuralake.tables import DeltaTable, ParquetTable, Partition, Stream, table
 
     def work():
         schema = pa.schema([("session", pa.string()), ("n", pa.int32())])

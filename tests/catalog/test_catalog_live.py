@@ -9,7 +9,7 @@ import pyarrow as pa
 from neuralake.catalog import Catalog
 from neuralake.filters import Filter
 from neuralake.settings import Settings
-from neuralake.table import DeltaTable, Stream
+from neuralake.tables import DeltaTable, Stream
 
 SCHEMA = pa.schema([("session", pa.string()), ("n", pa.int32())])
 

@@ -15,7 +15,7 @@ from neuralake.settings import LakeSettings, Settings, load_settings
 
 TABLES = """
 import pyarrow as pa
-from neuralake.table import DeltaTable, Stream
+from neuralake.tables import DeltaTable, Stream
 spikes = DeltaTable("{name}", "spikes", pa.schema([("n", pa.int32())]), stream=Stream())
 """
 LAKE = """
@@ -130,7 +130,7 @@ def test_what_is_no_catalog_is_refused(tmp_path: Path, target: str, reason: str)
         ("x = 1\ndef f(:\n", 2, "SyntaxError"),
         ("\nimport nothing_of_this_name\n", 2, "No module named 'nothing_of_this_name'"),
         (
-            "import pyarrow as pa\nfrom neuralake.table import DeltaTable\n"
+            "import pyarrow as pa\nfrom neuralake.tables import DeltaTable\n"
             "t = DeltaTable('T', 'u', pa.schema([('n', pa.int8())]))\n",
             3,
             "cannot be named 'T'",

@@ -20,7 +20,7 @@ from neuralake.errors import SchemaMismatch, UnknownName, UsageError, outcome
 from neuralake.filters import Filter
 from neuralake.frame import NlkDataFrame
 from neuralake.settings import LakeSettings, Settings
-from neuralake.table import (
+from neuralake.tables import (
     DeltalakeTable,
     DeltaTable,
     ParquetTable,

@@ -20,7 +20,7 @@ from neuralake.settings import (
     Settings,
     VacuumSettings,
 )
-from neuralake.table import DeltaTable
+from neuralake.tables import DeltaTable
 from neuralake.telemetry import Telemetry
 
 SCHEMA = pa.schema([("id", pa.int64()), ("site", pa.string())])

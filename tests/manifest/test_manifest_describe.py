@@ -15,7 +15,7 @@ from neuralake.clock import ManualClock
 from neuralake.delta import TableLog, compact_once, create_table
 from neuralake.manifest import Manifest, Statistics, Table, describe, to_json
 from neuralake.settings import LakeSettings, ServerSettings, Settings
-from neuralake.table import DeltaTable, ParquetTable, Partition, PartitioningScheme, table
+from neuralake.tables import DeltaTable, ParquetTable, Partition, PartitioningScheme, table
 
 
 def find(manifest: Manifest, name: str) -> Table:

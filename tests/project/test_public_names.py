@@ -103,7 +103,7 @@ def test_importing_the_package_loads_no_server_library() -> None:
 
 def test_the_decorator_is_not_hidden_by_the_folder_of_the_same_name() -> None:
     """Python puts each imported submodule on its parent; `nl.table` stays callable."""
-    script = "import neuralake.catalog, neuralake.table, neuralake as nl; nl.table(lambda: None)"
+    script = "import neuralake.catalog, neuralake.tables, neuralake as nl; nl.table(lambda: None)"
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
 
     assert "not callable" not in answer.stderr

@@ -21,7 +21,7 @@ from neuralake.ingest.decode import JSON, Decoder
 from neuralake.manifest import Manifest, Parameter, Table
 from neuralake.settings import IngestSettings
 from neuralake.site.snippets import Snippet, snippets
-from neuralake.table import DeltaTable
+from neuralake.tables import DeltaTable
 
 Site = Any
 

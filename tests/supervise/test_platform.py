@@ -13,7 +13,7 @@ from neuralake.catalog import Catalog, Database
 from neuralake.errors import UnknownName, UsageError
 from neuralake.settings import Settings
 from neuralake.supervise import Platform, run_part
-from neuralake.table import DeltaTable, Stream
+from neuralake.tables import DeltaTable, Stream
 
 
 def lake(settings: Settings) -> Catalog:

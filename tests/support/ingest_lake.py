@@ -11,7 +11,7 @@ import pyarrow as pa
 from neuralake.catalog import Catalog
 from neuralake.queue import Queue
 from neuralake.settings import IngestSettings, LakeSettings, QueueSettings, Settings
-from neuralake.table import DeltaTable, Stream
+from neuralake.tables import DeltaTable, Stream
 
 SPIKES = pa.schema(
     [

@@ -18,7 +18,7 @@ from neuralake.clock import ManualClock
 from neuralake.delta import TableLog, create_table
 from neuralake.filters import Filter
 from neuralake.settings import LakeSettings, ServerSettings, Settings
-from neuralake.table import DeltaTable, ParquetTable, Partition, Stream, table
+from neuralake.tables import DeltaTable, ParquetTable, Partition, Stream, table
 
 NOW_S = 1_790_000_000.0
 HOSTILE = (

@@ -24,7 +24,7 @@ from neuralake.serve.gateway import Gateway
 from neuralake.serve.http import SqlEndpoint
 from neuralake.serve.messages import Limits
 from neuralake.settings import LakeSettings, Settings
-from neuralake.table import (
+from neuralake.tables import (
     DeltaTable,
     FunctionTable,
     ParquetTable,

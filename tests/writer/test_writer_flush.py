@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from neuralake.settings import WriterSettings
-from neuralake.table import Stream
+from neuralake.tables import Stream
 from neuralake.writer import FlushLimits, is_due
 
 LIMITS = FlushLimits(age_ms_max=100, rows_max=1000, bytes_max=10_000)

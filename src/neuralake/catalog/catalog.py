@@ -18,8 +18,8 @@ from neuralake.catalog.database import Database, ModuleDatabase, NoSuchName
 from neuralake.errors import UsageError, suggestion
 from neuralake.settings import Settings, find_settings_file, load_settings
 from neuralake.storage import resolve
-from neuralake.table import Definition
-from neuralake.table.definition import check_name
+from neuralake.tables import Definition
+from neuralake.tables.definition import check_name
 
 if TYPE_CHECKING:
     from neuralake.queue import Queue

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from neuralake.catalog.read import read_function, read_table
 from neuralake.errors import UnknownName, UsageError, suggestion
 from neuralake.frame import NlkDataFrame
-from neuralake.table import Definition, FunctionTable
+from neuralake.tables import Definition, FunctionTable
 
 if TYPE_CHECKING:
     from neuralake.catalog.catalog import Catalog

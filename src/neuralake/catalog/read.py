@@ -11,7 +11,7 @@ from neuralake.frame import NlkDataFrame, scan_delta, scan_parquet
 from neuralake.frame.declared import conforming, filtered
 from neuralake.frame.frame import as_frame
 from neuralake.live import live_frame
-from neuralake.table import (
+from neuralake.tables import (
     Definition,
     DeltaTable,
     FunctionTable,

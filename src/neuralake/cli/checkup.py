@@ -23,7 +23,7 @@ from neuralake.queue.topic import app_id, topic_of
 from neuralake.settings import Settings
 from neuralake.storage import is_local
 from neuralake.supervise import read_state, state_folder
-from neuralake.table import Definition
+from neuralake.tables import Definition
 
 __all__ = ["Finding", "examine"]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from neuralake.catalog import Catalog
-    from neuralake.table import Definition
+    from neuralake.tables import Definition
 
 __all__ = ["Format", "add_to", "check", "find_definition", "query", "show", "tables"]
 

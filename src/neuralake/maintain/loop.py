@@ -16,7 +16,7 @@ from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeuralakeError
 from neuralake.queue.topic import topic_of
 from neuralake.storage import is_local
-from neuralake.table import DeltaTable
+from neuralake.tables import DeltaTable
 from neuralake.telemetry import Telemetry
 
 __all__ = ["checkpoint_all", "compact_all", "run_compaction", "run_vacuum", "vacuum_all"]

@@ -39,7 +39,7 @@ from neuralake.manifest.model import (
 from neuralake.manifest.shown import clean, problem_of, shown_uri
 from neuralake.settings import WriterSettings
 from neuralake.storage import is_local, local_path
-from neuralake.table import (
+from neuralake.tables import (
     Definition,
     DeltaTable,
     FunctionTable,

@@ -10,7 +10,7 @@ from neuralake.catalog import Catalog
 from neuralake.errors import QueryError, TooLarge
 from neuralake.frame.frame import as_frame
 from neuralake.serve.messages import Source
-from neuralake.table import Definition, FunctionTable, ParquetTable, PartitioningScheme
+from neuralake.tables import Definition, FunctionTable, ParquetTable, PartitioningScheme
 
 __all__ = ["FUNCTION_ROWS_MAX", "describe", "function_rows"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from neuralake.settings import WriterSettings
-from neuralake.table import Stream
+from neuralake.tables import Stream
 
 __all__ = ["FlushLimits", "is_due"]
 

@@ -16,7 +16,7 @@ from neuralake.clock import Clock, SystemClock
 from neuralake.delta import TableLog, create_table
 from neuralake.errors import NeuralakeError, Unavailable, UnknownName, suggestion
 from neuralake.queue.topic import topic_of
-from neuralake.table import DeltaTable
+from neuralake.tables import DeltaTable
 from neuralake.telemetry import Telemetry
 from neuralake.writer.flush import FlushLimits
 from neuralake.writer.topic_writer import TopicWriter

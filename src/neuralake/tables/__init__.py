@@ -1,0 +1,24 @@
+"""Definitions of tables: frozen data, checked when written down, no I/O.
+
+`DeltaTable`, `ParquetTable` and functions under `@table` all are a `Definition`; the catalog, the
+manifest, the site and the SQL gateway read nothing else about a table.
+"""
+
+from neuralake.tables.definition import Definition, TableMetadata
+from neuralake.tables.delta import DeltalakeTable, DeltaTable
+from neuralake.tables.function import FunctionTable, table
+from neuralake.tables.parquet import ParquetTable, Partition, PartitioningScheme
+from neuralake.tables.stream import Stream
+
+__all__ = [
+    "Definition",
+    "DeltaTable",
+    "DeltalakeTable",
+    "FunctionTable",
+    "ParquetTable",
+    "Partition",
+    "PartitioningScheme",
+    "Stream",
+    "TableMetadata",
+    "table",
+]

@@ -1,0 +1,73 @@
+"""A Delta table: the kind that can be streamed into, compacted, and read while it grows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from neuralake.schema import declare
+from neuralake.tables.definition import Definition
+
+__all__ = ["DeltaTable", "DeltalakeTable"]
+
+
+@dataclass(frozen=True)
+class DeltaTable(Definition):
+    """A table in Delta Lake format, as `Definition` describes it.
+
+    The schema has the types that Delta can hold exactly (`neuralake.schema.declare`), and a read
+    gives exactly these columns. `stream` lets rows be ingested; the platform then creates the
+    table, so a table that is not there yet reads as empty.
+    """
+
+    kind: ClassVar[str] = "delta"
+
+    uri: str = field()
+    schema: pa.Schema = field()
+
+    def __post_init__(self, table_metadata_args: Mapping[str, Any] | None) -> None:
+        if not isinstance(self.schema, pa.Schema):
+            raise self._error(
+                f"schema is a pyarrow.Schema, found {type(self.schema).__name__}.", field="schema"
+            )
+        self._set("schema", declare(self.schema))
+        super().__post_init__(table_metadata_args)
+        if not self.uri:
+            raise self._error("uri is empty; write a path below the lake's root.", field="uri")
+        self._check_partitions()
+
+    def _check_partitions(self) -> None:
+        if len(self.partition_by) == len(self.schema):
+            raise self._error(
+                "every column is in partition_by; at least one must be in the files.",
+                field="partition_by",
+            )
+        for name in self.partition_by:
+            kind = self.schema.field(name).type
+            if not _may_partition(kind):
+                raise self._error(
+                    f"partition column {name!r} is {kind}; a folder's name holds texts, integers, "
+                    f"booleans, dates and timestamps.",
+                    field="partition_by",
+                    column=name,
+                )
+
+
+def _may_partition(kind: pa.DataType) -> bool:
+    # As `delta.partition` has it, which says why the others are refused; told here already when
+    # the table is defined, not when the writer first makes it.
+    types = pa.types
+    return bool(
+        types.is_string(kind)
+        or types.is_integer(kind)
+        or types.is_boolean(kind)
+        or types.is_date(kind)
+        or types.is_timestamp(kind)
+    )
+
+
+DeltalakeTable = DeltaTable
+"""datarepo's name of the same."""
