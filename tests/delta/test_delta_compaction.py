@@ -45,6 +45,12 @@ def compact(uri: str, store: LocalStore | None = None) -> CompactResult:
     return compact_once(uri, target_bytes=MIB, files_min=2, store=store)
 
 
+def ids_in_file_order(uri: str, partition: str) -> list[int]:
+    """The rows of the one file of a partition."""
+    (file,) = [file for file in snapshot(uri).files if file.partition == {"p": partition}]
+    return pl.read_parquet(Path(uri, file.path))["id"].to_list()
+
+
 @pytest.fixture
 def uri(tmp_path: Path) -> str:
     """Six commits, alternating between the partitions a and b."""
@@ -76,9 +82,7 @@ def test_rows_of_a_partition_keep_the_order_of_their_commits(uri: str) -> None:
     log.append(rows(0), txn=Txn("app", 7))
     compact(uri)
 
-    (file,) = [file for file in snapshot(uri).files if file.partition == {"p": "a"}]
-    found = pl.read_parquet(Path(uri, file.path))["id"].to_list()
-    assert found == [0, 1, 4, 5, 8, 9, 1, 0]
+    assert ids_in_file_order(uri, "a") == [0, 1, 4, 5, 8, 9, 1, 0]
 
 
 def test_the_log_says_that_no_data_changed(uri: str) -> None:
@@ -141,24 +145,35 @@ def test_files_of_other_writers_are_compacted_too(tmp_path: Path) -> None:
 
 
 class MeddlingStore(LocalStore):
-    """Lets somebody else do something right before the first put of a log entry."""
+    """Lets somebody else do something once: before the first put of a log entry, or `early`."""
 
-    def __init__(self, folder: str, meddle: Callable[[], object]) -> None:
+    def __init__(self, folder: str, meddle: Callable[[], object], *, early: bool = False) -> None:
         super().__init__(folder)
-        self._meddle = [meddle]
+        self._meddle, self._early = [meddle], early
+
+    def read(self, name: str) -> bytes | None:
+        if self._early:
+            self._act()
+        return super().read(name)
 
     def put_if_absent(self, name: str, data: Bytes) -> None:
-        while self._meddle:
-            self._meddle.pop()()
+        self._act()
         super().put_if_absent(name, data)
 
+    def _act(self) -> None:
+        while self._meddle:
+            self._meddle.pop()()
 
-def test_an_append_meanwhile_is_no_conflict(uri: str) -> None:
+
+@pytest.mark.parametrize("early", [True, False])
+def test_an_append_meanwhile_is_no_conflict_and_comes_after(uri: str, early: bool) -> None:
     log = TableLog.open(uri)
-    done = compact(uri, MeddlingStore(uri, lambda: log.append(rows(12))))
+    done = compact(uri, MeddlingStore(uri, lambda: log.append(rows(12)), early=early))
 
     assert (done.conflicts, done.partitions, done.version) == (0, 2, 9)
     assert read(uri) == [*EXPECTED, (12, "a")]
+    compact(uri)
+    assert ids_in_file_order(uri, "a") == [0, 1, 4, 5, 8, 9, 12]
 
 
 def test_of_two_compactions_of_the_same_files_one_gives_way(uri: str) -> None:
