@@ -20,7 +20,7 @@ LAYERS = (
     ("errors",),
     ("clock", "settings", "telemetry"),
     ("schema", "filters", "storage"),
-    ("queue", "delta", "table"),
+    ("queue", "delta", "tables"),
     ("frame",),
     ("live",),
     ("catalog",),
