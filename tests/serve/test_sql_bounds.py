@@ -18,7 +18,7 @@ from neuralake.errors import NeuralakeError, QueryError, TimedOut, TooLarge, Una
 from neuralake.serve.gateway import Gateway
 
 MIB = 1024 * 1024
-TIGHT = msgspec.structs.replace(LIMITS, timeout_s=1.5, memory_bytes_max=256 * MIB)
+TIGHT = msgspec.structs.replace(LIMITS, timeout_s=0.8, memory_bytes_max=256 * MIB)
 
 BOMBS = {
     "long series": "SELECT count(*) FROM generate_series(1, 1000000000000)",

@@ -105,7 +105,8 @@ def test_listing_opens_no_table(lake: Lake, gateway: Gateway) -> None:
 def damaged(tmp_path: Path) -> Lake:
     """A lake of which one table cannot be opened, and one lacks the files of a partition."""
     lake = make_lake(tmp_path)
-    lake.append("numbers", pa.table({"n": [1, 2], "part": ["here", "gone"]}))
+    for part in ["here", "gone", "gone", "gone"]:
+        lake.append("numbers", pa.table({"n": [1], "part": [part]}))
     for folder in Path(lake.uri("numbers")).glob("part=gone"):
         shutil.rmtree(folder)
     for entry in Path(lake.uri("every"), "_delta_log").iterdir():
@@ -130,16 +131,29 @@ def test_files_of_other_partitions_are_not_read(damaged: Lake) -> None:
 
 def test_files_whose_statistics_exclude_the_filter_are_not_read(tmp_path: Path) -> None:
     lake = make_lake(tmp_path)
-    for value in (1, 1000):
+    for value in (1, 2, 3):
         lake.append("numbers", pa.table({"n": [value], "part": ["p"]}))
-    oldest, _ = sorted(
-        Path(lake.uri("numbers")).rglob("*.parquet"), key=lambda file: file.stat().st_mtime_ns
-    )
-    oldest.unlink()
+    for file in Path(lake.uri("numbers")).rglob("*.parquet"):
+        file.unlink()
+    lake.append("numbers", pa.table({"n": [1000], "part": ["p"]}))
 
     with Gateway(lake.catalog, processes=1, limits=LIMITS) as gateway:
         found = arrow(gateway, "SELECT n FROM lab.numbers WHERE n > 500")
         assert found["n"].to_pylist() == [1000]
+
+
+@pytest.mark.parametrize("name", ["empty", "unwritten"])
+def test_a_table_without_rows_can_be_sorted_grouped_and_joined(gateway: Gateway, name: str) -> None:
+    sql = "SELECT place, count(*) FROM lab.{0} WHERE id > 1 GROUP BY place ORDER BY place"
+    assert arrow(gateway, sql.format(name)).num_rows == 0
+    joined = "SELECT e.id FROM lab.every e LEFT JOIN lab.{0} u ON u.id = e.id ORDER BY e.id"
+    assert arrow(gateway, joined.format(name))["id"].to_pylist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["hive", "folders"])
+def test_a_filter_that_leaves_no_file_finds_no_row(gateway: Gateway, name: str) -> None:
+    sql = "SELECT n FROM lab.{0} WHERE year = 1999 ORDER BY n"
+    assert arrow(gateway, sql.format(name)).num_rows == 0
 
 
 def test_a_plain_call_answers_without_a_server(lake: Lake) -> None:

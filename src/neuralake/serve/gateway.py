@@ -20,6 +20,7 @@ from types import TracebackType
 
 from neuralake import errors
 from neuralake.catalog import Catalog
+from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeedsAttention, NeuralakeError, QueryError, TimedOut, Unavailable
 from neuralake.serve.describe import describe, function_rows
 from neuralake.serve.messages import (
@@ -40,6 +41,8 @@ from neuralake.serve.process import QueryProcess, remove_leftovers
 
 __all__ = ["Gateway", "Query", "limits_of"]
 
+# Memory can grow by 5 GB/s: what is overshot in a period is also bounded by the process itself.
+_WATCH_PERIOD_S = 0.02
 _LOG = logging.getLogger(__name__)
 
 
@@ -83,8 +86,10 @@ class Gateway:
         processes: int = 2,
         waiting_max: int = 16,
         limits: Limits | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.catalog = catalog
+        self.clock = clock or SystemClock()
         self.processes, self.waiting_max = processes, waiting_max
         self._limits = limits
         self._changed = threading.Condition()
@@ -202,8 +207,8 @@ class Query:
         self._lock = threading.Lock()
         self._process: QueryProcess | None = None
         self._has_turn = self._is_closed = self._is_settled = False
-        self._timer = threading.Timer(run.timeout_s, self._time_out)
-        self._timer.daemon = True
+        self._over = threading.Event()
+        self._watch = threading.Thread(target=self._watch_limits, name="sql-limits", daemon=True)
 
     def open(self) -> Head:
         """Run it until the first part of its answer is ready.
@@ -212,7 +217,7 @@ class Query:
             NeuralakeError: what the engine or a limit says; `TimedOut` at the time limit, the
                 reason given to `cancel` if that came first.
         """
-        self._timer.start()
+        self._watch.start()
         self._gateway._await_turn(self)
         self._has_turn = True
         # An idle process may have ended since (a person, the kernel); a new one that does not
@@ -251,7 +256,7 @@ class Query:
                 return
             self._is_closed = True
             process, self._process = self._process, None
-        self._timer.cancel()
+        self._over.set()
         if not self._has_turn:
             self._gateway._give_up_waiting()
             return
@@ -273,14 +278,31 @@ class Query:
     ) -> None:
         self.close()
 
-    def _time_out(self) -> None:
-        timeout_s = self._run.timeout_s
-        self.cancel(
-            TimedOut(
-                f"The query did not end within {timeout_s:g} s and was stopped.",
-                timeout_s=timeout_s,
-            )
-        )
+    def _watch_limits(self) -> None:
+        """End the query at its time limit, or when its process holds too much memory."""
+        timeout_s, limits = self._run.timeout_s, self._gateway.limits
+        clock = self._gateway.clock
+        ends_s = clock.monotonic_s() + timeout_s
+        while not clock.wait_s(_WATCH_PERIOD_S, self._over):
+            if clock.monotonic_s() >= ends_s:
+                self.cancel(
+                    TimedOut(
+                        f"The query did not end within {timeout_s:g} s and was stopped.",
+                        timeout_s=timeout_s,
+                    )
+                )
+                return
+            process = self._process
+            if process is not None and process.memory_bytes() > limits.memory_bytes_max:
+                self.cancel(
+                    QueryError(
+                        f"The query needs more than {limits.memory_bytes_max} bytes of memory and "
+                        f"was stopped. Ask for fewer rows or groups.",
+                        reason="memory",
+                        limit=limits.memory_bytes_max,
+                    )
+                )
+                return
 
     def _begin(self) -> bool:
         """Whether a process took the query; False if it turned out to have ended before."""

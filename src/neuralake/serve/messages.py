@@ -124,6 +124,9 @@ class Failed(_Message, frozen=True):
 class Ready(_Message, frozen=True):
     """The process is idle and takes the next query."""
 
+    base_bytes: int = 0
+    """Memory that it holds; the first time, what it needs without a query."""
+
 
 Order = Start | Run | Given | Failed
 Answer = Began | Ask | Head | Data | Tail | Failed | Ready

@@ -43,6 +43,7 @@ class QueryProcess:
         self._inbox = cast("BinaryIO", self._process.stdin)
         self._outbox = cast("BinaryIO", self._process.stdout)
         self._is_ready = False
+        self._base_bytes: int | None = None
         with suppress(OSError):  # It died at once; `settle` tells.
             send(self._inbox, start)
 
@@ -56,7 +57,9 @@ class QueryProcess:
             message = receive(self._outbox)
             if message is None:
                 return False
-            self._is_ready = isinstance(message, Ready)
+            if isinstance(message, Ready):
+                self._is_ready = True
+                self._base_bytes = self._base_bytes or message.base_bytes
         return self._process.poll() is None
 
     def send(self, order: Order) -> None:
@@ -67,6 +70,17 @@ class QueryProcess:
     def receive(self) -> Answer | None:
         """The next message; None if it is gone."""
         return cast("Answer | None", receive(self._outbox))
+
+    def memory_bytes(self) -> int:
+        """What it holds above what it held before its first query; 0 where that is not known."""
+        if sys.platform != "linux":
+            return 0
+        try:
+            resident = Path(f"/proc/{self.id}/statm").read_text(encoding="ascii").split()[1]
+        except (OSError, IndexError):
+            return 0  # It just ended.
+        held = int(resident) * os.sysconf("SC_PAGE_SIZE")
+        return held - self._base_bytes if self._base_bytes is not None else 0
 
     def kill(self) -> None:
         """End it now; returns at once."""

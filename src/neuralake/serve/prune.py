@@ -17,10 +17,13 @@ import pyarrow.compute as pc
 from datafusion import DataFrame
 from datafusion.expr import Expr
 
-__all__ = ["Ranges", "file_ranges", "may_match", "scan_filters"]
+__all__ = ["Ranges", "Scans", "file_ranges", "may_match", "scan_filters"]
 
 Ranges = Mapping[str, tuple[Any, Any] | None]
 """Smallest and largest value by column; None if all are null; absent if unknown."""
+
+Scans = Sequence[Sequence[Expr]]
+"""The scans of one table, each by the filters that its rows must pass."""
 
 # Statistics of timestamps are cut to milliseconds; the largest value may lie beyond.
 _CUT = timedelta(milliseconds=1)
@@ -34,8 +37,8 @@ _COMPARE: dict[str, Callable[[Any, Any, Any], bool]] = {
 }
 
 
-def scan_filters(frame: DataFrame, database: str) -> dict[str, list[list[Expr]]] | None:
-    """Filters of each scan by `database.table`; None if not all scans can be seen.
+def scan_filters(frame: DataFrame, database: str) -> dict[str, Scans] | None:
+    """The scans by `database.table`; None if not all can be seen, or some run more than once.
 
     `database` is that of names without one.
     """
@@ -48,9 +51,9 @@ def scan_filters(frame: DataFrame, database: str) -> dict[str, list[list[Expr]]]
         _, schema, table = scan.fqn()  # As written in the query: parts may be missing.
         found.setdefault(f"{schema or database}.{table}", []).append(scan.filters())
     # A subquery inside an expression is no input of its node: its scans would be missed.
-    if "<subquery>" in shown or shown.count("TableScan: ") != count:
+    if "<subquery>" in shown or "RecursiveQuery" in shown or shown.count("TableScan: ") != count:
         return None
-    return found
+    return dict(found)
 
 
 def may_match(filters: Sequence[Expr], ranges: Ranges) -> bool:

@@ -14,14 +14,13 @@ from pathlib import Path
 import pyarrow as pa
 from datafusion import DataFrame, RuntimeEnvBuilder, SessionConfig, SessionContext
 from datafusion.catalog import CatalogProvider, SchemaProvider, Table
-from datafusion.expr import Expr
 
 from neuralake import delta
 from neuralake.errors import UnknownName, suggestion
 from neuralake.serve.files import parquet_dataset
 from neuralake.serve.messages import Source
-from neuralake.serve.prune import scan_filters
-from neuralake.serve.tables import DeltaScan, fixed
+from neuralake.serve.prune import Scans, scan_filters
+from neuralake.serve.tables import Opened, delta_table, parquet_table, rows_table, stand_in
 
 __all__ = ["CATALOG", "Session"]
 
@@ -57,7 +56,7 @@ class Session:
         self.failure: Exception | None = None
         self._function_rows = function_rows
         self._stage = _Stage.LIST
-        self._opened: dict[str, Table | DeltaScan] = {}
+        self._opened: dict[str, Opened] = {}
         self._chosen: dict[str, Table] = {}
         self._default = next(iter(databases)) if len(databases) == 1 else "public"
         config = (
@@ -91,19 +90,18 @@ class Session:
         self._stage = _Stage.LIST
         return scouted
 
-    def _choose(self, filters: dict[str, list[list[Expr]]] | None) -> None:
+    def _choose(self, scans: dict[str, Scans] | None) -> None:
         # Not when the planner asks: within its call the engine does not take another one.
         for key, opened in self._opened.items():
-            if isinstance(opened, DeltaScan):
-                scans = None if filters is None else filters.get(key)
-                self._chosen[key] = opened.table(self.context, scans)
+            own = None if scans is None else scans.get(key)
+            self._chosen[key] = opened.table(self.context, own)
 
     def table(self, database: str, name: str) -> Table | None:
         """The table for the planner; None (and `failure` says why) if there is none."""
         try:
             source = self._source(database, name)
             if self._stage is _Stage.LIST:
-                return fixed(_schema(source.schema).empty_table())
+                return stand_in(_schema(source.schema))
             return self._table(database, name, source)
         except Exception as error:  # noqa: BLE001 the engine would keep only its text
             self.failure = error
@@ -126,23 +124,21 @@ class Session:
         key = f"{database}.{name}"
         if key not in self._opened:
             self._opened[key] = self._open(database, name, source)
-        opened = self._opened[key]
-        if isinstance(opened, Table):
-            return opened
         if self._stage is _Stage.SCOUT:
-            return opened.stand_in()
+            return stand_in(self._opened[key].schema)
         return self._chosen[key]
 
-    def _open(self, database: str, name: str, source: Source) -> Table | DeltaScan:
+    def _open(self, database: str, name: str, source: Source) -> Opened:
         if source.kind == "parquet":
-            return Table(parquet_dataset(source))
+            dataset = parquet_dataset(source)
+            return parquet_table(dataset, _schema(source.partition_schema).names, source.uri)
         if source.kind != "delta":
-            return fixed(self._function_rows(database, name))
+            return rows_table(self._function_rows(database, name))
         if not delta.exists(source.uri):
-            return fixed(_schema(source.schema).empty_table())
+            return rows_table(_schema(source.schema).empty_table())
         snapshot = delta.snapshot(source.uri)
         self.versions[f"{database}.{name}"] = snapshot.version
-        return DeltaScan(snapshot, source.uri)
+        return delta_table(snapshot, source.uri)
 
 
 class _Databases(CatalogProvider):

@@ -6,8 +6,10 @@ then over the real tables, of which only files that can match are kept. Both see
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -17,58 +19,145 @@ from datafusion.catalog import Table
 from datafusion.expr import Expr
 
 from neuralake.delta import Snapshot
-from neuralake.serve.prune import Ranges, file_ranges, may_match
+from neuralake.serve.prune import Ranges, Scans, file_ranges, may_match
 
-__all__ = ["DeltaScan", "fixed"]
+__all__ = ["Opened", "delta_table", "parquet_table", "rows_table", "stand_in"]
 
 # Each file is a branch of the plan; beyond this, planning costs more than it saves.
 _FILES_MAX = 400
+# A scan of the whole table by one reader is this much quicker per byte than one of single files.
+_WHOLE_FACTOR = 3
 _GLOB = frozenset("*?[")
 
 
-def fixed(rows: pa.Table) -> Table:
+class Opened(Protocol):
+    """A table at one version."""
+
+    @property
+    def schema(self) -> pa.Schema: ...
+
+    def table(self, context: SessionContext, scans: Scans | None) -> Table:
+        """The rows that any of `scans` can need; None needs all, any number of times."""
+
+
+def stand_in(schema: pa.Schema) -> Table:
+    """A table without rows, only for planning: it takes filters, and cannot run."""
+    return Table(ds.dataset(schema.empty_table()))
+
+
+def rows_table(rows: pa.Table) -> Opened:
     """A table of these rows."""
-    return Table(ds.dataset(rows))
+    return _Rows(rows.schema, rows)
 
 
-class DeltaScan:
-    """A snapshot of a Delta table that gives the planner what it needs to read, and not more."""
+def delta_table(snapshot: Snapshot, uri: str) -> Opened:
+    """The table at `uri`, at the version of `snapshot`."""
+    actions = pa.table(snapshot.delta_table.get_add_actions())
+    sizes = actions["size_bytes"].to_pylist()
+    ranges = file_ranges(actions, snapshot.partition_by)
+    files = [
+        _File(Path(uri, unquote(path)), span, size)
+        for (path, span), size in zip(ranges, sizes, strict=True)
+    ]
+    return _Files(
+        snapshot.schema,
+        tuple(snapshot.partition_by),
+        files,
+        is_local="://" not in uri,
+        whole=lambda: Table(snapshot.delta_table),
+        repeatable=lambda: Table(snapshot.delta_table.to_pyarrow_dataset()),
+    )
 
-    def __init__(self, snapshot: Snapshot, uri: str) -> None:
-        self._snapshot, self._uri = snapshot, uri
 
-    def stand_in(self) -> Table:
-        """No rows, the right columns; takes filters."""
-        return fixed(self._snapshot.schema.empty_table())
+def parquet_table(dataset: ds.FileSystemDataset, partition_by: Sequence[str], uri: str) -> Opened:
+    """The files of `dataset`, whose `partition_by` columns are in the names of their folders."""
+    files = []
+    for fragment in dataset.get_fragments():
+        keys = ds.get_partition_keys(fragment.partition_expression)
+        spans = {name: keys.get(name) for name in partition_by}
+        ranges = {name: None if value is None else (value, value) for name, value in spans.items()}
+        # All of them, whatever their size: the dataset as a whole is the slower reader.
+        files.append(_File(Path(fragment.path), ranges, 0))
+    return _Files(
+        dataset.schema,
+        tuple(partition_by),
+        files,
+        is_local="://" not in uri,
+        whole=lambda: Table(dataset),
+        repeatable=lambda: Table(dataset),
+    )
 
-    def table(self, context: SessionContext, scans: Sequence[Sequence[Expr]] | None) -> Table:
-        """The rows that any of `scans` (each a list of filters) can need; None needs all."""
-        if scans is None or not all(scans) or "://" in self._uri:
-            return Table(self._snapshot.delta_table)
-        actions = pa.table(self._snapshot.delta_table.get_add_actions())
+
+@dataclass(frozen=True)
+class _Rows:
+    schema: pa.Schema
+    rows: pa.Table
+
+    def table(self, context: SessionContext, scans: Scans | None) -> Table:  # noqa: ARG002
+        return _memory(context, self.rows)
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    ranges: Ranges
+    bytes: int
+
+
+@dataclass(frozen=True)
+class _Files:
+    schema: pa.Schema
+    partition_by: tuple[str, ...]
+    files: list[_File]
+    is_local: bool
+    whole: Callable[[], Table]
+    repeatable: Callable[[], Table]
+    """As `whole`, for plans that scan more than once. delta-rs's provider gives its rows only to
+    the first scan (1.6.6): a recursive query over it ends early, without an error."""
+
+    def table(self, context: SessionContext, scans: Scans | None) -> Table:
         kept = [
-            (Path(self._uri, unquote(path)), ranges)
-            for path, ranges in file_ranges(actions, self._snapshot.partition_by)
-            if any(may_match(filters, ranges) for filters in scans)
+            file
+            for file in self.files
+            if scans is None or any(may_match(filters, file.ranges) for filters in scans)
         ]
         if not kept:
-            return self.stand_in()
-        if len(kept) > _FILES_MAX or any(_GLOB & set(str(path)) for path, _ in kept):
-            return Table(self._snapshot.delta_table)
-        return Table(_union([self._file(context, path, ranges) for path, ranges in kept]))
+            return _memory(context, self.schema.empty_table())
+        if not self._can_single(kept):
+            return self.repeatable() if scans is None else self.whole()
+        if scans is not None and not self._is_worth(kept):
+            return self.whole()
+        return Table(_union([self._one(context, file) for file in kept]))
 
-    def _file(self, context: SessionContext, path: Path, ranges: Ranges) -> DataFrame:
-        schema, partition_by = self._snapshot.schema, self._snapshot.partition_by
-        inside = pa.schema([field for field in schema if field.name not in partition_by])
-        columns = []
-        for field in schema:
-            if field.name in partition_by:
-                span = ranges[field.name]
+    def _can_single(self, kept: list[_File]) -> bool:
+        return (
+            self.is_local
+            and len(kept) <= _FILES_MAX
+            and not any(_GLOB & set(str(file.path)) for file in kept)
+        )
+
+    def _is_worth(self, kept: list[_File]) -> bool:
+        total = sum(file.bytes for file in self.files)
+        return sum(file.bytes for file in kept) * _WHOLE_FACTOR <= total
+
+    def _one(self, context: SessionContext, file: _File) -> DataFrame:
+        inside = pa.schema([field for field in self.schema if field.name not in self.partition_by])
+        columns: list[Expr] = []
+        for field in self.schema:
+            if field.name in self.partition_by:
+                span = file.ranges[field.name]
                 value = pa.scalar(None if span is None else span[0], field.type)
                 columns.append(lit(value).alias(field.name))
             else:
                 columns.append(col(f'"{field.name}"'))
-        return context.read_parquet(str(path), schema=inside, file_extension="").select(*columns)
+        frame = context.read_parquet(str(file.path), schema=inside, file_extension="")
+        return frame.select(*columns)
+
+
+def _memory(context: SessionContext, rows: pa.Table) -> Table:
+    # A dataset would do, but one without rows has no partition, and the engine cannot sort it.
+    batches = rows.to_batches() or [pa.RecordBatch.from_pylist([], schema=rows.schema)]
+    return Table(context.read_batches(batches))
 
 
 def _union(frames: list[DataFrame]) -> DataFrame:

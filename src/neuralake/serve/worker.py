@@ -48,6 +48,8 @@ _ALARM_GRACE_S = 5.0
 _CALM_PERIOD_S = 0.02
 _CALM_SHARE = 0.25
 _CALM_TRIES = 50
+# The engine reads local files in up to 512 threads with stacks of 2 MiB each.
+_STACKS_BYTES = 512 * 2 * 1024 * 1024
 
 
 def main() -> None:
@@ -71,7 +73,7 @@ def serve(inbox: BinaryIO, outbox: BinaryIO, *, spill_folder: Path, clock: Clock
     _warm_up(start, spill_folder)
     _limit_memory(start.limits)
     rss_bytes_max = _rss_bytes() + start.limits.memory_bytes_max // 4
-    send(outbox, Ready())
+    send(outbox, Ready(base_bytes=_rss_bytes()))
     while isinstance(run := receive(inbox), Run):
         signal.setitimer(signal.ITIMER_REAL, run.timeout_s + _ALARM_GRACE_S)
         send(outbox, Began())
@@ -144,7 +146,9 @@ def _warm_up(start: Start, spill_folder: Path) -> None:
 def _limit_memory(limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
-        size = _status_bytes("VmData") + limits.memory_bytes_max
+        # The gateway ends a query whose resident memory is over the limit. This is for the one
+        # large allocation that is quicker than the gateway looks; stacks of threads count too.
+        size = _status_bytes("VmData") + limits.memory_bytes_max + _STACKS_BYTES
         resource.setrlimit(resource.RLIMIT_DATA, (size, size))
         # If the machine itself runs out of memory, the kernel takes this process, not the server.
         Path("/proc/self/oom_score_adj").write_text("900", encoding="ascii")
