@@ -26,6 +26,7 @@ from neuralake.ingest.body import BodyReader
 from neuralake.ingest.decode import Encoded, reader_of
 from neuralake.ingest.target import Target, Targets
 from neuralake.queue import Appended
+from neuralake.queue.awaiting import awaited
 from neuralake.serve.problem import problem_response
 from neuralake.telemetry import Telemetry
 
@@ -89,7 +90,7 @@ class IngestRoutes:
         wait = _wait(request)
         async with self._body.body(request) as body:
             encoded = await self._decode(target, body, media_type)
-        appended = await asyncio.wrap_future(
+        appended = await awaited(
             self._queue.submit(target.topic, encoded.payload, encoded.rows, key=key)
         )
         if not appended.repeated:
