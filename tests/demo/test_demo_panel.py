@@ -6,6 +6,7 @@ import io
 import math
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -47,9 +48,9 @@ def status(*, restarts: dict[str, int] | None = None, is_waiting: bool = False) 
     )
 
 
-def shown(now: Status) -> str:
-    console = Console(file=io.StringIO(), width=110, force_terminal=True, color_system=None)
-    console.print(panel(now))
+def shown(now: Status, *, width: int = 110) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    console.print(panel(now, width=width))
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return text
 
@@ -58,11 +59,20 @@ def test_the_panel_has_every_number() -> None:
     text = shown(status())
 
     for part in (
-        *("air.flights", "6,451", "151,233", "1.2 ms / 14 ms", "212", "210", "→ 13"),
+        *("air.flights", "6,451", "151,233", "1.2 ms / 14 ms", "212", "210 → 13"),
         *("28 ms", "41 ms", "03 June 2013", "42%", "96 files → 1", "http://127.0.0.1:4321"),
         *("23 of 30 s", "a week each second", "●", "◎"),
     ):
         assert part in text
+
+
+@pytest.mark.parametrize("width", [80, 110, 200])
+def test_the_panel_fits_a_small_terminal_and_cuts_no_number(width: int) -> None:
+    lines = shown(status(), width=width).splitlines()
+
+    assert len(lines) <= 24
+    assert "…" not in "".join(lines)
+    assert all(len(text) <= width for text in lines)
 
 
 def test_trouble_is_seen_in_both() -> None:

@@ -21,12 +21,14 @@ __all__ = ["line", "panel", "sparkline"]
 _BARS = "▁▂▃▄▅▆▇█"
 _MAP_COLUMNS = 27  # Twice the lines and a bit: characters are about twice as high as wide.
 _MAP_LINES = 11
+_WIDE = 100
 
 
-def panel(status: Status) -> RenderableType:
-    """The whole picture, about 100 columns wide and 30 lines high."""
+def panel(status: Status, *, width: int = _WIDE) -> RenderableType:
+    """The whole picture, in 23 lines; on a terminal of less than 100 columns a part of it."""
+    wide = width >= _WIDE
     return Panel(
-        Group(_streams(status), Text(), _lower(status)),
+        Group(_streams(status, wide=wide), Text(), _lower(status, wide=wide)),
         title=f"[bold]neuralake demo[/bold]  {_clock(status)}",
         subtitle=f"{status.url}   Ctrl-C ends the streams and checks every row",
         border_style="cyan",
@@ -52,7 +54,7 @@ def line(status: Status) -> str:
 
 def sparkline(values: Sequence[float], *, width: int) -> str:
     """The last `width` values as bars, from zero to the largest of them."""
-    shown = list(values)[-width:]
+    shown = list(values)[-width:] if width else []
     top = max(shown, default=0.0)
     if top <= 0:
         return _BARS[0] * len(shown)
@@ -64,77 +66,78 @@ def _clock(status: Status) -> str:
     return f"{status.elapsed_s:.0f}{until} s"
 
 
-def _streams(status: Status) -> Table:
+def _streams(status: Status, *, wide: bool) -> Table:
     table = Table(box=None, expand=True, header_style="dim", padding=(0, 1))
-    table.add_column("table")
-    for name in ("events/s", "", "acknowledged", "answer p50/p99", "commits", "files", ""):
-        table.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
+    table.add_column("table", no_wrap=True)
+    for name in ("events/s", "", "acknowledged", "answer p50/p99", "commits", "files"):
+        if wide or name != "answer p50/p99":
+            table.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
     for stream in status.streams:
-        table.add_row(*_stream(stream))
+        table.add_row(*_cells(stream, wide=wide))
     rates = [sum(column) for column in zip(*(s.rates for s in status.streams), strict=False)]
     table.add_row(
-        "[bold]together[/bold]",
-        f"[bold]{rates[-1] if rates else 0:,.0f}[/bold]",
-        f"[green]{sparkline(rates, width=16)}[/green]",
-        f"[bold]{status.acknowledged:,}[/bold]",
-        "",
-        f"[bold]{sum(s.commits for s in status.streams):,}[/bold]",
-        f"[bold]{sum(s.files_written for s in status.streams):,}[/bold]",
-        f"[bold]→ {sum(s.files_live for s in status.streams):,}[/bold]",
+        *[
+            "together",
+            f"{rates[-1] if rates else 0:,.0f}",
+            f"[green]{sparkline(rates, width=16 if wide else 8)}[/green]",
+            f"{status.acknowledged:,}",
+            *([""] if wide else []),
+            f"{sum(s.commits for s in status.streams):,}",
+            f"{sum(s.files_written for s in status.streams):,} → "
+            f"{sum(s.files_live for s in status.streams):,}",
+        ],
+        style="bold",
     )
     return table
 
 
-def _stream(stream: StreamStatus) -> list[str]:
-    state = ""
+def _cells(stream: StreamStatus, *, wide: bool) -> list[str]:
+    name, state = f"[cyan]{stream.table}[/cyan]", ""
     if stream.is_waiting:
-        state = " [yellow]sends again[/yellow]"
+        name, state = f"[yellow]{stream.table}[/yellow]", " [yellow]sends again[/yellow]"
     elif stream.is_over:
-        state = " [dim]all sent[/dim]"
+        name, state = f"[dim]{stream.table}[/dim]", " [dim]all sent[/dim]"
     return [
-        f"[cyan]{stream.table}[/cyan]{state}",
+        name + (state if wide else ""),
         f"{stream.rates[-1] if stream.rates else 0:,.0f}",
-        f"[green]{sparkline(stream.rates, width=16)}[/green]",
+        f"[green]{sparkline(stream.rates, width=16 if wide else 8)}[/green]",
         f"{stream.acknowledged:,}",
-        f"{_ms(stream.answer_p50_ms)} / {_ms(stream.answer_p99_ms)}",
+        *([f"{_ms(stream.answer_p50_ms)} / {_ms(stream.answer_p99_ms)}"] if wide else []),
         f"{stream.commits:,}",
-        f"{stream.files_written:,}",
-        f"→ {stream.files_live:,}",
+        f"{stream.files_written:,} → {stream.files_live:,}",
     ]
 
 
-def _lower(status: Status) -> Table:
+def _lower(status: Status, *, wide: bool) -> Table:
     grid = Table.grid(expand=True, padding=(0, 1))
     grid.add_column(ratio=1)
     grid.add_column(width=_MAP_COLUMNS + 4)
     facts = Group(
-        Text("Age of the newest row a reader sees (neural.cursor)", style="dim"),
-        *[_freshness(seen) for seen in status.freshness],
+        Text("Age of the newest row read (neural.cursor)", style="dim"),
+        *[_freshness(seen, wide=wide) for seen in status.freshness],
         Text(),
         Text(f"Flights of New York, {_speed(status.speed_up)} each second", style="dim"),
-        _progress(status),
+        _progress(status, width=30 if wide else 14),
         Text(),
         Text("Latest compaction", style="dim"),
         *_compactions(status),
         Text.from_markup(f"[yellow]{_restarts(status)}[/yellow]"),
     )
-    map_title = "cursor, as read live"
-    cursor = Panel(_map(status.cursor), title=f"[dim]{map_title}[/dim]", border_style="dim")
+    cursor = Panel(_map(status.cursor), title="[dim]cursor, as read live[/dim]", border_style="dim")
     grid.add_row(facts, Align.right(cursor))
     return grid
 
 
-def _freshness(seen: FreshnessStatus) -> Text:
+def _freshness(seen: FreshnessStatus, *, wide: bool) -> Text:
     style = "green" if seen.how == "live frame" else "magenta"
     return Text.assemble(
         (f"  {seen.how:<12}", style),
         f"p50 {_ms(seen.p50_ms):>7}   p99 {_ms(seen.p99_ms):>7}   ",
-        (sparkline(seen.recent_ms, width=24), style),
+        (sparkline(seen.recent_ms, width=24 if wide else 0), style),
     )
 
 
-def _progress(status: Status) -> Text:
-    width = 30
+def _progress(status: Status, *, width: int) -> Text:
     done = round(width * min(1.0, status.data_share))
     return Text.assemble(
         f"  {status.data_time:%d %B %Y}  ".ljust(22),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.client
 import math
+import threading
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import polars as pl
 
 from neuralake.catalog import Catalog
+from neuralake.clock import Clock, SystemClock
 from neuralake.demo.neural import NeuralSession
 from neuralake.errors import NeedsAttention
 from neuralake.filters import Filter
@@ -86,33 +88,52 @@ def decode_directions(catalog: Catalog, session: NeuralSession) -> Answer:
     )
 
 
+_ASK_S_MAX = 30.0
+_ASK_AGAIN_S = 0.2
+
 _SQL = """\
 SELECT a.name AS airline, count(*) AS departures, round(avg(f.departure_delay_min), 1) AS mean_delay
 FROM air.flights f JOIN air.airlines a ON f.carrier = a.carrier
 GROUP BY a.name ORDER BY mean_delay DESC LIMIT 5"""
 
 
-def most_delayed_airlines(url: str) -> Answer:
+def most_delayed_airlines(url: str, *, clock: Clock | None = None) -> Answer:
     """SQL over HTTP, a Delta table joined with a Parquet table.
 
+    Asked again for a while if there is no answer: the server may have just been killed.
+
     Raises:
-        NeedsAttention: the server refused it.
+        NeedsAttention: the server refused it, or gave no answer for too long.
     """
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
-    try:
-        connection.request("POST", "/api/sql", body=_SQL.encode(), headers={"Accept": "text/csv"})
-        answer = connection.getresponse()
-        body = answer.read()
-    finally:
-        connection.close()
-    if answer.status != http.client.OK:
-        raise NeedsAttention(
-            f"The server did not answer the query: {answer.status} {body.decode()[:500]}",
-            status=answer.status,
-        )
+    clock = clock or SystemClock()
+    deadline_s = clock.monotonic_s() + _ASK_S_MAX
+    never = threading.Event()
+    while True:
+        try:
+            status, body = _post_sql(url)
+        except (OSError, http.client.HTTPException) as error:
+            status, body = http.client.SERVICE_UNAVAILABLE, str(error).encode()
+        if status == http.client.OK:
+            break
+        if status < http.client.INTERNAL_SERVER_ERROR or clock.monotonic_s() > deadline_s:
+            raise NeedsAttention(
+                f"The server did not answer the query: {status} {body.decode()[:500]}",
+                status=status,
+            )
+        clock.wait_s(_ASK_AGAIN_S, never)
     return Answer(
         title="SQL over HTTP",
         code=f"curl -H 'Accept: text/csv' {url}/api/sql --data-binary \"\n{_SQL}\"",
         rows=pl.read_csv(body),
     )
+
+
+def _post_sql(url: str) -> tuple[int, bytes]:
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+    try:
+        connection.request("POST", "/api/sql", body=_SQL.encode(), headers={"Accept": "text/csv"})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()

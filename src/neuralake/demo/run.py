@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import threading
@@ -66,6 +67,8 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
     settings = make_lake(folder)
     console.print(f"The demo's lake is in {folder}", soft_wrap=True)
     with (folder / "platform.log").open("w", encoding="utf-8", buffering=1) as log:
+        # What this process logs belongs there too: on the terminal it would tear the panel.
+        logging.basicConfig(stream=log, format="    demo | %(levelname)s %(name)s: %(message)s")
 
         def on_line(name: str, text: str) -> None:
             log.write(f"{name:>8} | {text}\n")
@@ -120,12 +123,17 @@ class _Demo:
         if not self._interrupts.all.is_set():
             self._query(streams)
             build_site(self._catalog, self._site, base_url=self._platform.url)
+        self._say("", _verdict(checks))
+        if self._stays:
             self._say(f"Catalog site: {self._platform.url}/  ({self._site / 'index.html'})")
-        self._say(_verdict(checks))
-        if self._options.seconds is None and not self._interrupts.all.is_set():
-            self._say("", "Look around; Ctrl-C ends the demo.")
+            self._say("Look around; Ctrl-C ends the demo.")
             self._interrupts.all.wait()
         return verified
+
+    @property
+    def _stays(self) -> bool:
+        """Whether somebody will look around before it ends."""
+        return self._options.seconds is None and not self._interrupts.all.is_set()
 
     def _watch(self, streams: Streams) -> None:
         """Show how it goes until it is over."""
@@ -137,7 +145,7 @@ class _Demo:
         pause_s = 1 / _FRAMES_PER_S
         with Live(console=self._console, auto_refresh=False) as live:
             while not streams.is_over and not self._clock.wait_s(pause_s, ended):
-                live.update(panel(streams.status()), refresh=True)
+                live.update(panel(streams.status(), width=self._console.width), refresh=True)
 
     def _settle(self, tables: Sequence[str]) -> None:
         """Wait until the tables hold everything that the queue has."""
