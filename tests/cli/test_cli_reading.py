@@ -130,10 +130,11 @@ def test_check_finds_nothing_wrong_with_a_healthy_lake(run: Run, filled: Setting
 
 
 def test_check_sees_a_running_platform(run: Run, project: Settings) -> None:
-    with Platform(load_catalog(project)):
+    with Platform(load_catalog(project)) as platform:
         result = run("check")
 
     assert result.exit_code == 0, result.stdout
+    assert f"platform: {platform.url}" in result.stdout
 
 
 def test_check_finds_a_definition_that_differs_from_its_table(run: Run, filled: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from lab_project import ids_in, make_project, post
 from neuralake.catalog import Catalog, Database
 from neuralake.errors import UnknownName, UsageError
 from neuralake.settings import Settings
-from neuralake.supervise import Platform, run_part
+from neuralake.supervise import Platform, read_state, run_part, state_folder
 from neuralake.tables import DeltaTable, Stream
 
 
@@ -30,6 +31,16 @@ def test_rows_are_live_at_once_and_in_the_table_after_the_block(tmp_path: Path) 
         assert sorted(live["id"]) == list(range(100))
 
     assert ids_in(settings) == list(range(100))
+
+
+def test_commands_of_this_lake_find_it(tmp_path: Path) -> None:
+    settings = make_project(tmp_path)
+    with Platform(lake(settings)) as platform:
+        state = read_state(state_folder(settings))
+        assert state is not None
+        assert (state.url, state.pid) == (platform.url, os.getpid())
+
+    assert read_state(state_folder(settings)) is None
 
 
 def test_it_can_be_entered_again(tmp_path: Path) -> None:

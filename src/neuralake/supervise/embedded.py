@@ -8,15 +8,17 @@ data, so that everything acknowledged is in its table.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from contextlib import ExitStack
 from types import TracebackType
 
 from neuralake.catalog import Catalog
+from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeedsAttention
 from neuralake.supervise.lock import LakeLock
 from neuralake.supervise.parts import PARTS, run_part
-from neuralake.supervise.state import state_folder
+from neuralake.supervise.state import UpState, remove_state, state_folder, write_state
 
 __all__ = ["Platform"]
 
@@ -37,8 +39,11 @@ class Platform:
         NeedsAttention: on leaving, if a part failed; the first failure is its cause.
     """
 
-    def __init__(self, catalog: Catalog, *, port: int | None = 0) -> None:
+    def __init__(
+        self, catalog: Catalog, *, port: int | None = 0, clock: Clock | None = None
+    ) -> None:
         self.catalog = catalog
+        self._clock = clock or SystemClock()
         self.url = ""
         """Where the server listens, once it is started."""
         self._port = port
@@ -48,8 +53,10 @@ class Platform:
 
     def start(self) -> Platform:
         """Start the parts; returns, itself, when the server answers."""
+        folder = state_folder(self.catalog.settings)
         with ExitStack() as undo:
-            undo.enter_context(LakeLock(state_folder(self.catalog.settings)))
+            undo.enter_context(LakeLock(folder))
+            undo.callback(remove_state, folder)
             self.url = ""
             self._failures.clear()
             self._started.clear()
@@ -61,6 +68,7 @@ class Platform:
             self._started.wait()
             if not self.url:
                 raise self._failures[0][1]
+            write_state(folder, self._state())
             self._exits = undo.pop_all()
         return self
 
@@ -84,6 +92,15 @@ class Platform:
             self.stop()
         else:  # The block's own error says more than what it may have led to.
             self._exits.close()
+
+    def _state(self) -> UpState:
+        return UpState(
+            url=self.url,
+            pid=os.getpid(),
+            started_s=self._clock.now_s(),
+            processes={},
+            restarts={},
+        )
 
     def _start(self, name: str) -> tuple[threading.Thread, threading.Event]:
         stop = threading.Event()
