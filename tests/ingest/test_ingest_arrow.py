@@ -89,6 +89,26 @@ def test_an_instant_outside_of_the_calendar_is_refused() -> None:
         reader(pa.schema([("at", kind)])).stream(arrow_stream(sent))
 
 
+def nested(day_type: pa.DataType, *, nullable: bool) -> pa.Schema:
+    element = pa.struct([pa.field("day", day_type, nullable=nullable)])
+    return pa.schema([("l", pa.list_(pa.field("element", element)))])
+
+
+def test_nested_values_are_checked_at_every_depth() -> None:
+    strict = reader(nested(pa.date32(), nullable=False))
+    loose = nested(pa.date32(), nullable=True)
+    good = pa.table({"l": [[{"day": 1}, None], None, []]}, schema=loose)
+    gap = pa.table({"l": [[{"day": None}]]}, schema=loose)
+    late = pa.table({"l": [[{"day": 2**30}]]}, schema=loose)
+
+    assert reader(loose).stream(arrow_stream(good)) == good
+    with pytest.raises(UsageError):
+        strict.stream(arrow_stream(gap))
+    with pytest.raises(SchemaMismatch, match="years 1 to 9999") as caught:
+        reader(loose).stream(arrow_stream(late))
+    assert caught.value.column == "l[].day"
+
+
 @given(st.data())
 @settings(max_examples=300, deadline=None)
 def test_damaged_bytes_are_refused_or_read_as_valid_rows(data: st.DataObject) -> None:

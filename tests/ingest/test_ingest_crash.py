@@ -15,10 +15,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from ingest_lake import SPIKES, lake, stored
+from ingest_lake import NOTES, SPIKES, lake, stored
 
 from neuralake.clock import SystemClock
-from neuralake.errors import InvalidRows, Unavailable
+from neuralake.errors import InvalidRows, Unavailable, UnknownName, UsageError
 from neuralake.ingest.files import FileProgress, send_file
 from neuralake.ingest.server import start_server
 
@@ -246,3 +246,54 @@ def test_a_file_that_does_not_fit_names_its_row(tmp_path: Path) -> None:
     catalog.queue().close()
 
     assert (caught.value.row, caught.value.column) == (150, "channel")
+
+
+def test_a_batch_too_large_for_one_request_goes_in_parts(tmp_path: Path) -> None:
+    """40 MB in one batch: its parts have keys too, so that sending it again adds nothing."""
+    path = tmp_path / "notes.ndjson"
+    path.write_text(
+        "".join(json.dumps({"author": str(n), "text": "x" * 1_000_000}) + "\n" for n in range(40))
+    )
+    catalog = lake(tmp_path)
+    with start_server(catalog) as server:
+        run = partial(
+            send_file,
+            path,
+            url=server.url,
+            database="lab",
+            table="notes",
+            schema=NOTES,
+            state_folder=tmp_path / "state",
+        )
+        first, again = run(), run()
+    rows = stored(catalog.queue(), "lab.notes")
+    envelopes = len(catalog.queue().read("lab.notes", after=0, bytes_max=2**40))
+    catalog.queue().close()
+
+    assert (first.rows, first.rows_repeated, again.rows_repeated) == (40, 0, 40)
+    assert [row["author"] for row in rows] == [str(n) for n in range(40)]
+    assert envelopes > 1
+
+
+@pytest.mark.parametrize(
+    ("table", "url", "kind", "said"),
+    [
+        ("spike", None, UnknownName, "spikes"),
+        ("fixed", None, UsageError, "no stream"),
+        ("spikes", "ftp://x", UsageError, "ftp://x"),
+    ],
+)
+def test_what_the_server_refuses_for_good_is_not_tried_again(
+    tmp_path: Path, table: str, url: str | None, kind: type[Exception], said: str
+) -> None:
+    catalog = lake(tmp_path)
+    with start_server(catalog) as server, pytest.raises(kind, match=said):
+        send_file(
+            ndjson_file(tmp_path, 1),
+            url=url or server.url,
+            database="lab",
+            table=table,
+            schema=SPIKES,
+            state_folder=tmp_path,
+        )
+    catalog.queue().close()

@@ -292,6 +292,13 @@ def test_the_server_listens_on_loopback_only(catalog: Catalog, host: str) -> Non
         start_server(catalog, host=host)
 
 
+def test_a_port_that_is_taken_is_an_error_that_names_it(
+    client: httpx.Client, catalog: Catalog
+) -> None:
+    with pytest.raises(UsageError, match=str(client.base_url.port)):
+        start_server(catalog, port=client.base_url.port or 0)
+
+
 def test_health_answers(client: httpx.Client) -> None:
     assert client.get("/health/live").json() == {"status": "live"}
     assert client.get("/health/ready").json() == {"status": "ready"}

@@ -21,15 +21,15 @@ SPIKES = pa.schema(
         ("rate", pa.float32()),
     ]
 )
+NOTES = pa.schema([("author", pa.string()), ("text", pa.string())])
 
 
 def lab() -> ModuleType:
     """A database: `spikes` and `notes` take rows, `fixed` does not."""
     module = ModuleType("lab")
-    notes = pa.schema([("author", pa.string()), ("text", pa.string())])
     tables = [
         DeltaTable("spikes", "lab/spikes", SPIKES, stream=Stream()),
-        DeltaTable("notes", "lab/notes", notes, partition_by=["author"], stream=Stream()),
+        DeltaTable("notes", "lab/notes", NOTES, partition_by=["author"], stream=Stream()),
         DeltaTable("fixed", "lab/fixed", SPIKES),
     ]
     for definition in tables:
@@ -52,7 +52,7 @@ def stored(queue: Queue, topic: str) -> list[dict[str, Any]]:
     """Every row that the queue holds for `topic`, in order."""
     return [
         row
-        for envelope in queue.read(topic, after=0, envelopes_max=1_000_000)
+        for envelope in queue.read(topic, after=0, envelopes_max=1_000_000, bytes_max=2**40)
         for row in pa.ipc.open_stream(envelope.payload).read_all().to_pylist()
     ]
 

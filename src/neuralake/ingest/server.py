@@ -94,9 +94,10 @@ def start_server(
         UsageError: as `run_server`.
         NeedsAttention: the application did not start.
     """
-    listening = _listen(host, port)
+    check_bind_host(host)
     started = threading.Event()
     server = _Server(_config(catalog, clock, telemetry), started=started.set)
+    listening = _listen(host, port)
 
     def serve() -> None:
         try:
