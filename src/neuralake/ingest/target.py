@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from neuralake import delta
 from neuralake.catalog import Catalog
-from neuralake.errors import UsageError
+from neuralake.errors import NeedsAttention, SchemaMismatch, UsageError
 from neuralake.ingest.committed import CommitWatch
 from neuralake.ingest.decode import Decoder
 from neuralake.queue.topic import app_id, topic_of
 from neuralake.schema import declare
+from neuralake.tables import Definition
+from neuralake.writer import start_position
 
 __all__ = ["Target", "Targets"]
 
@@ -42,6 +45,8 @@ class Targets:
         Raises:
             UnknownName: no such database or table; `known` lists what there is.
             UsageError: the table takes no rows: its definition has no `stream`.
+            NeedsAttention: the writer could not commit rows: the table has other columns than its
+                definition, or table and queue contradict each other.
         """
         target = self._found.get((database, table))
         if target is None:
@@ -59,6 +64,7 @@ class Targets:
             )
         topic = topic_of(database, table)
         schema = declare(definition.schema)
+        self._refuse_contradiction(definition, schema, topic)
         return Target(
             database=database,
             table=table,
@@ -75,3 +81,24 @@ class Targets:
                 self._catalog.uri_of(definition), app_id(self._catalog.queue().id, topic)
             ),
         )
+
+    def _refuse_contradiction(self, definition: Definition, schema: pa.Schema, topic: str) -> None:
+        """Check, before the first row is acknowledged, that the writer will be able to commit it.
+
+        The writer checks the same, but it may start later than the first row comes: a row that a
+        restored queue stores at a position which the table has already would be taken for an old
+        one, and rows of a changed definition would stand in the way of all later ones.
+        """
+        uri = self._catalog.uri_of(definition)
+        if not delta.exists(uri):
+            return  # The writer makes it.
+        try:
+            delta.create_table(uri, schema, partition_by=definition.partition_by)
+        except SchemaMismatch as error:
+            raise NeedsAttention(
+                f"No rows are taken for {topic}: {error} Give the definition the table's columns, "
+                f"or another uri for a new table.",
+                table=topic,
+                **error.facts,
+            ) from error
+        start_position(self._catalog.queue(), topic, delta.TableLog.open(uri))
