@@ -209,3 +209,16 @@ def test_zero_rows_in_arrow_still_carry_the_schema(url: str) -> None:
     found = pa.ipc.open_stream(answer.content).read_all()
     assert found.schema == pa.schema([("n", pa.int64()), ("part", pa.string())])
     assert found.num_rows == 0
+
+
+def test_a_client_that_asks_again_and_again_keeps_one_process_busy(lake: Lake) -> None:
+    """A process is free before its answer ends, so the next query does not start another one."""
+    with (
+        Gateway(lake.catalog, processes=4, limits=LIMITS) as gateway,
+        serving(gateway) as url,
+        httpx.Client(timeout=30) as client,
+    ):
+        for _ in range(20):
+            assert client.post(url, json={"sql": "SELECT 1"}).status_code == 200
+
+        assert len(gateway.process_ids) == 1

@@ -1,10 +1,10 @@
 """The door to SQL: queries wait their turn, run in processes of their own, and always end.
 
-At most `processes` queries run at once and `waiting_max` wait; one more is refused at once. A
-query ends by its answer, by its error, by the time limit (which counts from when it was taken,
-waiting included) or by `cancel`; in the last two its process is killed, so nothing of it runs on.
-Processes are kept for the next query, and replaced when they are not fit for one.
-All methods may be called from any thread; `open` and the parts block.
+At most `processes` queries run at once and `waiting_max` wait; one more is refused at once. A query
+ends by its answer, by its error, by the time limit (of its wait, and again of its run; the start of
+a process is not counted), by the memory limit, or by `cancel`; in the last three its process is
+killed, so nothing of it runs on. Processes are kept for the next query, and replaced when they are
+not fit for one. All methods may be called from any thread; `open` and the parts block.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ __all__ = ["Gateway", "Query", "limits_of"]
 
 # Memory can grow by 5 GB/s: what is overshot in a period is also bounded by the process itself.
 _WATCH_PERIOD_S = 0.02
+# 0.4 s on an idle machine.
+_START_S_MAX = 30.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -208,6 +210,7 @@ class Query:
         self._process: QueryProcess | None = None
         self._has_turn = self._is_closed = self._is_settled = False
         self._over = threading.Event()
+        self._ends_s = 0.0
         self._watch = threading.Thread(target=self._watch_limits, name="sql-limits", daemon=True)
 
     def open(self) -> Head:
@@ -217,6 +220,7 @@ class Query:
             NeuralakeError: what the engine or a limit says; `TimedOut` at the time limit, the
                 reason given to `cancel` if that came first.
         """
+        self._set_end(self._run.timeout_s)
         self._watch.start()
         self._gateway._await_turn(self)
         self._has_turn = True
@@ -278,13 +282,15 @@ class Query:
     ) -> None:
         self.close()
 
+    def _set_end(self, seconds: float) -> None:
+        self._ends_s = self._gateway.clock.monotonic_s() + seconds
+
     def _watch_limits(self) -> None:
         """End the query at its time limit, or when its process holds too much memory."""
         timeout_s, limits = self._run.timeout_s, self._gateway.limits
         clock = self._gateway.clock
-        ends_s = clock.monotonic_s() + timeout_s
         while not clock.wait_s(_WATCH_PERIOD_S, self._over):
-            if clock.monotonic_s() >= ends_s:
+            if clock.monotonic_s() >= self._ends_s:
                 self.cancel(
                     TimedOut(
                         f"The query did not end within {timeout_s:g} s and was stopped.",
@@ -312,7 +318,9 @@ class Query:
             if self.reason is not None:
                 raise self.reason
         with suppress(OSError):
+            self._set_end(_START_S_MAX)
             if process.settle():
+                self._set_end(self._run.timeout_s)
                 process.send(self._run)
                 if isinstance(process.receive(), Began):
                     return True

@@ -96,6 +96,10 @@ class SqlEndpoint:
         parts = query.parts()
         while (part := await self._in_thread(lambda: next(parts, None))) is not None:
             await send({"type": "http.response.body", "body": part, "more_body": True})
+        if query.tail is not None and not query.tail.truncated:
+            # Before the client can ask again: its next query finds this process free. After a cut
+            # the process may need a while to come to rest, for which nobody should wait.
+            await self._in_thread(query.close)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _in_thread(self, call: Callable[[], T]) -> asyncio.Future[T]:
