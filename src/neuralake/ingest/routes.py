@@ -78,13 +78,13 @@ class IngestRoutes:
     async def get(self, request: Request) -> Response:
         """Schema and progress of a table."""
         try:
-            target = self._targets.find(**request.path_params)
+            target = await self._target(request)
             return _json(await self._progress(target))
         except NeuralakeError as error:
             return problem_response(error)
 
     async def _store(self, request: Request) -> Response:
-        target = self._targets.find(**request.path_params)
+        target = await self._target(request)
         media_type = reader_of(request.headers.get("content-type", ""))
         key = _key(request)
         wait = _wait(request)
@@ -99,6 +99,14 @@ class IngestRoutes:
         if wait:
             return await self._when_committed(target, appended, encoded)
         return _json(_answer(appended, encoded), status=202)
+
+    async def _target(self, request: Request) -> Target:
+        database, table = request.path_params["database"], request.path_params["table"]
+        known = self._targets.known(database, table)
+        if known is not None:
+            return known
+        # Opening an old table takes a while, in which the requests for others go on.
+        return await asyncio.to_thread(self._targets.find, database, table)
 
     async def _decode(self, target: Target, body: bytes, media_type: str) -> Encoded:
         if len(body) <= _INLINE_BYTES_MAX:

@@ -39,8 +39,12 @@ class Targets:
         self._catalog = catalog
         self._found: dict[tuple[str, str], Target] = {}
 
+    def known(self, database: str, table: str) -> Target | None:
+        """The target of `database.table` if it was found before; never waits."""
+        return self._found.get((database, table))
+
     def find(self, database: str, table: str) -> Target:
-        """The target of `database.table`.
+        """The target of `database.table`. The first time it reads the table's log.
 
         Raises:
             UnknownName: no such database or table; `known` lists what there is.
@@ -50,7 +54,8 @@ class Targets:
         """
         target = self._found.get((database, table))
         if target is None:
-            target = self._found[database, table] = self._make(database, table)
+            # Requests that ask at the same time share what was kept first.
+            target = self._found.setdefault((database, table), self._make(database, table))
         return target
 
     def _make(self, database: str, table: str) -> Target:
