@@ -11,20 +11,24 @@ from pathlib import Path
 import pytest
 from lab_project import eventually, is_running, kill, start_cli
 
+from neuralake.clock import SystemClock
 from neuralake.settings import load_settings
 from neuralake.supervise import UpState, read_state, state_folder
+
+# Past the end of the streams, so that parts also die while the last rows are committed and checked.
+_FIRE_AFTER_STREAMS_S = 3
 
 
 def run_demo_under_fire(folder: Path, *, seed: int, seconds: int) -> tuple[str, int, Counter[str]]:
     """What the demo printed, its exit code, and how often each part was killed."""
-    draw = random.Random(seed)
     kills: Counter[str] = Counter()
     hit: set[int] = set()
+    over = threading.Event()
     folder.mkdir()
     with start_cli(folder, "demo", "--seconds", str(seconds), "--folder", "lake") as demo:
-        assert eventually(lambda: state_of(folder) is not None)
-        over = threading.Event()
-        killer = threading.Thread(target=shoot, args=(folder, draw, kills, hit, over))
+        killer = threading.Thread(
+            target=shoot, args=(folder, random.Random(seed), kills, hit, over, seconds)
+        )
         killer.start()
         try:
             printed, _ = demo.communicate(timeout=150)
@@ -39,10 +43,18 @@ def run_demo_under_fire(folder: Path, *, seed: int, seconds: int) -> tuple[str, 
 
 
 def shoot(
-    folder: Path, draw: random.Random, kills: Counter[str], hit: set[int], over: threading.Event
+    folder: Path,
+    draw: random.Random,
+    kills: Counter[str],
+    hit: set[int],
+    over: threading.Event,
+    seconds: int,
 ) -> None:
-    """About once a second, until the streams have had their time and the demo has ended."""
-    while not over.wait(draw.uniform(0.3, 1.7)):
+    """Kill about once a second, from the first moment on."""
+    assert eventually(lambda: state_of(folder) is not None)
+    clock = SystemClock()
+    last_s = clock.monotonic_s() + seconds + _FIRE_AFTER_STREAMS_S
+    while clock.monotonic_s() < last_s and not over.wait(draw.uniform(0.3, 1.7)):
         state = state_of(folder)
         if state is None or not state.processes:
             continue

@@ -87,6 +87,25 @@ def answers(url: str, ids: range) -> bool:
     return True
 
 
+def test_a_server_that_is_killed_while_it_starts_is_started_again(tmp_path: Path) -> None:
+    settings = make_project(tmp_path)
+    state, killed = state_folder(settings), []
+
+    def kill_the_first() -> None:
+        assert eventually(lambda: read_state(state) is not None)
+        killed.append(read_state(state).processes["serve"])  # type: ignore[union-attr]
+        kill(killed[0])
+
+    killer = threading.Thread(target=kill_the_first)
+    killer.start()
+    with Supervisor(settings) as platform:
+        killer.join()
+        assert platform.restarts["serve"] == 1
+        post(platform.url, range(10))
+
+    assert ids_in(settings) == list(range(10))
+
+
 def test_no_part_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     """And the next platform starts cleanly, with what the first had acknowledged."""
     settings = make_project(tmp_path)

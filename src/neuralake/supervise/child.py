@@ -20,6 +20,7 @@ __all__ = ["Child", "describe_exit", "restart_delay_s"]
 _LINES_KEPT = 20
 _DELAY_S_MIN = 0.1
 _DELAY_S_MAX = 10.0
+_KILLED_DELAY_S_MAX = 1.0
 
 
 class Child:
@@ -109,10 +110,11 @@ def describe_exit(exit_code: int) -> str:
     return f"ended with exit code {exit_code}"
 
 
-def restart_delay_s(failures: int) -> float:
+def restart_delay_s(failures: int, exit_code: int = 1) -> float:
     """Seconds to wait before the start after the `failures`-th quick end in a row (from 1).
 
-    Doubles from 0.1 s to 10 s: a killed part is back at once, a part that cannot start does not
-    eat the machine.
+    Doubles from 0.1 s: a part is back at once, and one that cannot start does not eat the machine.
+    At most 10 s; at most 1 s after SIGKILL, which is somebody else's doing and not the part's.
     """
-    return min(_DELAY_S_MAX, _DELAY_S_MIN * 2.0 ** min(failures - 1, 16))
+    most_s = _KILLED_DELAY_S_MAX if exit_code == -signal.SIGKILL else _DELAY_S_MAX
+    return min(most_s, _DELAY_S_MIN * 2.0 ** min(failures - 1, 16))

@@ -137,7 +137,7 @@ class Supervisor:
         del self._children[child.name]
         well = now_s - child.started_s >= _WELL_AFTER_S
         self._failures[child.name] = 1 if well else self._failures[child.name] + 1
-        delay_s = restart_delay_s(self._failures[child.name])
+        delay_s = restart_delay_s(self._failures[child.name], child.exit_code or 0)
         self._due_s[child.name] = now_s + delay_s
         self._on_line(
             "up",
@@ -169,11 +169,13 @@ class Supervisor:
         deadline_s = self._clock.monotonic_s() + _START_S_MAX
         never = threading.Event()
         while not is_healthy(self._settings.server.host, self._port):
-            server = self._children["serve"]
-            if server.exit_code is not None:
+            server = self._children.get("serve")
+            # What ended by itself would end so again. What was killed may come up the next time.
+            if server is not None and (server.exit_code or 0) > 0:
                 raise _failed_start(server, _how(server))
-            if self._clock.monotonic_s() > deadline_s:
+            if server is not None and self._clock.monotonic_s() > deadline_s:
                 raise _failed_start(server, f"did not answer within {_START_S_MAX:g} s")
+            self.check()
             self._clock.wait_s(_POLL_S, never)
 
     def _stop_parts(self) -> None:
