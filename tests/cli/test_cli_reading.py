@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,12 +143,31 @@ def test_check_finds_a_definition_that_differs_from_its_table(run: Run, filled: 
     tables = Path(filled.folder, "tables.py")
     tables.write_text(tables.read_text().replace('("text", pa.string())', '("text", pa.int32())'))
     for name in ("lake", "tables"):
-        __import__("sys").modules.pop(name, None)
+        sys.modules.pop(name, None)
     result = run("check")
 
     assert result.exit_code == 70
     assert "'text' is defined as int32, but the table has string" in result.stdout
     assert "Error: 1 of the checks failed" in result.stderr
+
+
+def test_check_finds_a_queue_that_is_an_older_copy(
+    run: Run, filled: Settings, tmp_path: Path
+) -> None:
+    """The table has positions that the queue does not: new rows would be taken for old ones."""
+    folder, backup = filled.queue_path.parent, tmp_path / "backup"
+    shutil.copytree(folder, backup)
+    with Platform(load_catalog(filled)) as platform:
+        post(platform.url, [10])
+    load_catalog(filled).queue().close()
+    shutil.rmtree(folder)
+    shutil.copytree(backup, folder)
+    for name in ("lake", "tables"):
+        sys.modules.pop(name, None)
+    result = run("check")
+
+    assert result.exit_code == 70
+    assert "restored from an older copy" in result.stdout
 
 
 def test_check_goes_on_over_a_broken_table(run: Run, filled: Settings) -> None:

@@ -23,7 +23,8 @@ from neuralake.queue.topic import app_id, topic_of
 from neuralake.settings import Settings
 from neuralake.storage import is_local
 from neuralake.supervise import read_state, state_folder
-from neuralake.tables import Definition
+from neuralake.tables import Definition, DeltaTable
+from neuralake.writer import refuse_contradiction
 
 __all__ = ["Finding", "examine"]
 
@@ -108,6 +109,10 @@ def _table(catalog: Catalog, database: str, definition: Definition) -> Finding:
             return Finding("hint", name, "no rows yet; the writer makes the table")
         now = delta.snapshot(uri)
         difference = _difference(definition, now)
+        # Asking makes a queue where there is none, and a check changes nothing.
+        may_ask = not difference and catalog.settings.queue_path.exists()
+        if may_ask and isinstance(definition, DeltaTable) and definition.stream is not None:
+            refuse_contradiction(catalog, database, definition)
         files = now.files
     except Exception as error:  # noqa: BLE001 one table hides nothing about the others
         return Finding("wrong", name, _reason(error))

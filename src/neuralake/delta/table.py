@@ -86,8 +86,7 @@ def _same(uri: str, schema: pa.Schema, partition_by: tuple[str, ...]) -> int:
     table = open_delta(uri)
     found = state_of(table)
     for name in [*schema.names, *found.schema.names]:
-        asked = str(schema.field(name)) if name in schema.names else "absent"
-        there = str(found.schema.field(name)) if name in found.schema.names else "absent"
+        asked, there = _told(schema, name), _told(found.schema, name)
         if asked != there:
             raise SchemaMismatch(
                 f"The table at {uri} exists with other columns: {name!r} is {there} there, and "
@@ -104,3 +103,11 @@ def _same(uri: str, schema: pa.Schema, partition_by: tuple[str, ...]) -> int:
             column=next(iter(partition_by or found.partition_by or schema.names)),
         )
     return table.version()
+
+
+def _told(schema: pa.Schema, name: str) -> str:
+    """The type of a column in words, or that there is none."""
+    if name not in schema.names:
+        return "absent"
+    field = schema.field(name)
+    return f"{field.type}" if field.nullable else f"{field.type}, not nullable,"

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from neuralake import delta
 from neuralake.catalog import Catalog
-from neuralake.errors import NeedsAttention, SchemaMismatch, UsageError
+from neuralake.errors import UsageError
 from neuralake.ingest.committed import CommitWatch
 from neuralake.ingest.decode import Decoder
 from neuralake.queue.topic import app_id, topic_of
 from neuralake.schema import declare
-from neuralake.tables import Definition
-from neuralake.writer import start_position
+from neuralake.tables import DeltaTable
+from neuralake.writer import refuse_contradiction
 
 __all__ = ["Target", "Targets"]
 
@@ -60,7 +59,7 @@ class Targets:
 
     def _make(self, database: str, table: str) -> Target:
         definition = self._catalog.definition(database, table)
-        if not definition.is_stream or definition.schema is None:
+        if not isinstance(definition, DeltaTable) or definition.stream is None:
             raise UsageError(
                 f"Table {database}.{table} takes no rows: its definition has no stream. Add "
                 f"stream=Stream() to the {type(definition).__name__}.",
@@ -69,7 +68,7 @@ class Targets:
             )
         topic = topic_of(database, table)
         schema = declare(definition.schema)
-        self._refuse_contradiction(definition, schema, topic)
+        refuse_contradiction(self._catalog, database, definition)
         return Target(
             database=database,
             table=table,
@@ -86,24 +85,3 @@ class Targets:
                 self._catalog.uri_of(definition), app_id(self._catalog.queue().id, topic)
             ),
         )
-
-    def _refuse_contradiction(self, definition: Definition, schema: pa.Schema, topic: str) -> None:
-        """Check, before the first row is acknowledged, that the writer will be able to commit it.
-
-        The writer checks the same, but it may start later than the first row comes: a row that a
-        restored queue stores at a position which the table has already would be taken for an old
-        one, and rows of a changed definition would stand in the way of all later ones.
-        """
-        uri = self._catalog.uri_of(definition)
-        if not delta.exists(uri):
-            return  # The writer makes it.
-        try:
-            delta.create_table(uri, schema, partition_by=definition.partition_by)
-        except SchemaMismatch as error:
-            raise NeedsAttention(
-                f"No rows are taken for {topic}: {error} Give the definition the table's columns, "
-                f"or another uri for a new table.",
-                table=topic,
-                **error.facts,
-            ) from error
-        start_position(self._catalog.queue(), topic, delta.TableLog.open(uri))
