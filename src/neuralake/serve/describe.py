@@ -70,5 +70,10 @@ def _source(catalog: Catalog, definition: Definition) -> Source:
             is_hive=definition.partitioning_scheme is PartitioningScheme.HIVE,
         )
     if definition.kind == "delta":
-        return Source(kind="delta", uri=catalog.uri_of(definition), schema=schema)
+        return Source(
+            kind="delta",
+            uri=catalog.uri_of(definition),
+            schema=schema,
+            is_stream=definition.stream is not None,
+        )
     return Source(kind="function", schema=schema)

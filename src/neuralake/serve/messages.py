@@ -53,6 +53,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     schema: bytes | None = None
     partition_schema: bytes | None = None
     is_hive: bool = True
+    is_stream: bool = False
+    """A stream that nobody has written yet is an empty table; any other is a mistake."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

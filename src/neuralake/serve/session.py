@@ -135,6 +135,14 @@ class Session:
         if source.kind != "delta":
             return rows_table(self._function_rows(database, name))
         if not delta.exists(source.uri):
+            if not source.is_stream:
+                raise UnknownName(
+                    f"Table {database}.{name} is defined, but no Delta table is there. Is its uri "
+                    f"right?",
+                    kind="table",
+                    name=f"{database}.{name}",
+                    known=[],
+                )
             return rows_table(_schema(source.schema).empty_table())
         snapshot = delta.snapshot(source.uri)
         self.versions[f"{database}.{name}"] = snapshot.version
