@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from neuralake.catalog import Catalog as Catalog
     from neuralake.catalog import Database as Database
     from neuralake.catalog import ModuleDatabase as ModuleDatabase
+    from neuralake.catalog import load_catalog as load_catalog
     from neuralake.errors import NeuralakeError as NeuralakeError
     from neuralake.filters import Filter as Filter
     from neuralake.frame import NlkDataFrame as NlkDataFrame
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from neuralake.supervise import Platform as Platform
     from neuralake.tables import DeltalakeTable as DeltalakeTable
     from neuralake.tables import DeltaTable as DeltaTable
+    from neuralake.tables import FunctionTable as FunctionTable
     from neuralake.tables import ParquetTable as ParquetTable
     from neuralake.tables import Partition as Partition
     from neuralake.tables import PartitioningScheme as PartitioningScheme
@@ -36,6 +38,7 @@ _HOMES = {
     "DeltaTable": "tables",
     "DeltalakeTable": "tables",
     "Filter": "filters",
+    "FunctionTable": "tables",
     "ModuleDatabase": "catalog",
     "NeuralakeError": "errors",
     "NlkDataFrame": "frame",
@@ -46,6 +49,7 @@ _HOMES = {
     "Settings": "settings",
     "Stream": "tables",
     "concat": "frame",
+    "load_catalog": "catalog",
     "load_settings": "settings",
     "table": "tables",
 }
@@ -56,6 +60,7 @@ __all__ = [
     "DeltaTable",
     "DeltalakeTable",
     "Filter",
+    "FunctionTable",
     "ModuleDatabase",
     "NeuralakeError",
     "NlkDataFrame",
@@ -66,6 +71,7 @@ __all__ = [
     "Settings",
     "Stream",
     "concat",
+    "load_catalog",
     "load_settings",
     "table",
 ]
