@@ -29,7 +29,7 @@ from neuralake.demo.queries import (
 from neuralake.demo.scratch import make_lake
 from neuralake.demo.streams import Streams
 from neuralake.demo.verify import TableCheck, check_table
-from neuralake.errors import UnknownName, UsageError
+from neuralake.errors import MissingExtra, UnknownName, UsageError
 from neuralake.queue.topic import app_id
 from neuralake.settings import Settings
 from neuralake.site import build_site
@@ -64,7 +64,11 @@ def run_demo(options: DemoOptions, console: Console) -> bool:
     """
     interrupts = Interrupts()
     folder = _new_folder(options.folder)
-    settings = make_lake(folder)
+    try:
+        settings = make_lake(folder)
+    except MissingExtra:
+        folder.rmdir()  # Nothing was written.
+        raise
     console.print(f"The demo's lake is in {folder}", soft_wrap=True)
     with (folder / "platform.log").open("w", encoding="utf-8", buffering=1) as log:
         # What this process logs belongs there too: on the terminal it would tear the panel.
