@@ -42,6 +42,7 @@ def test_without_settings_it_is_said_how_to_make_a_project(
         (["query", "SELECT * FROM lab.event"], 2, "events"),
         (["query", "DROP TABLE lab.events"], 2, ""),
         (["ingest", "lab.silent", "x.csv"], 2, "Add stream=nl.Stream()"),
+        (["ingest", "lab.events", "x.csv"], 75, "Start it with `neuralake up`"),
         (["write", "lab.nothing"], 2, "No stream table"),
         (["--settings", "absent.toml", "tables"], 78, "absent.toml"),
     ],

@@ -9,7 +9,7 @@ import typer
 
 from neuralake.cli.inspect import find_definition
 from neuralake.cli.session import Session
-from neuralake.errors import UsageError
+from neuralake.errors import Unavailable, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,11 +68,26 @@ def ingest(
 
 
 def _running_url(session: Session) -> str:
+    """The address of the platform of this lake, or of a server that runs by itself.
+
+    Raises:
+        Unavailable: neither is there; waiting for one without a word would look like work.
+    """
     from neuralake.supervise import read_state, state_folder
+    from neuralake.supervise.tree import is_healthy
 
     running = read_state(state_folder(session.settings))
+    if running is not None:
+        return running.url
     server = session.settings.server
-    return running.url if running else f"http://{server.host}:{server.port}"
+    url = f"http://{server.host}:{server.port}"
+    if not is_healthy(server.host, server.port):
+        raise Unavailable(
+            f"No platform runs on this lake, and nothing answers at {url}. Start it with "
+            f"`neuralake up`, or name a server with --url.",
+            url=url,
+        )
+    return url
 
 
 class _Progress:
