@@ -32,12 +32,13 @@ test: $(VENV)/.dev ## Run the tests, without the slow suites, and measure covera
 	$(BIN)/python -m pytest -n 2 -m "not slow" --cov \
 	  --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE_PERCENT_MIN) $(TEST_OPTIONS)
 
-test-slow: $(VENV)/.dev ## Run the slow suites; TEST_OPTIONS="-k name" picks some.
-	$(BIN)/python -m pytest -m slow --timeout 1200 $(TEST_OPTIONS)
+test-slow: $(VENV)/.dev ## Run the slow suites but the browser's; TEST_OPTIONS="-k name" picks some.
+	$(BIN)/python -m pytest -m slow --timeout 1200 --ignore-glob='*test_browser_*' $(TEST_OPTIONS)
 
 test-browser: $(VENV)/.dev ## Look at the catalog site with a real browser (Chromium).
-	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null \
-	  || command -v google-chrome >/dev/null || { apt-get update && apt-get install -y chromium; }
+	@for name in chromium chromium-browser google-chrome chrome; do \
+	  if command -v $$name >/dev/null; then exit 0; fi; \
+	done; apt-get update && apt-get install -y chromium
 	$(BIN)/python -m pytest -m slow tests/site $(TEST_OPTIONS)
 
 chaos: $(VENV)/.dev ## Kill random processes of the demo with -9, ten seeds in a row.
