@@ -302,6 +302,27 @@ def test_a_port_that_is_taken_is_an_error_that_names_it(
 def test_health_answers(client: httpx.Client) -> None:
     assert client.get("/health/live").json() == {"status": "live"}
     assert client.get("/health/ready").json() == {"status": "ready"}
+    assert client.get("/health").json() == {"status": "ready"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "row"),
+    [
+        ("POST", SPIKES, SPIKE),
+        ("POST", SPIKES, {}),
+        ("GET", SPIKES, None),
+        ("GET", "/health", None),
+        ("POST", "/api/sql", {"sql": "SELECT 1"}),
+    ],
+)
+def test_every_json_answer_ends_its_line(
+    client: httpx.Client, method: str, path: str, row: dict[str, object] | None
+) -> None:
+    """As terminals show it: the next prompt, or the next answer, begins a line of its own."""
+    body = client.request(method, path, json=row).text
+
+    assert body.endswith("}\n")
+    assert body.count("\n") == 1
 
 
 def test_the_site_is_served_once_it_is_built(client: httpx.Client, catalog: Catalog) -> None:

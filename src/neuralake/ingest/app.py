@@ -65,22 +65,25 @@ async def _answer_error(_: Request, error: Exception) -> Response:
     return problem_response(error)
 
 
-def _health(catalog: Catalog, telemetry: Telemetry) -> list[BaseRoute]:
-    def answer(status: str) -> Response:
-        return Response(msgspec.json.encode({"status": status}), media_type="application/json")
+def _json(value: object) -> Response:
+    # A line of its own, as terminals show it.
+    return Response(msgspec.json.encode(value) + b"\n", media_type="application/json")
 
+
+def _health(catalog: Catalog, telemetry: Telemetry) -> list[BaseRoute]:
     async def live(_: Request) -> Response:
-        return answer("live")
+        return _json({"status": "live"})
 
     async def ready(_: Request) -> Response:
         # A queue that answers is all that a POST needs.
         await asyncio.to_thread(catalog.queue().topics)
-        return answer("ready")
+        return _json({"status": "ready"})
 
     async def metrics(_: Request) -> Response:
-        return Response(msgspec.json.encode(telemetry.snapshot()), media_type="application/json")
+        return _json(telemetry.snapshot())
 
     return [
+        Route("/health", ready),
         Route("/health/live", live),
         Route("/health/ready", ready),
         Route("/health/telemetry", metrics),

@@ -160,7 +160,9 @@ def _answer(appended: Appended, encoded: Encoded) -> dict[str, Any]:
 
 
 def _json(value: dict[str, Any], *, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status_code=status, media_type="application/json")
+    # A line of its own, as terminals show it.
+    body = msgspec.json.encode(value) + b"\n"
+    return Response(body, status_code=status, media_type="application/json")
 
 
 def _key(request: Request) -> str | None:

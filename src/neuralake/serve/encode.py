@@ -60,7 +60,7 @@ class _Json:
         return comma + text
 
     def end(self, facts: dict[str, Any]) -> bytes:
-        return b"]," + self._json.encode(facts)[1:]
+        return b"]," + self._json.encode(facts)[1:] + b"\n"
 
 
 class _Csv:

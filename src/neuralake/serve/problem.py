@@ -63,7 +63,7 @@ def problem_response(error: BaseException, headers: Mapping[str, str] | None = N
         # Whole seconds, as the header wants them, and never 0: that would mean no wait at all.
         sent["Retry-After"] = str(max(1, math.ceil(after_s)))
     return Response(
-        msgspec.json.encode(members),
+        msgspec.json.encode(members) + b"\n",
         status_code=members["status"],
         headers=sent | dict(headers or {}),
         media_type=PROBLEM_MEDIA_TYPE,
