@@ -28,6 +28,8 @@ def up(context: typer.Context, port: _Port = None) -> None:
     A part that ends is started again. Ctrl-C and SIGTERM stop the parts in order: what was
     acknowledged is committed, or is in the queue for the next start.
     """
+    from rich.text import Text
+
     from neuralake.supervise import Supervisor, stop_event
 
     session: Session = context.obj
@@ -36,8 +38,8 @@ def up(context: typer.Context, port: _Port = None) -> None:
     stop = stop_event()
 
     def show(name: str, line: str) -> None:
-        session.err.print(f"[dim]{name:>8} |[/dim] ", end="")
-        session.err.print(line, markup=False, soft_wrap=True)
+        # In one call: lines of several parts come at the same time.
+        session.err.print(Text.assemble((f"{name:>8} | ", "dim"), line), soft_wrap=True)
 
     with Supervisor(settings, options=session.options, on_line=show) as platform:
         session.err.print(f"neuralake is up: {platform.url} (Ctrl-C stops it)", soft_wrap=True)
