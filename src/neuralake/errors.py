@@ -38,6 +38,10 @@ __all__ = [
 ]
 
 
+# The search for a near name takes memory and time by the length of the name, which may be anyone's.
+_NAME_LENGTH_MAX = 200
+
+
 class NeuralakeError(Exception):
     """Root of the tree. `facts` holds what the sentence says, as data."""
 
@@ -156,5 +160,7 @@ def outcome(error: BaseException) -> Outcome:
 
 def suggestion(name: str, known: list[str]) -> str:
     """` Did you mean 'x'?` with the nearest of `known`, or an empty string."""
+    if len(name) > _NAME_LENGTH_MAX:
+        return ""
     near = get_close_matches(name, known, n=1, cutoff=0.6)
     return f" Did you mean {near[0]!r}?" if near else ""

@@ -16,6 +16,7 @@ from neuralake.errors import SchemaMismatch, UsageError, suggestion
 
 __all__ = ["conform", "declare", "polars_schema"]
 
+_SHOWN_LENGTH_MAX = 300
 _EXACT = (
     pa.int8(),
     pa.int16(),
@@ -157,6 +158,7 @@ def _advice(kind: pa.DataType) -> str:
 def _refuse_unknown_columns(names: list[str], schema: pa.Schema, name: str) -> None:
     for column in names:
         if column not in schema.names:
+            column = _short(column)  # A stranger's name may have megabytes.
             raise SchemaMismatch(
                 f"{name!r} has no column {column!r}.{suggestion(column, schema.names)} "
                 f"Its columns: {', '.join(schema.names)}.",
@@ -164,8 +166,12 @@ def _refuse_unknown_columns(names: list[str], schema: pa.Schema, name: str) -> N
                 known=schema.names,
             )
     if len(set(names)) != len(names):
-        twice = next(column for column in names if names.count(column) > 1)
+        twice = next(column for column in names if names.count(column) > 1)  # All are ours: few.
         raise SchemaMismatch(f"Column {twice!r} appears twice.", column=twice)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN_LENGTH_MAX else text[: _SHOWN_LENGTH_MAX - 3] + "..."
 
 
 def _conform_column(table: pa.Table, field: pa.Field, name: str) -> pa.ChunkedArray:
@@ -176,8 +182,8 @@ def _conform_column(table: pa.Table, field: pa.Field, name: str) -> pa.ChunkedAr
         return column
     if not _is_exact(column.type, field.type):
         raise SchemaMismatch(
-            f"Column {field.name!r} of {name!r} is {field.type}, but the batch has {column.type}. "
-            f"Cast it before sending.",
+            f"Column {field.name!r} of {name!r} is {field.type}, but the batch has "
+            f"{_short(str(column.type))}. Cast it before sending.",
             column=field.name,
         )
     try:

@@ -123,3 +123,59 @@ def test_damaged_bytes_are_refused_or_read_as_valid_rows(data: st.DataObject) ->
         return
     rows.validate(full=True)
     assert rows.schema == SCHEMA
+
+
+def hostile_stream(*, metadata: dict[str, str]) -> bytes:
+    """A batch whose numbers are in truth a compressed buffer, as Arrow 0.17 marked them."""
+    swollen = pa.compress(bytes(8_000_000), codec="zstd", asbytes=True)
+    buffer = (8_000_000).to_bytes(8, "little") + swollen + bytes(-len(swollen) % 8)
+    ids = pa.Array.from_buffers(pa.int64(), len(buffer) // 8, [None, pa.py_buffer(buffer)])
+    batch = pa.record_batch({"id": ids})
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(metadata_version=pa.ipc.MetadataVersion.V4)
+    with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
+        writer.write_batch(batch, custom_metadata=metadata)
+    return bytes(sink.getvalue())
+
+
+def test_compression_in_the_oldest_spelling_is_refused_too() -> None:
+    with pytest.raises(UsageError, match="compress"):
+        reader().stream(hostile_stream(metadata={"ARROW:experimental_compression": "zstd"}))
+
+
+def test_a_stream_of_a_great_many_messages_is_refused_before_it_is_read() -> None:
+    batch = pa.record_batch({"id": pa.array([], pa.int64())})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        for _ in range(20_000):
+            writer.write_batch(batch)
+
+    with pytest.raises(TooLarge, match="messages"):
+        reader().stream(bytes(sink.getvalue()))
+
+
+def growing(times: int) -> bytes:
+    """A stream whose dictionary gets one text more with each batch."""
+    schema = pa.schema([("text", pa.dictionary(pa.int32(), pa.string()))])
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
+    with pa.ipc.new_stream(sink, schema, options=options) as writer:
+        for count in range(1, times + 2):
+            texts = pa.array([str(number) for number in range(count)])
+            last = pa.DictionaryArray.from_arrays(pa.array([count - 1], pa.int32()), texts)
+            writer.write_batch(pa.record_batch([last], schema=schema))
+    return bytes(sink.getvalue())
+
+
+def test_dictionaries_may_grow_but_not_without_end() -> None:
+    assert reader().stream(growing(10))["text"].to_pylist() == [str(n) for n in range(11)]
+    with pytest.raises(TooLarge, match="deltas"):
+        reader().stream(growing(100))
+
+
+def test_the_error_for_a_name_of_megabytes_is_short() -> None:
+    with pytest.raises(SchemaMismatch, match="no column") as caught:
+        reader().stream(arrow_stream(pa.table({"x" * 3_000_000: [1]})))
+
+    assert len(caught.value.message) < 1000
+    assert len(caught.value.column) < 1000

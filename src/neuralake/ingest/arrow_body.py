@@ -13,11 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from neuralake.errors import SchemaMismatch, TooLarge, UsageError
-from neuralake.ingest.arrow_message import is_compressed
+from neuralake.ingest.arrow_message import look_through
 from neuralake.ingest.scalars import DAYS_MAX, DAYS_MIN, TIMESTAMP_US_MAX, TIMESTAMP_US_MIN
 from neuralake.schema import conform
 
 __all__ = ["ArrowReader"]
+
+# An empty batch has 150 bytes and takes 16 us to read, under the interpreter lock.
+_MESSAGES_MAX = 16_384
+# Each one makes the reader copy the dictionary as it is so far.
+_DELTAS_MAX = 64
 
 
 class ArrowReader:
@@ -37,7 +42,7 @@ class ArrowReader:
             SchemaMismatch: as `schema.conform`; with `column` and, for values, `row`.
             TooLarge: more than `rows_max` rows, or more bytes than the limit once decoded.
         """
-        _refuse_compressed(body)
+        _refuse_swelling(body)
         try:
             with pa.ipc.open_stream(pa.BufferReader(body)) as reader:
                 table = self._read(reader)
@@ -74,16 +79,32 @@ class ArrowReader:
             )
 
 
-def _refuse_compressed(body: bytes) -> None:
+def _refuse_swelling(body: bytes) -> None:
+    """Refuse what costs memory or time out of proportion to its bytes, before it is read."""
     try:
-        compressed = is_compressed(body)
+        found = look_through(body, count_max=_MESSAGES_MAX)
     except ValueError as error:
         raise _damaged(error) from error
-    if compressed:
+    if found.is_compressed:
         raise UsageError(
             "The Arrow stream has compressed buffers, which may expand without bound. Write it "
             "without compression.",
             reason="compressed buffers",
+        )
+    if found.count > _MESSAGES_MAX:
+        raise TooLarge(
+            f"The Arrow stream has more than {_MESSAGES_MAX} messages; write larger batches.",
+            limit=_MESSAGES_MAX,
+            found=found.count,
+            unit="messages",
+        )
+    if found.deltas > _DELTAS_MAX:
+        raise TooLarge(
+            f"The Arrow stream adds to its dictionaries {found.deltas} times; the limit is "
+            f"{_DELTAS_MAX}. Write it without dictionary deltas.",
+            limit=_DELTAS_MAX,
+            found=found.deltas,
+            unit="dictionary deltas",
         )
 
 

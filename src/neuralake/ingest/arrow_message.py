@@ -1,41 +1,57 @@
-"""Whether an Arrow IPC stream has compressed buffers, read from its message headers alone.
+"""What the messages of an Arrow IPC stream are, read from their headers alone.
 
 pyarrow gives no way to ask before it decompresses, and a few kilobytes can decompress to all of
-memory. The headers are Flatbuffers; three fields of two tables are all that is looked at. Bytes
-that do not parse are refused: what pyarrow might still make of them is not known.
+memory; nor can it be told how many messages to take. The headers are Flatbuffers; a few fields of
+three tables are all that is looked at. Bytes that do not parse are refused: what pyarrow might
+still make of them is not known.
 """
 
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 
-__all__ = ["is_compressed"]
+__all__ = ["Messages", "look_through"]
 
 _CONTINUATION = 0xFFFFFFFF
-# Field numbers in Arrow's Message.fbs: Message(version, header_type, header, bodyLength),
-# DictionaryBatch(id, data), RecordBatch(length, nodes, buffers, compression).
-_HEADER_TYPE, _HEADER, _BODY_LENGTH = 1, 2, 3
-_DATA, _COMPRESSION = 1, 3
+# Field numbers in Arrow's Message.fbs: Message(version, header_type, header, bodyLength,
+# custom_metadata), DictionaryBatch(id, data, isDelta),
+# RecordBatch(length, nodes, buffers, compression).
+_VERSION, _HEADER_TYPE, _HEADER, _BODY_LENGTH, _CUSTOM_METADATA = 0, 1, 2, 3, 4
+_DATA, _IS_DELTA, _COMPRESSION = 1, 2, 3
+_V5 = 4
 _DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
 
 
-def is_compressed(stream: bytes) -> bool:
-    """True if a record or dictionary batch in `stream` says that its buffers are compressed.
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """What the headers of a stream say about its messages."""
+
+    count: int
+    deltas: int
+    """Dictionary batches that add to an earlier one; readers copy the whole for each."""
+    is_compressed: bool
+    """A record or dictionary batch says that its buffers are compressed."""
+
+
+def look_through(stream: bytes, *, count_max: int) -> Messages:
+    """What is in `stream`; looks at no more than `count_max` messages and one.
 
     Raises:
         ValueError: the headers do not parse.
     """
-    at = 0
+    at, count, deltas, is_compressed = 0, 0, 0, False
     try:
-        while at + 4 <= len(stream):
+        while at + 4 <= len(stream) and count <= count_max and not is_compressed:
             size, at = _u32(stream, at), at + 4
             if size == _CONTINUATION:
                 size, at = _u32(stream, at), at + 4
             if size == 0:
-                return False
+                break
             message = _follow(stream, at)
-            if _batch_is_compressed(stream, message):
-                return True
+            is_compressed = _batch_is_compressed(stream, message)
+            count += 1
+            deltas += _is_delta(stream, message)
             length_at = _field(stream, message, _BODY_LENGTH)
             length = struct.unpack_from("<q", stream, length_at)[0] if length_at else 0
             if length < 0:
@@ -43,15 +59,11 @@ def is_compressed(stream: bytes) -> bool:
             at += size + length
     except (struct.error, IndexError) as error:
         raise ValueError("a message header is damaged") from error
-    return False
+    return Messages(count, deltas, is_compressed)
 
 
 def _batch_is_compressed(stream: bytes, message: int) -> bool:
-    kind_at = _field(stream, message, _HEADER_TYPE)
-    header_at = _field(stream, message, _HEADER)
-    if not kind_at or not header_at:
-        return False
-    kind, batch = stream[kind_at], _follow(stream, header_at)
+    kind, batch = _header(stream, message)
     if kind == _DICTIONARY_BATCH:
         data_at = _field(stream, batch, _DATA)
         if not data_at:
@@ -59,7 +71,27 @@ def _batch_is_compressed(stream: bytes, message: int) -> bool:
         batch = _follow(stream, data_at)
     elif kind != _RECORD_BATCH:
         return False
-    return _field(stream, batch, _COMPRESSION) != 0
+    if _field(stream, batch, _COMPRESSION):
+        return True
+    # Arrow 0.17 named the codec in the message's own metadata, and readers still believe it.
+    version_at = _field(stream, message, _VERSION)
+    is_current = version_at and struct.unpack_from("<h", stream, version_at)[0] >= _V5
+    return not is_current and _field(stream, message, _CUSTOM_METADATA) != 0
+
+
+def _is_delta(stream: bytes, message: int) -> bool:
+    kind, batch = _header(stream, message)
+    delta_at = _field(stream, batch, _IS_DELTA) if kind == _DICTIONARY_BATCH else 0
+    return delta_at != 0 and stream[delta_at] != 0
+
+
+def _header(stream: bytes, message: int) -> tuple[int, int]:
+    """Kind and place of what the message carries; kind 0 if it carries nothing."""
+    kind_at = _field(stream, message, _HEADER_TYPE)
+    header_at = _field(stream, message, _HEADER)
+    if not kind_at or not header_at:
+        return 0, 0
+    return stream[kind_at], _follow(stream, header_at)
 
 
 def _u32(stream: bytes, at: int) -> int:

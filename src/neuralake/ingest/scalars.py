@@ -23,6 +23,7 @@ import json
 import math
 import re
 import struct
+from collections import Counter
 from collections.abc import Callable
 from datetime import date
 from decimal import Context, Decimal, DecimalException
@@ -61,6 +62,8 @@ _TIMESTAMP = re.compile(
 _SPACE = re.compile(r"[ \t\r\n]*")
 _DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _NOT_NUMBERS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+# No error is longer than its sender's patience, even if a name in the body has megabytes.
+_PATH_LENGTH_MAX = 300
 _NEGATIVE_ZERO = Decimal("-0")
 _WIDE = Context(prec=80)  # Wider than any decimal128, so that quantize never rounds digits away.
 
@@ -71,6 +74,8 @@ class Misfit(Exception):
     def __init__(self, reason: str, path: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+        if len(path) > _PATH_LENGTH_MAX:
+            path = path[: _PATH_LENGTH_MAX - 3] + "..."
         # Names come from the sender, and half a surrogate pair could not be told back to it.
         self.path = path.encode(errors="backslashreplace").decode()
 
@@ -131,7 +136,8 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = Counter(names)  # Not `names.count`: that takes days for a large object.
+        twice = next(name for name in names if counts[name] > 1)
         raise Misfit("the name appears twice in one object", twice)
     return values
 
