@@ -18,7 +18,9 @@ from neuralake.errors import NeuralakeError, QueryError, TimedOut, TooLarge, Una
 from neuralake.serve.gateway import Gateway
 
 MIB = 1024 * 1024
-TIGHT = msgspec.structs.replace(LIMITS, timeout_s=0.8, memory_bytes_max=256 * MIB)
+TIGHT = msgspec.structs.replace(LIMITS, timeout_s=30.0, memory_bytes_max=256 * MIB)
+# Short for the bombs alone: what follows them must succeed on a busy machine too.
+BOMB_S_MAX = 0.8
 
 BOMBS = {
     "long series": "SELECT count(*) FROM generate_series(1, 1000000000000)",
@@ -86,7 +88,7 @@ def tight(lake: Lake) -> Gateway:
 def test_a_bomb_ends_and_the_next_query_runs(tight: Gateway, sql: str) -> None:
     """By an answer or an error of ours; whatever process ran it, none is at work afterwards."""
     try:
-        assert arrow(tight, sql).num_rows <= TIGHT.rows_max
+        assert arrow(tight, sql, timeout_s=BOMB_S_MAX).num_rows <= TIGHT.rows_max
     except (QueryError, TimedOut, TooLarge) as error:
         assert error.message  # noqa: PT017 an answer is as good
 

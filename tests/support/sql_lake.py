@@ -186,9 +186,11 @@ def endless() -> pl.LazyFrame:
 FUNCTIONS: list[FunctionTable[..., Any]] = [made, needy, broken, endless]
 
 
-def arrow(gateway: Gateway, sql: str, *, limit: int | None = None) -> pa.Table:
+def arrow(
+    gateway: Gateway, sql: str, *, limit: int | None = None, timeout_s: float | None = None
+) -> pa.Table:
     """The rows of `sql`."""
-    with gateway.query(sql, "arrow", limit=limit) as query:
+    with gateway.query(sql, "arrow", limit=limit, timeout_s=timeout_s) as query:
         query.open()
         return pa.ipc.open_stream(b"".join(query.parts())).read_all()
 
