@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from stream_lake import LIMITS, TOPIC, StreamLake, payload
+from stream_lake import LIMITS, SCHEMA, TOPIC, StreamLake, payload
 
 from neuralake.delta import TableLog, Txn, create_table, snapshot
 from neuralake.errors import NeedsAttention
@@ -192,3 +193,38 @@ def test_in_any_order_of_steps_of_two_writers_each_row_is_there_once(
             writer.step(flush=True)
 
     assert lake.ids() == list(range(sent))
+
+
+def test_a_writer_whose_table_is_made_anew_goes_on_with_what_is_queued(lake: StreamLake) -> None:
+    writer = lake.writer(grace_s=60.0)
+    lake.send(1)
+    writer.step()
+    shutil.rmtree(lake.uri)
+    lake.send(2)
+    with pytest.raises(NeedsAttention, match="deleted"):
+        writer.step(flush=True)
+    create_table(lake.uri, SCHEMA, partition_by=["site"])
+
+    assert writer.step(flush=True) is None  # Finds the new table, and begins again.
+    writer.step(flush=True)
+
+    assert lake.ids() == [1, 2]
+
+
+def test_a_writer_beside_which_the_table_is_restored_commits_again_what_is_missing(
+    lake: StreamLake, tmp_path: Path
+) -> None:
+    writer = lake.writer(grace_s=60.0)
+    lake.send(1)
+    writer.step()
+    shutil.copytree(lake.uri, tmp_path / "copy")
+    lake.send(2)
+    writer.step(flush=True)
+    shutil.rmtree(lake.uri)
+    shutil.copytree(tmp_path / "copy", lake.uri)
+    lake.send(3)
+
+    assert writer.step(flush=True) is None
+    writer.step(flush=True)
+
+    assert lake.ids() == [1, 2, 3]

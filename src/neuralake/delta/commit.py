@@ -19,14 +19,14 @@ from deltalake import DeltaTable
 
 from neuralake.clock import Clock, SystemClock
 from neuralake.delta.actions import Action, Add, CommitInfo, TxnAction, encode_entry
-from neuralake.delta.log import Entry, entries_after, entry_name
+from neuralake.delta.log import Entry, entries_after, entry_name, has_log
 from neuralake.delta.parquet import EncodedFile, Encoder
 from neuralake.delta.partition import folder, normalise, split
 from neuralake.delta.protocol import TableState
 from neuralake.delta.snapshot import newest_ms, open_delta, state_of
 from neuralake.delta.stores import AlreadyThere, LogStore, OutcomeUnknown, open_store
 from neuralake.delta.table import ENGINE
-from neuralake.errors import CommitConflict, Unavailable, UsageError
+from neuralake.errors import CommitConflict, NeedsAttention, Unavailable, UsageError
 from neuralake.schema import conform
 
 __all__ = ["Commit", "NewFile", "TableLog", "Txn", "store_name"]
@@ -138,8 +138,14 @@ class TableLog:
         return self._store
 
     def refresh(self) -> int:
-        """Read the entries that are new, and return the version; what it tells is durable."""
-        if self._is_stale():
+        """Read the entries that are new, and return the version; what it tells is durable.
+
+        A table that took the place of the one that was opened is read from its beginning.
+
+        Raises:
+            UnknownName: the table is gone.
+        """
+        if self._is_stale() or self._is_replaced():
             self._adopt(open_delta(self._store.uri), None)
             self._store.settle()
         self._catch_up(None)
@@ -161,12 +167,17 @@ class TableLog:
 
         Raises:
             SchemaMismatch: the rows do not fit the table (anew, if its schema was changed).
-            CommitConflict: the table is not at `txn.after`; nothing was committed.
+            CommitConflict: the table is not at `txn.after`, or another one took its place; nothing
+                was committed. `refresh` tells what is there.
+            NeedsAttention: the table was deleted.
             InvalidRows: a partition value has no text form.
             Unavailable: nothing was stored.
             OutcomeUnknown: the store gave no answer; repeat the call with the same `txn`.
             UnsupportedFeature: somebody turned on a feature that we do not implement.
         """
+        if self._is_stale():
+            self.refresh()
+        self._check_place()
         if txn is not None and self._covers(txn):
             return Commit(self._version, repeated=True, files=0, rows=0, bytes=0)
         fitted = self._fit(rows)
@@ -264,6 +275,8 @@ class TableLog:
                 self.refresh()
                 if overtaken():
                     return None
+            if not doubts:
+                self._check_place()
             now_ms = max(int(self._clock.now_s() * 1000), self._newest_ms + 1)
             entry = encode_entry([self._sign(info, commit_id, now_ms), *actions(now_ms)])
             asked = self._version + 1
@@ -283,6 +296,7 @@ class TableLog:
                 raise
             else:
                 self._version, self._newest_ms, self._base = asked, now_ms, None
+                self._mark_place()
                 self._touch()
                 return asked
             if not doubts and overtaken():
@@ -365,6 +379,7 @@ class TableLog:
             # We are about to rely on it, and to say so.
             self._store.settle()
             self._base = None
+            self._mark_place()
         self._touch()
         return ours
 
@@ -390,12 +405,34 @@ class TableLog:
         # The next commit's files must be newer than every live one, also if the clock went back:
         # their times are the order of rows within a partition.
         self._newest_ms = max(self._newest_ms, newest_ms(table))
+        self._mark_place()
         self._touch()
 
     def _set_state(self, state: TableState) -> None:
         self._state = state
         body = [field for field in state.schema if field.name not in state.partition_by]
         self._encoder = Encoder(pa.schema(body))
+
+    def _mark_place(self) -> None:
+        # None where the entry was cleaned up and only its checkpoint is left.
+        self._stamp = self._store.stamp(entry_name(self._version))
+
+    def _is_replaced(self) -> bool:
+        """Whether the newest entry that we know is gone, or is another one."""
+        stamp = self._stamp
+        return stamp is not None and self._store.stamp(entry_name(self._version)) != stamp
+
+    def _check_place(self) -> None:
+        """Refuse to commit on top of what is not the log that this handle has read."""
+        if not self._is_replaced():
+            return
+        what = f"The table at {self._store.uri} was deleted or replaced while it was open"
+        if not has_log(self._store):
+            raise NeedsAttention(f"{what}: there is no log any more.", version=self._version)
+        raise CommitConflict(
+            f"{what}: entry {self._version} is not the one that was read. Read again.",
+            version=self._version,
+        )
 
     def _touch(self) -> None:
         self._seen_s = (self._clock.now_s(), self._clock.monotonic_s())

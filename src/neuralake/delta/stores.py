@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,8 @@ __all__ = [
 
 Bytes = bytes | memoryview
 
+# A log begins with entry 0: a later one must not bring back a folder that was deleted.
+_LATER_ENTRY = re.compile(r"/_delta_log/\.(?!0{20})\d{20}\.json\.[^/]*$")
 _WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 # What link(2) answers where the file system has no hard links (FAT, some network mounts).
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
@@ -71,6 +74,9 @@ class LogStore(Protocol):
     def read(self, name: str) -> bytes | None:
         """The bytes of `name`, or None if it is not there."""
 
+    def stamp(self, name: str) -> str | None:
+        """What tells the stored `name` from another that takes its place; None if not there."""
+
     def names(self, folder: str) -> list[str]:
         """Names of the files right in `folder`, in order; empty if there is no such folder."""
 
@@ -103,8 +109,13 @@ class LocalStore:
             self._write_new(aside, data)
             try:
                 self._link(aside, path)
+            except OSError:
+                # Some file systems answer with an error after they made the link.
+                if not self._is_same(aside, path):
+                    raise
             finally:
-                self._unlink(aside)
+                # Whatever happens to the leftover says nothing about the entry.
+                self._forget(aside)
         except FileExistsError as error:
             raise AlreadyThere(f"{name!r} is already there.", name=name) from error
         except OSError as error:
@@ -153,6 +164,15 @@ class LocalStore:
         except OSError as error:
             raise Unavailable(f"Cannot read {name!r}: {error.strerror}.", name=name) from error
 
+    def stamp(self, name: str) -> str | None:
+        try:
+            found = os.stat(self._path(name))  # noqa: PTH116 hot path
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise Unavailable(f"Cannot look at {name!r}: {error.strerror}.", name=name) from error
+        return f"{found.st_dev}-{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"
+
     def names(self, folder: str) -> list[str]:
         try:
             with os.scandir(self._path(folder)) as entries:
@@ -178,6 +198,8 @@ class LocalStore:
         try:
             file = os.open(path, _WRITE_NEW, 0o666)
         except FileNotFoundError:
+            if _LATER_ENTRY.search(path):
+                raise
             self._make_folder(os.path.dirname(path))  # noqa: PTH120 hot path
             file = os.open(path, _WRITE_NEW, 0o666)
         try:
@@ -206,6 +228,12 @@ class LocalStore:
 
     def _unlink(self, path: str) -> None:
         os.unlink(path)  # noqa: PTH108 hot path
+
+    def _is_same(self, one: str, other: str) -> bool:
+        try:
+            return os.path.samefile(one, other)  # noqa: PTH121 hot path
+        except OSError:
+            return False
 
     def _sync_folder(self, path: str) -> None:
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
