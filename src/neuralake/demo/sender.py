@@ -44,6 +44,7 @@ class Sender(threading.Thread):
         run: str,
         stop: threading.Event,
         clock: Clock | None = None,
+        started_s: float | None = None,
     ) -> None:
         super().__init__(name=f"send {source.table}", daemon=True)
         self.source = source
@@ -61,12 +62,11 @@ class Sender(threading.Thread):
             parts.hostname or "127.0.0.1", parts.port, timeout=_TIMEOUT_S
         )
         self._latencies_s: deque[float] = deque(maxlen=4096)
-        self._started_s = 0.0
+        self._started_s = self._clock.monotonic_s() if started_s is None else started_s
         self._stopped_s: float | None = None
 
     def run(self) -> None:
         """Send what is due, at the source's pace."""
-        self._started_s = self._clock.monotonic_s()
         try:
             while not self._stop_event.is_set():
                 elapsed_s = self.elapsed_s
@@ -82,7 +82,7 @@ class Sender(threading.Thread):
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since it started."""
+        """Seconds since `started_s`, when the source's time began."""
         return self._clock.monotonic_s() - self._started_s
 
     def latency_ms(self, share: float) -> float:

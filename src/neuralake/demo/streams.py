@@ -45,7 +45,8 @@ class Streams:
         flights, weather = read_flights(), read_weather()
         self._begin: datetime = flights["time"][0]
         self._end: datetime = flights["time"][-1]
-        start_s = self.clock.now_s()
+        # One moment on both clocks: rows carry the one, senders go by the other.
+        start_s, started_s = self.clock.now_s(), self.clock.monotonic_s()
         name = f"s-{int(start_s)}"
         sources = (
             ReplaySource("air.flights", flights, begin=self._begin, speed_up=speed_up),
@@ -57,7 +58,14 @@ class Streams:
         )
         self._stop = threading.Event()
         self.senders = [
-            Sender(platform.url, source, run=name, stop=self._stop, clock=self.clock)
+            Sender(
+                platform.url,
+                source,
+                run=name,
+                stop=self._stop,
+                clock=self.clock,
+                started_s=started_s,
+            )
             for source in sources
         ]
         self._probe = FreshnessProbe(catalog, stop=self._stop, clock=self.clock)

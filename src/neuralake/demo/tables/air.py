@@ -35,7 +35,7 @@ flights = nl.DeltaTable(
     partition_by=["month"],
     description="One row per departure from JFK, LGA or EWR, in the order in which planes left.",
     owner="demo",
-    tags=["real", "stream"],
+    tags=["real"],
     docs_columns={
         "event_id": "Number of the departure, from 0, without gaps.",
         "time": "When the plane left; of a cancelled flight, when it should have.",
@@ -68,7 +68,7 @@ weather = nl.DeltaTable(
     ),
     description="Hourly weather at the three airports.",
     owner="demo",
-    tags=["real", "stream"],
+    tags=["real"],
     data_input=_SOURCE,
     unique_columns=["event_id"],
     stream=nl.Stream(flush_ms_max=500),

@@ -24,7 +24,7 @@ spikes = nl.DeltaTable(
     partition_by=["session"],
     description="Spike counts per channel in bins of 20 ms: 12,800 rows a second.",
     owner="demo",
-    tags=["simulated", "stream"],
+    tags=["simulated"],
     docs_columns={
         "event_id": "bin * 256 + channel: every row once.",
         "time": "End of the bin.",
@@ -55,7 +55,7 @@ cursor = nl.DeltaTable(
     partition_by=["session"],
     description="Where the cursor is and where it should go, every 20 ms, sent one by one.",
     owner="demo",
-    tags=["simulated", "stream"],
+    tags=["simulated"],
     docs_columns={
         "x": "From -1 (left) to 1 (right).",
         "vx": "Per second.",
