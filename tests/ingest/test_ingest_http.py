@@ -286,6 +286,18 @@ def test_a_rebound_name_cannot_read(client: httpx.Client) -> None:
     assert client.get(SPIKES, headers={"host": "evil.example"}).status_code == 403
 
 
+@pytest.mark.parametrize("mode", ["no-cors", "cors", "websocket"])
+def test_a_page_of_another_site_can_load_nothing_of_ours(client: httpx.Client, mode: str) -> None:
+    """The catalog's search is a script, which any page could run; a link to us is fine."""
+    theirs = {"sec-fetch-site": "cross-site", "sec-fetch-mode": mode}
+    link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+
+    assert client.get("/health/live", headers=theirs).status_code == 403
+    assert client.get("/health/live", headers=link).status_code == 200
+    policy = client.get("/health/live").headers["cross-origin-resource-policy"]
+    assert policy == "same-origin"
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.2", "::", "example.org", ""])  # noqa: S104
 def test_the_server_listens_on_loopback_only(catalog: Catalog, host: str) -> None:
     with pytest.raises(UsageError, match="other machines can reach"):

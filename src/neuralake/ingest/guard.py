@@ -2,7 +2,8 @@
 
 A browser lets any page send requests to 127.0.0.1. Two checks stop that: the `Host` must be a
 loopback name (a page that rebinds its DNS name to 127.0.0.1 still sends its own name), and a
-request that says it comes from another origin is refused.
+request that says it comes from another origin is refused. For browsers that do not say so, every
+answer forbids other origins to load it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import ipaddress
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from neuralake.errors import UsageError
 from neuralake.serve.problem import problem_response
@@ -20,6 +21,7 @@ __all__ = ["LoopbackOnly", "check_bind_host", "is_loopback"]
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _SAME_SITE = frozenset({"same-origin", "none"})
+_POLICY = (b"cross-origin-resource-policy", b"same-origin")
 
 
 class LoopbackOnly:
@@ -38,7 +40,13 @@ class LoopbackOnly:
             error = HTTPException(403, refusal)
             await problem_response(error)(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+
+        async def with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], _POLICY]
+            await send(message)
+
+        await self._app(scope, receive, with_policy)
 
 
 def check_bind_host(host: str) -> None:
@@ -71,8 +79,12 @@ def _refusal(method: str, headers: dict[bytes, str]) -> str:
     if not _names_loopback(f"//{host}"):
         return f"The Host {host[:80]!r} is not this machine. Use 127.0.0.1 or localhost."
     if method in _SAFE_METHODS:
-        # Answers carry no CORS headers, so a page cannot read them.
-        return ""
+        # Answers carry no CORS headers, so a page cannot read them; but it could run a script of
+        # ours, which tells what is in the catalog. Following a link to us is fine.
+        is_navigation = headers.get(b"sec-fetch-mode", "navigate") == "navigate"
+        if headers.get(b"sec-fetch-site", "none") in _SAME_SITE or is_navigation:
+            return ""
+        return "Requests of web pages from other sites are refused."
     origin = headers.get(b"origin")
     if origin is not None and _netloc(origin) != host.lower():
         return f"Requests of web pages from {origin[:80]!r} are refused."

@@ -19,6 +19,7 @@ from neuralake.catalog import Catalog
 from neuralake.clock import Clock
 from neuralake.errors import NeedsAttention, UsageError
 from neuralake.ingest.app import create_app
+from neuralake.ingest.connection import BoundedConnection
 from neuralake.ingest.guard import check_bind_host
 from neuralake.telemetry import Telemetry
 
@@ -143,7 +144,7 @@ class _Server(uvicorn.Server):
 def _config(catalog: Catalog, clock: Clock | None, telemetry: Telemetry | None) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(catalog, clock=clock, telemetry=telemetry),
-        http="httptools",
+        http=BoundedConnection,
         ws="none",
         lifespan="on",
         log_config=None,

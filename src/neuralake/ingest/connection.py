@@ -1,0 +1,127 @@
+"""One HTTP connection, bounded in what it may send and in how long it may take.
+
+uvicorn alone takes headers without end, and waits for ever for a request that does not come and
+for a client that does not read. Here a connection is closed when its client is the slow one:
+
+- the head of a request must come within `head_s` and `head_bytes_max`;
+- a body must come with at least `body_bytes_per_s`, looked at every `body_s`;
+- a client must read what waits for it (some 64 KiB) within `drain_s`.
+
+A request that the server itself is slow to answer is not touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import ClassVar
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+__all__ = ["BoundedConnection"]
+
+_BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\n"
+    b"connection: close\r\n\r\n"
+)
+_HEAD_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n"
+    b"connection: close\r\n\r\n"
+)
+# Chunks of one byte have five bytes around each.
+_OVERHEAD_FACTOR = 8
+
+
+class BoundedConnection(HttpToolsProtocol):
+    """uvicorn's connection with the bounds above."""
+
+    head_bytes_max: ClassVar[int] = 64 * 1024
+    head_s: ClassVar[float] = 15.0
+    body_s: ClassVar[float] = 20.0
+    body_bytes_per_s: ClassVar[int] = 16 * 1024
+    drain_s: ClassVar[float] = 30.0
+
+    # What came since the last whole request, and how much of it was body.
+    _came = _body = 0
+    _body_seen = 0
+    _request_timer: asyncio.TimerHandle | None = None
+    _drain_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if self.limit_concurrency is not None and len(self.connections) > self.limit_concurrency:
+            # Now, and not when a request comes: each idle one holds a file descriptor.
+            transport.write(_BUSY)
+            transport.close()
+            return
+        self._await_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_request_timer()
+        self.resume_writing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._came += len(data)
+        super().data_received(data)
+        overhead = self._came - self._body
+        if overhead > self.head_bytes_max + _OVERHEAD_FACTOR * self._body:
+            self.transport.write(_HEAD_TOO_LARGE)
+            self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._body_seen = self._body
+        self._start_request_timer(self.body_s, self._look_at_body)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        if self._body:  # A trailer: nobody reads it, and there may be many.
+            self.headers.pop()
+
+    def on_body(self, body: bytes) -> None:
+        self._body += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._stop_request_timer()
+        self._came = self._body = 0
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        is_next_known = bool(self.pipeline)
+        super().on_response_complete()
+        if not is_next_known:
+            self._await_request()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._drain_timer is None:
+            self._drain_timer = self.loop.call_later(self.drain_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        if self._drain_timer is not None:
+            self._drain_timer.cancel()
+            self._drain_timer = None
+        super().resume_writing()
+
+    def _await_request(self) -> None:
+        self._start_request_timer(self.head_s, self.transport.close)
+
+    def _look_at_body(self) -> None:
+        came = self._body - self._body_seen
+        if came < self.body_s * self.body_bytes_per_s and not self.flow.read_paused:
+            self.transport.close()
+            return
+        self._body_seen = self._body
+        self._start_request_timer(self.body_s, self._look_at_body)
+
+    def _start_request_timer(self, seconds: float, then: Callable[[], None]) -> None:
+        self._stop_request_timer()
+        if not self.transport.is_closing():
+            self._request_timer = self.loop.call_later(seconds, then)
+
+    def _stop_request_timer(self) -> None:
+        if self._request_timer is not None:
+            self._request_timer.cancel()
+            self._request_timer = None
