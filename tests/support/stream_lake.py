@@ -41,13 +41,14 @@ class StreamLake:
     def send(self, *ids: int) -> int:
         return self.queue.append(TOPIC, payload(*ids), len(ids)).position
 
-    def writer(self, *, grace_s: float = 0.0) -> TopicWriter:
+    def writer(self, *, grace_s: float = 0.0, kept_bytes_max: int = 1 << 30) -> TopicWriter:
         return TopicWriter(
             self.queue,
             TOPIC,
             TableLog.open(self.uri, clock=self.clock),
             LIMITS,
             grace_s=grace_s,
+            kept_bytes_max=kept_bytes_max,
             clock=self.clock,
         )
 

@@ -119,6 +119,20 @@ def test_the_queue_is_trimmed_behind_the_commit_and_after_the_grace_time(lake: S
     assert lake.queue.bounds(TOPIC).rows == 0
 
 
+def test_a_crowded_queue_is_trimmed_after_a_second_instead(lake: StreamLake) -> None:
+    """At full rate a minute of committed rows would fill the queue and turn senders away."""
+    writer = lake.writer(grace_s=60, kept_bytes_max=2 * len(payload(1)))
+    for i in range(3):
+        lake.send(i)
+    writer.step()
+    assert lake.queue.bounds(TOPIC).rows == 3
+
+    lake.clock.advance(1.5)
+    writer.step()
+
+    assert lake.queue.bounds(TOPIC).rows == 0
+
+
 def test_a_queue_that_is_older_than_the_table_needs_a_person(lake: StreamLake) -> None:
     """A queue restored from a backup would hand out positions that the table takes for old."""
     position = lake.send(1)

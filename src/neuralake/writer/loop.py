@@ -137,6 +137,7 @@ class _TopicLoop:
             TableLog.open(uri, clock=self._clock),
             FlushLimits.of(stream, settings.writer),
             grace_s=settings.queue.grace_s,
+            kept_bytes_max=settings.queue.bytes_max // (2 * len(stream_tables(self._catalog))),
             clock=self._clock,
             telemetry=self._telemetry,
         )

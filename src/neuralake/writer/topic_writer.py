@@ -27,10 +27,17 @@ _log = logging.getLogger(__name__)
 
 # Trimming is a write to the queue and takes turns with appends; once a second is often enough.
 _TRIM_INTERVAL_S = 1.0
+# Opening a snapshot and reading the tail behind it takes tens of milliseconds.
+_CROWDED_GRACE_S = 1.0
 
 
 class TopicWriter:
     """One topic, one table, one thread. `step` is the whole loop body; time comes from the clock.
+
+    Args:
+        grace_s: how long committed envelopes are kept for live readers of older snapshots.
+        kept_bytes_max: beyond so many bytes kept the grace is a second: readers then take a newer
+            snapshot, and senders are not held up by rows that are long committed.
 
     Raises (at construction and in `step`):
         NeedsAttention: queue and table contradict each other; going on would lose rows.
@@ -45,11 +52,12 @@ class TopicWriter:
         limits: FlushLimits,
         *,
         grace_s: float = 60.0,
+        kept_bytes_max: int = 1024**3,
         clock: Clock | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
         self._queue, self._topic, self._table, self._limits = queue, topic, table, limits
-        self._grace_s = grace_s
+        self._grace_s, self._kept_bytes_max = grace_s, kept_bytes_max
         self._clock = clock or SystemClock()
         self._telemetry = telemetry or Telemetry()
         self._app_id = app_id(queue.id, topic)
@@ -133,13 +141,16 @@ class TopicWriter:
 
     def _trim(self) -> None:
         now_s = self._clock.monotonic_s()
-        if self._position and now_s - self._trimmed_s >= _TRIM_INTERVAL_S:
-            self._trimmed_s = now_s
-            self._queue.trim(
-                self._topic,
-                through=self._position,
-                appended_before_s=self._clock.now_s() - self._grace_s,
-            )
+        if not self._position or now_s - self._trimmed_s < _TRIM_INTERVAL_S:
+            return
+        self._trimmed_s = now_s
+        is_crowded = self._queue.bounds(self._topic).bytes > self._kept_bytes_max
+        grace_s = min(self._grace_s, _CROWDED_GRACE_S) if is_crowded else self._grace_s
+        self._queue.trim(
+            self._topic,
+            through=self._position,
+            appended_before_s=self._clock.now_s() - grace_s,
+        )
 
     def _observe(self, batch: Sequence[Envelope], commit: Commit) -> None:
         telemetry, topic = self._telemetry, self._topic
