@@ -17,6 +17,7 @@ __all__ = [
     "CommitConflict",
     "Conflict",
     "InvalidRows",
+    "KeyReused",
     "MissingExtra",
     "NeedsAttention",
     "NeuralakeError",
@@ -91,6 +92,10 @@ class InvalidRows(UsageError):
     """Rows do not fit the declared schema. Facts: `row` (from 0), `column`, `reason`."""
 
 
+class KeyReused(UsageError):
+    """An idempotency key came with something else the first time. Facts: `topic`, `position`."""
+
+
 class TooLarge(UsageError):
     """The request is larger than a limit; it will never fit. Facts: `limit`, `found`."""
 
@@ -141,6 +146,7 @@ _OUTCOMES: dict[type[BaseException], Outcome] = {
     SettingsError: Outcome(500, 78),
     SchemaMismatch: Outcome(422, 2),
     InvalidRows: Outcome(422, 2),
+    KeyReused: Outcome(422, 2),
     TooLarge: Outcome(413, 2),
     UnsupportedMedia: Outcome(415, 2),
     UsageError: Outcome(400, 2),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from neuralake.clock import ManualClock
-from neuralake.errors import QueueFull, TooLarge, Trimmed, UsageError
+from neuralake.errors import KeyReused, QueueFull, TooLarge, Trimmed, UsageError
 from neuralake.queue import Bounds, Queue
 
 OpenQueue = Callable[..., Queue]
@@ -415,3 +415,24 @@ def test_a_closed_queue_refuses_every_call(open_queue: OpenQueue) -> None:
     for call in calls:
         with pytest.raises(UsageError, match="closed"):
             call()
+
+
+def test_a_known_key_with_another_fingerprint_is_refused_and_stores_nothing(queue: Queue) -> None:
+    first = queue.append("t", b"1", 1, key="k", fingerprint=b"1")
+    with pytest.raises(KeyReused) as caught:
+        queue.append("t", b"2", 1, key="k", fingerprint=b"2")
+
+    assert caught.value.position == first.position
+    assert queue.append("t", b"1", 1, key="k", fingerprint=b"1").repeated
+    assert queue.append("t", b"3", 1, key="k").repeated
+    assert payloads(queue, "t") == [b"1"]
+
+
+def test_one_key_with_two_fingerprints_at_once_is_stored_once(queue: Queue) -> None:
+    futures = [
+        queue.submit("t", b"%d" % i, 1, key="k", fingerprint=b"%d" % (i % 2)) for i in range(10)
+    ]
+    refused = [isinstance(future.exception(), KeyReused) for future in futures]
+
+    assert refused == [False, True] * 5
+    assert payloads(queue, "t") == [b"0"]

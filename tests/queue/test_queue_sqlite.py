@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from neuralake.clock import ManualClock
-from neuralake.errors import NeedsAttention, TooLarge, Trimmed, Unavailable
-from neuralake.queue import Bounds, SqliteQueue, open_queue, sqlite_file, sqlite_log
+from neuralake.errors import KeyReused, NeedsAttention, TooLarge, Trimmed, Unavailable
+from neuralake.queue import Appended, Bounds, SqliteQueue, open_queue, sqlite_file, sqlite_log
 from neuralake.settings import LakeSettings, QueueSettings, Settings
 from neuralake.telemetry import Telemetry
 
@@ -333,3 +333,20 @@ def test_a_path_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(NeedsAttention, match="Cannot make"):
         SqliteQueue(tmp_path / "file" / "queue.sqlite")
+
+
+def test_a_file_of_the_first_layout_keeps_its_keys_and_positions(path: Path) -> None:
+    queue = SqliteQueue(path)
+    queue.append("t", b"first", 1, key="k", fingerprint=b"1")
+    queue.close()
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("ALTER TABLE keys DROP COLUMN fingerprint")
+        file.execute("PRAGMA user_version = 1")
+
+    queue = SqliteQueue(path)
+
+    assert queue.append("t", b"first", 1, key="k", fingerprint=b"1") == Appended(1, repeated=True)
+    assert queue.append("t", b"second", 1, key="l", fingerprint=b"2").position == 2
+    with pytest.raises(KeyReused):
+        queue.append("t", b"third", 1, key="l", fingerprint=b"3")
+    queue.close()

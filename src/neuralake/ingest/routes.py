@@ -6,6 +6,7 @@
 A 2xx answer to POST means that the rows are valid and durable, and will be in the table exactly
 once. After any 4xx, 429 or 503 nothing is stored. With an `Idempotency-Key` the same request may
 be sent again safely: the answer is the first one's position, with `repeated`.
+The key with another body (of Arrow streams: with another number of rows) is refused.
 """
 
 from __future__ import annotations
@@ -91,7 +92,13 @@ class IngestRoutes:
         async with self._body.body(request) as body:
             encoded = await self._decode(target, body, media_type)
         appended = await awaited(
-            self._queue.submit(target.topic, encoded.payload, encoded.rows, key=key)
+            self._queue.submit(
+                target.topic,
+                encoded.payload,
+                encoded.rows,
+                key=key,
+                fingerprint=encoded.fingerprint,
+            )
         )
         if not appended.repeated:
             self._telemetry.count("ingest_rows", encoded.rows, topic=target.topic)

@@ -33,6 +33,7 @@ class Submit:
     payload: bytes
     rows: int
     key: str | None
+    fingerprint: bytes | None = None
     future: Future[Appended] = field(default_factory=Future)
 
 

@@ -25,6 +25,7 @@ from neuralake.queue.protocol import (
     check_fits,
     check_kept,
     check_read,
+    check_same,
 )
 
 __all__ = ["MemoryQueue"]
@@ -34,7 +35,7 @@ __all__ = ["MemoryQueue"]
 class _Topic:
     trimmed: int = 0
     kept: list[Envelope] = field(default_factory=list)
-    keys: dict[str, tuple[int, float]] = field(default_factory=dict)
+    keys: dict[str, tuple[int, float, bytes | None]] = field(default_factory=dict)
 
     @property
     def last(self) -> int:
@@ -65,20 +66,34 @@ class MemoryQueue:
         return self._id
 
     def submit(
-        self, topic: str, payload: bytes, rows: int, *, key: str | None = None
+        self,
+        topic: str,
+        payload: bytes,
+        rows: int,
+        *,
+        key: str | None = None,
+        fingerprint: bytes | None = None,
     ) -> Future[Appended]:
         check_append(topic, payload, rows, key)
         future: Future[Appended] = Future()
         with self._lock:
             self._check_open()
             try:
-                future.set_result(self._store(topic, payload, rows, key))
+                future.set_result(self._store(topic, payload, rows, key, fingerprint))
             except NeuralakeError as error:
                 future.set_exception(error)
         return future
 
-    def append(self, topic: str, payload: bytes, rows: int, *, key: str | None = None) -> Appended:
-        return self.submit(topic, payload, rows, key=key).result()
+    def append(
+        self,
+        topic: str,
+        payload: bytes,
+        rows: int,
+        *,
+        key: str | None = None,
+        fingerprint: bytes | None = None,
+    ) -> Appended:
+        return self.submit(topic, payload, rows, key=key, fingerprint=fingerprint).result()
 
     def read(
         self,
@@ -141,13 +156,16 @@ class MemoryQueue:
         if self._closed:
             raise UsageError("The queue is closed.")
 
-    def _store(self, topic: str, payload: bytes, rows: int, key: str | None) -> Appended:
+    def _store(
+        self, topic: str, payload: bytes, rows: int, key: str | None, fingerprint: bytes | None
+    ) -> Appended:
         now_s = self._clock.now_s()
         found = self._topics.get(topic, _Topic())
         forgotten_s = now_s - self._keys_retention_s
         if key is not None and key in found.keys:
-            position, appended_s = found.keys[key]
+            position, appended_s, first = found.keys[key]
             if appended_s >= forgotten_s:
+                check_same(topic, key, position, first=first, again=fingerprint)
                 return Appended(position, repeated=True)
         check_fits(topic, payload, kept_bytes=self._bytes, bytes_max=self._bytes_max)
         self._topics[topic] = found
@@ -155,7 +173,7 @@ class MemoryQueue:
         self._bytes += len(payload)
         if key is not None:
             found.keys.pop(key, None)
-            found.keys[key] = (found.last, now_s)
+            found.keys[key] = (found.last, now_s, fingerprint)
             # Insertion order is age: forget from the front, as far as it has expired.
             for old in [*takewhile(lambda k: found.keys[k][1] < forgotten_s, found.keys)]:
                 del found.keys[old]

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
-from neuralake.errors import QueueFull, TooLarge, Trimmed, UsageError
+from neuralake.errors import KeyReused, QueueFull, TooLarge, Trimmed, UsageError
 
 __all__ = [
     "BYTES_MAX",
@@ -26,6 +26,7 @@ __all__ = [
     "check_fits",
     "check_kept",
     "check_read",
+    "check_same",
 ]
 
 READ_ENVELOPES_MAX = 1024
@@ -84,7 +85,13 @@ class Queue(Protocol):
         """Random identity of these contents: positions of different ids do not compare."""
 
     def submit(
-        self, topic: str, payload: bytes, rows: int, *, key: str | None = None
+        self,
+        topic: str,
+        payload: bytes,
+        rows: int,
+        *,
+        key: str | None = None,
+        fingerprint: bytes | None = None,
     ) -> Future[Appended]:
         """Start an append; the future completes when it is durable, or with what `append` raises.
 
@@ -95,15 +102,26 @@ class Queue(Protocol):
             UsageError: an argument is out of range, or the queue is closed.
         """
 
-    def append(self, topic: str, payload: bytes, rows: int, *, key: str | None = None) -> Appended:
+    def append(
+        self,
+        topic: str,
+        payload: bytes,
+        rows: int,
+        *,
+        key: str | None = None,
+        fingerprint: bytes | None = None,
+    ) -> Appended:
         """Store one envelope; when this returns it survives power loss (in memory: it does not).
 
         Args:
             rows: how many rows `payload` has; 0 or more.
             key: an idempotency key; the same key and topic again, within the retention of keys,
                 stores nothing and answers with the first position, also when that is trimmed.
+            fingerprint: a few bytes that are equal for what the caller holds to be the same; the
+                payload itself may be another form of it. Kept with the key; None fits any.
 
         Raises:
+            KeyReused: the key is known with another fingerprint; nothing was stored.
             QueueFull: nothing was stored; wait `error.retry_after_s`, then append the same again.
             Unavailable: nothing was stored (disk full, locked too long); wait and append again.
             TooLarge: the payload exceeds the whole queue; it will never fit.
@@ -194,6 +212,19 @@ def check_fits(topic: str, payload: bytes, *, kept_bytes: int, bytes_max: int) -
             limit=bytes_max,
             found=kept_bytes + len(payload),
             retry_after_s=_FULL_RETRY_AFTER_S,
+        )
+
+
+def check_same(
+    topic: str, key: str, position: int, *, first: bytes | None, again: bytes | None
+) -> None:
+    """Raise KeyReused if both fingerprints of `key` are known and differ."""
+    if first is not None and again is not None and first != again:
+        raise KeyReused(
+            f"The idempotency key {key!r} of {topic!r} came with other rows before, which are at "
+            f"position {position}; nothing of this is stored. Give each request a key of its own.",
+            topic=topic,
+            position=position,
         )
 
 

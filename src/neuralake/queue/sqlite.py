@@ -33,6 +33,7 @@ from neuralake.queue.protocol import (
     check_fits,
     check_kept,
     check_read,
+    check_same,
 )
 from neuralake.queue.sqlite_file import SqliteFile, explain, is_disk_full
 from neuralake.telemetry import Telemetry
@@ -50,6 +51,8 @@ _TRIM_BYTES_MAX = 8 * 1024 * 1024
 
 # Expired keys forgotten per key stored: above 1, so that a backlog shrinks under any load.
 _KEYS_PRUNED_PER_STORED = 2
+
+_Key = tuple[int, str, int, float, bytes | None]  # A row of `keys`.
 
 _NEW = 0  # The number of a topic that has no row yet: SQLite gives rowids from 1.
 
@@ -105,14 +108,28 @@ class SqliteQueue:
         return self._id
 
     def submit(
-        self, topic: str, payload: bytes, rows: int, *, key: str | None = None
+        self,
+        topic: str,
+        payload: bytes,
+        rows: int,
+        *,
+        key: str | None = None,
+        fingerprint: bytes | None = None,
     ) -> Future[Appended]:
         check_append(topic, payload, rows, key)
         self._file.check_process()
-        return self._committer.add(Submit(topic, payload, rows, key))
+        return self._committer.add(Submit(topic, payload, rows, key, fingerprint))
 
-    def append(self, topic: str, payload: bytes, rows: int, *, key: str | None = None) -> Appended:
-        return self.submit(topic, payload, rows, key=key).result()
+    def append(
+        self,
+        topic: str,
+        payload: bytes,
+        rows: int,
+        *,
+        key: str | None = None,
+        fingerprint: bytes | None = None,
+    ) -> Appended:
+        return self.submit(topic, payload, rows, key=key, fingerprint=fingerprint).result()
 
     def read(
         self,
@@ -213,8 +230,8 @@ class SqliteQueue:
         topics: dict[str, _Topic] = {}
         answers: list[Appended | Exception] = []
         rows: list[tuple[int, int, float, bytes]] = []
-        keys: list[tuple[int, str, int, float]] = []
-        fresh: dict[tuple[int, str], int] = {}
+        keys: list[_Key] = []
+        fresh: dict[tuple[int, str], tuple[int, bytes | None]] = {}
         (kept_bytes,) = connection.execute("SELECT coalesce(sum(bytes), 0) FROM topics").fetchone()
         for submit in group:
             topic = topics.get(submit.topic)
@@ -226,7 +243,7 @@ class SqliteQueue:
                     connection, topic, submit.key, now_s
                 )
                 if known is not None:
-                    answers.append(Appended(known, repeated=True))
+                    answers.append(_repeated(submit, *known))
                     continue
             try:
                 check_fits(
@@ -245,8 +262,8 @@ class SqliteQueue:
             slot = topic.number << _POSITION_BITS | topic.last
             rows.append((slot, submit.rows, now_s, submit.payload))
             if submit.key is not None:
-                fresh[topic.number, submit.key] = topic.last
-                keys.append((topic.number, submit.key, topic.last, now_s))
+                fresh[topic.number, submit.key] = topic.last, submit.fingerprint
+                keys.append((topic.number, submit.key, topic.last, now_s, submit.fingerprint))
             answers.append(Appended(topic.last, repeated=False))
         connection.executemany("INSERT INTO envelopes VALUES (?, ?, ?, ?)", rows)
         if keys:
@@ -257,19 +274,19 @@ class SqliteQueue:
 
     def _known(
         self, connection: sqlite3.Connection, topic: _Topic, key: str, now_s: float
-    ) -> int | None:
-        found = connection.execute(
-            "SELECT position FROM keys WHERE topic = ? AND key = ? AND appended_s >= ?",
+    ) -> tuple[int, bytes | None] | None:
+        found: tuple[int, bytes | None] | None = connection.execute(
+            "SELECT position, fingerprint FROM keys "
+            "WHERE topic = ? AND key = ? AND appended_s >= ?",
             (topic.number, key, now_s - self._keys_retention_s),
         ).fetchone()
-        return None if found is None else int(found[0])
+        return found
 
-    def _remember(
-        self, connection: sqlite3.Connection, keys: list[tuple[int, str, int, float]], now_s: float
-    ) -> None:
+    def _remember(self, connection: sqlite3.Connection, keys: list[_Key], now_s: float) -> None:
         # REPLACE: an expired key that nobody has pruned yet gives way.
         connection.executemany(
-            "INSERT OR REPLACE INTO keys (topic, key, position, appended_s) VALUES (?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO keys (topic, key, position, appended_s, fingerprint) "
+            "VALUES (?, ?, ?, ?, ?)",
             keys,
         )
         # Rowids grow with age, so the oldest are the first: no index on the time is needed.
@@ -278,6 +295,15 @@ class SqliteQueue:
             "(SELECT rowid FROM keys ORDER BY rowid LIMIT ?)",
             (now_s - self._keys_retention_s, _KEYS_PRUNED_PER_STORED * len(keys)),
         )
+
+
+def _repeated(submit: Submit, position: int, first: bytes | None) -> Appended | Exception:
+    assert submit.key is not None  # noqa: S101 it was looked up by it; for mypy
+    try:
+        check_same(submit.topic, submit.key, position, first=first, again=submit.fingerprint)
+    except NeuralakeError as error:
+        return error
+    return Appended(position, repeated=True)
 
 
 def _topic(connection: sqlite3.Connection, name: str) -> _Topic | None:

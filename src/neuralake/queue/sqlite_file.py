@@ -21,7 +21,7 @@ from neuralake.queue.sqlite_log import LogFolder
 __all__ = ["SqliteFile", "explain", "is_disk_full"]
 
 _APPLICATION_ID = 0x4E4C4B51  # "NLKQ": tells our files from other people's.
-_LAYOUT = 1
+_LAYOUT = 2
 
 _TABLES = """
 BEGIN IMMEDIATE;
@@ -46,8 +46,15 @@ CREATE TABLE keys (
     key TEXT NOT NULL,
     position INTEGER NOT NULL,
     appended_s REAL NOT NULL,
+    fingerprint BLOB,
     UNIQUE (topic, key)
 );
+"""
+_FROM_LAYOUT_1 = """
+BEGIN IMMEDIATE;
+ALTER TABLE keys ADD COLUMN fingerprint BLOB;
+PRAGMA user_version = 2;
+COMMIT;
 """
 
 # `LogFolder` folds the log long before this, beside the commits; but a process may only trim, or
@@ -308,6 +315,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> str:
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {_LAYOUT}")
         connection.execute("COMMIT")
+    elif owner == _APPLICATION_ID and layout == 1:
+        connection.executescript(_FROM_LAYOUT_1)
     elif owner != _APPLICATION_ID or layout != _LAYOUT:
         raise NeedsAttention(
             f"{path} is not a queue of this release: application {owner:#x}, layout {layout}; "
