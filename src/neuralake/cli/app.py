@@ -40,12 +40,14 @@ class _Commands(TyperGroup):
 
 
 def _report(error: Exception, session: Session | None) -> int:
+    from neuralake.cli.terminal import printable
+
     if session is not None and session.debug:
         traceback.print_exception(error, file=sys.stderr)
     elif isinstance(error, NeuralakeError):
-        typer.echo(f"Error: {error}", err=True)
+        typer.echo(printable(f"Error: {error}"), err=True)
     else:
-        typer.echo(f"Unexpected {type(error).__name__}: {error}", err=True)
+        typer.echo(printable(f"Unexpected {type(error).__name__}: {error}"), err=True)
         typer.echo("Run it again with `neuralake --debug …` to see where.", err=True)
     return outcome(error).exit_code
 

@@ -109,6 +109,8 @@ def query(
 
 def check(context: typer.Context) -> None:
     """Check settings, catalog, queue, tables and disk: what is wrong, and what helps."""
+    from rich.markup import escape
+
     from neuralake.cli.checkup import examine
 
     session: Session = context.obj
@@ -118,7 +120,7 @@ def check(context: typer.Context) -> None:
             finding.grade, "[red]wrong[/red]"
         )
         wrong += finding.grade == "wrong"
-        session.out.print(f"{mark} [bold]{finding.about}[/bold]: ", end="")
+        session.out.print(f"{mark} [bold]{escape(finding.about)}[/bold]: ", end="")
         session.out.print(finding.text, markup=False, soft_wrap=True)
     if wrong:
         raise NeedsAttention(f"{wrong} of the checks failed; see above.", wrong=wrong)
@@ -211,17 +213,23 @@ def _log(catalog: Catalog, found: Definition) -> dict[str, int | None]:
 
 
 def _write(session: Session, rows: pl.DataFrame, format: Format) -> None:
+    from neuralake.cli.terminal import printable
+
     if format is Format.CSV:
-        session.out.file.write(_flat(rows).write_csv())
+        text = _flat(rows).write_csv()
+        session.out.file.write(printable(text) if session.out.is_terminal else text)
     elif format is Format.JSON:
         for row in rows.iter_rows(named=True):
-            session.out.file.write(json.dumps(row, default=_json_value, ensure_ascii=False) + "\n")
+            text = json.dumps(row, default=_json_value, ensure_ascii=False)
+            # JSON escapes control characters but for a few, which older terminals obey as well.
+            session.out.file.write((printable(text) if session.out.is_terminal else text) + "\n")
     else:
+        from rich.markup import escape
         from rich.table import Table
 
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name, kind in rows.schema.items():
-            table.add_column(name, justify="right" if kind.is_numeric() else "left")
+            table.add_column(escape(name), justify="right" if kind.is_numeric() else "left")
         for cells in rows.iter_rows():
             table.add_row(*[_cell(cell) for cell in cells])
         # Into a file or a pipe, lines are as long as they are.

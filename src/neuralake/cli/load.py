@@ -102,8 +102,10 @@ class _Progress:
             TimeRemainingColumn,
         )
 
+        from neuralake.cli.terminal import printable
+
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             DownloadColumn(),
             TextColumn("{task.fields[rows]:,} rows"),
@@ -112,7 +114,7 @@ class _Progress:
             disable=not session.err.is_terminal,
             transient=True,
         )
-        self._task = self._bar.add_task(file.name, total=None, rows=0)
+        self._task = self._bar.add_task(printable(file.name), total=None, rows=0)
 
     def __enter__(self) -> Callable[[FileProgress], None]:
         self._bar.start()

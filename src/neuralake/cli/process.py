@@ -102,6 +102,7 @@ def compact(
         session.out.print(
             f"{name}: {result.files_removed} files became {result.files_added} "
             f"({result.rows} rows)",
+            markup=False,
             soft_wrap=True,
         )
 
@@ -127,7 +128,7 @@ def vacuum(
         return
     for name, files in vacuum_all(session.catalog, dry_run=dry_run).items():
         verb = "could go" if dry_run else "removed"
-        session.out.print(f"{name}: {len(files)} files {verb}", soft_wrap=True)
+        session.out.print(f"{name}: {len(files)} files {verb}", markup=False, soft_wrap=True)
         for file in files if dry_run else ():
             session.out.print(f"  {file}", markup=False, soft_wrap=True)
 

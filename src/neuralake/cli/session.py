@@ -65,24 +65,31 @@ class Session:
     @cached_property
     def out(self) -> Console:
         """For answers: standard output, coloured only on a terminal."""
-        from rich.console import Console
+        from neuralake.cli.terminal import Terminal
 
         # In a file or a pipe a line is as long as it is: nothing there knows a width.
-        return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+        return Terminal(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
     @cached_property
     def err(self) -> Console:
         """For everything that is not the answer: standard error."""
-        from rich.console import Console
+        from neuralake.cli.terminal import Terminal
 
-        return Console(stderr=True, highlight=False)
+        return Terminal(stderr=True)
 
     def log(self) -> None:
         """Write what the parts log to standard error, a line each."""
-        logging.basicConfig(
-            stream=sys.stderr,
-            level=logging.DEBUG if self.debug else logging.INFO,
-            format="%(levelname)s %(name)s: %(message)s",
-        )
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_Printable("%(levelname)s %(name)s: %(message)s"))
+        logging.basicConfig(level=logging.DEBUG if self.debug else logging.INFO, handlers=[handler])
         for noisy in ("uvicorn.access", "httpx"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class _Printable(logging.Formatter):
+    """Lines that may hold texts of strangers, and may go to a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        from neuralake.cli.terminal import printable
+
+        return printable(super().format(record))
