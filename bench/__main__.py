@@ -1,6 +1,6 @@
 """Run every bench, or those named: `python -m bench`, `python -m bench commit read`.
 
-Each is a program of its own with options (`python bench/commit.py --help`), prints the machine and
+Each is a program of its own with options (`python -m bench.commit --help`), prints the machine and
 the versions, measures its peers in the same run, and checks its answers.
 """
 
@@ -28,7 +28,8 @@ def main() -> int:
 
 def _run(name: str) -> bool:
     print(f"\n== {name}", flush=True)
-    return subprocess.run([sys.executable, str(FOLDER / f"{name}.py")], check=False).returncode == 0
+    command = [sys.executable, "-m", f"bench.{name}"]
+    return subprocess.run(command, cwd=FOLDER.parent, check=False).returncode == 0
 
 
 if __name__ == "__main__":
