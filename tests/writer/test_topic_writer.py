@@ -242,3 +242,21 @@ def test_a_writer_beside_which_the_table_is_restored_commits_again_what_is_missi
     writer.step(flush=True)
 
     assert lake.ids() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("content", "rows"), [(b"no Arrow", 1), (payload(2, 3), 3)])
+def test_a_damaged_envelope_stops_its_topic_by_name_and_loses_nothing(
+    lake: StreamLake, content: bytes, rows: int
+) -> None:
+    lake.send(1)
+    bad = lake.queue.append(TOPIC, content, rows).position
+    lake.send(4)
+    writer = lake.writer()
+
+    for _ in range(2):
+        with pytest.raises(NeedsAttention, match=f"position {bad}"):
+            writer.step(flush=True)
+        lake.clock.advance(100.0)
+
+    assert lake.queue.bounds(TOPIC).trimmed == 0
+    assert lake.ids() == []

@@ -164,9 +164,29 @@ class TopicWriter:
 
 
 def decode(envelopes: Sequence[Envelope]) -> pa.Table:
-    """The rows of `envelopes`, in order."""
-    tables = [pa.ipc.open_stream(envelope.payload).read_all() for envelope in envelopes]
+    """The rows of `envelopes`, in order.
+
+    Raises:
+        NeedsAttention: one of them is damaged, or has other rows than it was stored with.
+    """
+    tables = [_rows(envelope) for envelope in envelopes]
     return pa.concat_tables(tables, promote_options="default")
+
+
+def _rows(envelope: Envelope) -> pa.Table:
+    try:
+        rows = pa.ipc.open_stream(envelope.payload).read_all()
+        found = f"it has {rows.num_rows} rows"
+    except (pa.ArrowException, OSError) as error:
+        rows, found = None, str(error)
+    if rows is None or rows.num_rows != envelope.rows:
+        raise NeedsAttention(
+            f"The envelope at position {envelope.position}, stored with {envelope.rows} rows, "
+            f"cannot be read: {found}. It and what came after it wait in the queue. Restore the "
+            f"queue's file, or upgrade if a newer release wrote it.",
+            position=envelope.position,
+        )
+    return rows
 
 
 def start_position(queue: Queue, topic: str, table: TableLog) -> int:
