@@ -89,8 +89,12 @@ class CommitWatch:
             try:
                 if self._log is None:
                     self._log = TableLog.open(self._uri)
+                self._log.refresh()
+                position = self._log.committed(self._app_id) or 0
+                # After the position: the answer names a version that surely holds the rows, also
+                # where the look-up above had to open the table and found it newer.
                 version = self._log.refresh()
             except UnknownName:
                 # The writer makes the table when it starts.
                 return Committed(version=None, position=0)
-            return Committed(version=version, position=self._log.committed(self._app_id) or 0)
+            return Committed(version=version, position=position)
