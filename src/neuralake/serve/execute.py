@@ -8,7 +8,7 @@ for (`limit`) is not an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 from datafusion import DataFrame
@@ -44,7 +44,7 @@ def execute(
     frame = _plan(session, run.sql)
     rows_max = limits.rows_max if run.limit is None else min(run.limit, limits.rows_max)
     is_asked = run.limit is not None and run.limit <= limits.rows_max
-    batches = _batches(frame, rows_max)
+    batches = _batches(frame, rows_max, session.conceal)
     encode = encoder(run.format)
     schema = next(batches)
     assert isinstance(schema, pa.Schema)  # noqa: S101 the first item, always; for mypy
@@ -96,16 +96,20 @@ def _plan(session: Session, sql: str) -> DataFrame:
         raise
 
 
-def _batches(frame: DataFrame, rows_max: int) -> Iterator[pa.Schema | pa.RecordBatch]:
+def _batches(
+    frame: DataFrame, rows_max: int, conceal: Callable[[str], str]
+) -> Iterator[pa.Schema | pa.RecordBatch]:
     """The schema, then pieces of rows, in plain types; one row more than `rows_max` at most."""
     try:
+        is_explained = _kind(frame) in ("Explain", "Analyze")
         stream = _bounded(frame, rows_max + 1).execute_stream()
         found = next(stream, None)
         engine_schema = frame.schema() if found is None else found.to_pyarrow().schema
         schema = plain_schema(engine_schema)
         yield schema
         while found is not None:
-            yield from _pieces(plain_batch(found.to_pyarrow(), schema))
+            batch = plain_batch(found.to_pyarrow(), schema)
+            yield from _pieces(_concealed(batch, conceal) if is_explained else batch)
             found = next(stream, None)
     except (QueryError, GeneratorExit):
         raise
@@ -115,8 +119,21 @@ def _batches(frame: DataFrame, rows_max: int) -> Iterator[pa.Schema | pa.RecordB
 
 def _bounded(frame: DataFrame, rows_max: int) -> DataFrame:
     # EXPLAIN and DESCRIBE must stay the root of their plans; they are short.
-    kind = type(frame.logical_plan().to_variant()).__name__
-    return frame if kind in ("Explain", "Analyze", "DescribeTable") else frame.limit(rows_max)
+    is_short = _kind(frame) in ("Explain", "Analyze", "DescribeTable")
+    return frame if is_short else frame.limit(rows_max)
+
+
+def _kind(frame: DataFrame) -> str:
+    return type(frame.logical_plan().to_variant()).__name__
+
+
+def _concealed(batch: pa.RecordBatch, conceal: Callable[[str], str]) -> pa.RecordBatch:
+    """The lines of a plan, which name the files that are read."""
+    columns = [
+        pa.array([None if text is None else conceal(text) for text in column.to_pylist()])
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
 def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

@@ -17,6 +17,7 @@ from datafusion.catalog import CatalogProvider, SchemaProvider, Table
 
 from neuralake import delta
 from neuralake.errors import UnknownName, suggestion
+from neuralake.serve.conceal import concealer
 from neuralake.serve.files import parquet_dataset
 from neuralake.serve.messages import Source
 from neuralake.serve.prune import Scans, scan_filters
@@ -52,6 +53,7 @@ class Session:
         spill_folder: Path,
     ) -> None:
         self.databases = databases
+        self.conceal = concealer(databases, spill_folder=spill_folder)
         self.versions: dict[str, int] = {}
         self.failure: Exception | None = None
         self._function_rows = function_rows

@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeuralakeError, QueryError
+from neuralake.serve.conceal import concealer
 from neuralake.serve.execute import execute
 from neuralake.serve.messages import (
     BUG,
@@ -113,7 +114,13 @@ def _answer(
     except _Elsewhere as error:
         send(outbox, error.failed)
     except NeuralakeError as error:
-        send(outbox, Failed(error=type(error).__name__, message=error.message, facts=error.facts))
+        conceal = concealer(start.databases, spill_folder=spill_folder)
+        facts = {
+            name: conceal(fact) if isinstance(fact, str) else fact
+            for name, fact in error.facts.items()
+        }
+        failed = Failed(error=type(error).__name__, message=conceal(error.message), facts=facts)
+        send(outbox, failed)
     except MemoryError:
         text = "The query needs more memory than it may use. Ask for fewer rows or groups."
         send(outbox, Failed(error=QueryError.__name__, message=text, facts={"reason": "memory"}))
