@@ -15,7 +15,7 @@ from neuralake.delta import TableLog, Txn, create_table, snapshot
 from neuralake.errors import NeedsAttention
 from neuralake.queue import MemoryQueue
 from neuralake.queue.topic import app_id
-from neuralake.writer import TopicWriter
+from neuralake.writer import FlushLimits, TopicWriter
 
 
 class RestoredQueue(MemoryQueue):
@@ -260,3 +260,48 @@ def test_a_damaged_envelope_stops_its_topic_by_name_and_loses_nothing(
 
     assert lake.queue.bounds(TOPIC).trimmed == 0
     assert lake.ids() == []
+
+
+@pytest.mark.parametrize("is_restored", [True, False])
+def test_an_idle_writer_trims_nothing_that_a_restored_or_new_table_does_not_hold(
+    lake: StreamLake, tmp_path: Path, is_restored: bool
+) -> None:
+    writer = lake.writer(grace_s=60.0)
+    shutil.copytree(lake.uri, tmp_path / "copy")
+    lake.send(1)
+    writer.step()
+    if is_restored:
+        shutil.copytree(lake.uri, tmp_path / "copy", dirs_exist_ok=True)
+    lake.send(2)
+    writer.step(flush=True)
+    shutil.rmtree(lake.uri)
+    shutil.copytree(tmp_path / "copy", lake.uri)
+    lake.clock.advance(61.0)
+
+    writer.step()
+    writer.step(flush=True)
+
+    assert lake.ids() == [1, 2]
+
+
+def test_rows_wait_for_their_pace_although_the_table_is_newer_than_the_trims(
+    lake: StreamLake,
+) -> None:
+    lake.send(1)
+    lake.queue.trim(TOPIC, through=1, appended_before_s=float("inf"))
+    limits = FlushLimits(age_ms_max=5_000, rows_max=1000, bytes_max=1_000_000)
+    writer = TopicWriter(
+        lake.queue, TOPIC, TableLog.open(lake.uri, clock=lake.clock), limits, clock=lake.clock
+    )
+    writer.step()
+    lake.send(2)
+    lake.clock.advance(1.5)
+    writer.step()
+    lake.send(3)
+    lake.clock.advance(1.5)
+    writer.step()
+
+    assert lake.ids() == [2]
+    lake.clock.advance(5.0)
+    writer.step()
+    assert lake.ids() == [2, 3]

@@ -144,6 +144,9 @@ class TopicWriter:
         if not self._position or now_s - self._trimmed_s < _TRIM_INTERVAL_S:
             return
         self._trimmed_s = now_s
+        if self._is_elsewhere():
+            self._find_position()
+            return
         is_crowded = self._queue.bounds(self._topic).bytes > self._kept_bytes_max
         grace_s = min(self._grace_s, _CROWDED_GRACE_S) if is_crowded else self._grace_s
         self._queue.trim(
@@ -151,6 +154,17 @@ class TopicWriter:
             through=self._position,
             appended_before_s=self._clock.now_s() - grace_s,
         )
+
+    def _is_elsewhere(self) -> bool:
+        """Whether the table, as it is now, is not where we left it: restored, or made anew.
+
+        What is trimmed cannot be committed again, so the table is asked and not our memory.
+        """
+        self._table.refresh()
+        committed = self._table.committed(self._app_id)
+        if committed is None:
+            committed = self._queue.bounds(self._topic).trimmed
+        return committed != self._position
 
     def _observe(self, batch: Sequence[Envelope], commit: Commit) -> None:
         telemetry, topic = self._telemetry, self._topic
