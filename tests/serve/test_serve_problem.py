@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from starlette.exceptions import HTTPException
 
-from neuralake.errors import InvalidRows, QueueFull, UnknownName
+from neuralake.errors import InvalidRows, NeedsAttention, QueueFull, UnknownName
 from neuralake.serve.problem import PROBLEM_MEDIA_TYPE, problem_response
 
 
@@ -55,6 +56,25 @@ def test_an_error_that_is_not_ours_does_not_tell_its_text() -> None:
 
     assert response.status_code == 500
     assert b"secret" not in bytes(response.body)
+
+
+def test_of_a_path_only_its_end_is_told() -> None:
+    error = NeedsAttention(
+        "The log of /home/somebody/lake/lab/spikes cannot be read: '/home/somebody/lake/x.json'.",
+        uri="/home/somebody/lake/lab/spikes",
+        path=Path("/home/somebody/queue.sqlite"),
+    )
+
+    found = json.loads(bytes(problem_response(error).body))
+
+    assert found["detail"] == "The log of …/spikes cannot be read: '…/x.json'."
+    assert (found["uri"], found["path"]) == ("…/spikes", "…/queue.sqlite")
+
+
+def test_what_only_looks_like_a_path_stays() -> None:
+    text = "Send text/plain to POST /v1/lab/spikes or http://127.0.0.1/v1/x/y; 1/2/2013, km/h, /x."
+
+    assert json.loads(bytes(problem_response(UnknownName(text)).body))["detail"] == text
 
 
 def test_an_http_exception_keeps_its_status_and_headers() -> None:

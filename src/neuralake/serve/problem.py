@@ -4,11 +4,13 @@
      "detail": "No table 'spike' in …", "kind": "table", "name": "spike", "known": ["spikes"]}
 
 The facts of our errors are members beside the standard ones. An error that is not ours answers
-500 without its text: a stranger must not learn paths or data from it, the log has it.
+500 without its text: a stranger must not learn paths or data from it, the log has it. Of absolute
+paths in our own errors, only the last part is told.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Mapping
@@ -25,6 +27,9 @@ __all__ = ["PROBLEM_MEDIA_TYPE", "problem", "problem_response"]
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 _STANDARD = ("type", "title", "status", "detail")
 _RETRY_AFTER_S = 1.0
+# An absolute path of two parts or more; of it, the last part may be told. Not our own routes.
+_PATH = re.compile(r"(?<![\w.:/*<])/(?!v1/|api/|health/)(?:[^/\s'\",;]+/)+([^/\s'\",;]*)")
+_LOG = logging.getLogger(__name__)
 
 
 def problem(error: BaseException) -> dict[str, Any]:
@@ -50,13 +55,15 @@ def problem(error: BaseException) -> dict[str, Any]:
         "type": f"urn:neuralake:problem:{words.replace(' ', '-')}",
         "title": words.capitalize(),
         "status": outcome(error).status,
-        "detail": error.message,
+        "detail": _without_places(error.message),
     } | {name: _plain(fact) for name, fact in error.facts.items() if name not in _STANDARD}
 
 
 def problem_response(error: BaseException, headers: Mapping[str, str] | None = None) -> Response:
     """The answer for `error`, with `Retry-After` if waiting helps; never raises."""
     members = problem(error)
+    if isinstance(error, NeuralakeError) and members["detail"] != error.message:
+        _LOG.warning("answered without its paths: %s", error.message)
     sent = dict(getattr(error, "headers", None) or {}) if isinstance(error, HTTPException) else {}
     if isinstance(error, Unavailable):
         after_s = error.facts.get("retry_after_s", _RETRY_AFTER_S)
@@ -70,14 +77,20 @@ def problem_response(error: BaseException, headers: Mapping[str, str] | None = N
     )
 
 
+def _without_places(text: str) -> str:
+    return _PATH.sub(r"…/\1", text)
+
+
 def _plain(fact: Any) -> Any:
     """`fact` as a JSON value; what JSON has no word for becomes its text."""
     if isinstance(fact, Mapping):
         return {str(name): _plain(value) for name, value in fact.items()}
     if isinstance(fact, list | tuple | set | frozenset):
         return [_plain(value) for value in fact]
-    if fact is None or isinstance(fact, bool | int | str):
+    if isinstance(fact, str):
+        return _without_places(fact)
+    if fact is None or isinstance(fact, bool | int):
         return fact
     if isinstance(fact, float):
         return fact if math.isfinite(fact) else str(fact)
-    return str(fact)
+    return _without_places(str(fact))
