@@ -61,3 +61,12 @@ def test_a_killed_platform_leaves_no_lock_behind(tmp_path: Path) -> None:
 
 def test_a_lake_that_was_never_up_has_no_platform(tmp_path: Path) -> None:
     assert running_pid(tmp_path / "absent") is None
+
+
+def test_what_lies_beside_the_lake_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """The queue makes the same folder, and keeps rows in it; whoever comes first sets its mode."""
+    folder = tmp_path / "lake" / ".neuralake"
+
+    with LakeLock(folder):
+        assert folder.stat().st_mode & 0o077 == 0
+        assert next(folder.iterdir()).stat().st_mode & 0o077 == 0

@@ -33,9 +33,10 @@ class LakeLock:
         self._descriptor = -1
 
     def __enter__(self) -> LakeLock:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
+        # As the queue makes it, which lives there too: for the owner alone.
+        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Not inheritable (Python's default): a child that outlived us must not hold our lock.
-        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600)
         if not _take(descriptor):
             pid = _read_pid(descriptor)
             os.close(descriptor)
