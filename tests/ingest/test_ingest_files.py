@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from neuralake.errors import InvalidRows, SchemaMismatch, UnsupportedMedia, UsageError
-from neuralake.ingest.file_rows import read_batches
+from neuralake.ingest.file_rows import read_tables
 from neuralake.ingest.rows import RowReader
 
 SCHEMA = pa.schema(
@@ -52,8 +52,8 @@ CSV_ROW = (
 
 
 def rows_of(path: Path, schema: pa.Schema = SCHEMA, **options: object) -> pa.Table:
-    batches = read_batches(path, schema, name="t", batch_rows=3, **options)  # type: ignore[arg-type]
-    return pa.concat_tables([schema.empty_table(), *(batch.rows for batch in batches)])
+    tables = read_tables(path, schema, name="t", **options)  # type: ignore[arg-type]
+    return pa.concat_tables([schema.empty_table(), *(table for table, _ in tables)])
 
 
 def expected(count: int) -> pa.Table:
@@ -72,19 +72,6 @@ def test_csv_ndjson_and_parquet_give_the_same_rows(tmp_path: Path) -> None:
     pq.write_table(expected(7), parquet)
 
     assert rows_of(table) == rows_of(ndjson) == rows_of(parquet) == expected(7)
-
-
-def test_batches_have_the_asked_size_and_numbers(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", CSV_HEAD + CSV_ROW * 7)
-
-    batches = list(read_batches(path, SCHEMA, name="t", batch_rows=3))
-
-    assert [(b.number, b.first_row, b.rows.num_rows) for b in batches] == [
-        (0, 0, 3),
-        (1, 3, 3),
-        (2, 6, 1),
-    ]
-    assert batches[-1].bytes_read == path.stat().st_size
 
 
 def test_an_empty_csv_field_is_null_and_a_quoted_one_is_an_empty_text(tmp_path: Path) -> None:

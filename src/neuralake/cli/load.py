@@ -14,7 +14,7 @@ from neuralake.errors import Unavailable, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from neuralake.ingest.files import FileProgress
+    from neuralake.ingest.files import FileProgress, FileReport
 
 __all__ = ["add_to", "ingest"]
 
@@ -28,12 +28,20 @@ def ingest(
     ] = None,
     null: Annotated[
         list[str] | None,
-        typer.Option("--null", help="Text of a CSV field that means null; may be repeated."),
+        typer.Option(
+            "--null",
+            metavar="TEXT",
+            help="A text of CSV fields that means null, besides the empty one; may be repeated.",
+        ),
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Store rows that were sent before once more.")
+    ] = False,
 ) -> None:
     """Send files to a table. After a break, the same command goes on where it was.
 
-    When it ends, every row is durable. Sending the same file again adds nothing.
+    When it ends, every row is durable. Sending a file again adds nothing, and of a file that has
+    grown or was mended only what is new.
     """
     from neuralake.ingest.files import send_file
     from neuralake.supervise import state_folder, stop_event
@@ -57,14 +65,22 @@ def ingest(
                 table=definition.name,
                 schema=definition.schema,
                 state_folder=state_folder(settings) / "ingest",
-                null_values=tuple(null) if null else ("",),
+                null_values=("", *(null or ())),
+                again=again,
                 on_progress=progress,
                 stop=stop,
             )
-        known = report.rows_skipped + report.rows_repeated
-        text = f"{file}: {report.rows:,} rows are in {name}"
-        text += f", {known:,} of them since an earlier run" if known else ""
+        text = f"{file}: {report.rows:,} rows are in {name}{_of_these(report)}"
         session.out.print(text, markup=False, soft_wrap=True)
+
+
+def _of_these(report: FileReport) -> str:
+    before = report.rows_skipped + report.rows_repeated
+    if not before:
+        return ""
+    if before < report.rows:
+        return f", {before:,} of them since an earlier run"
+    return ", all of them since an earlier run (--again stores them once more)"
 
 
 def _running_url(session: Session) -> str:

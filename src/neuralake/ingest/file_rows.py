@@ -1,14 +1,13 @@
-"""Read a file as rows of the declared schema, in batches of a fixed number of rows.
+"""Read a file as rows of the declared schema, a piece at a time.
 
-A batch is told by its number alone: the same file and batch size give the same batches, on any
-machine and at any later time, which is what lets a broken transfer go on. Values are exactly what
-the HTTP API makes of the same file's text. Errors name the row, counted from 0 over the file.
+Values are exactly what the HTTP API makes of the same file's text. Errors name the row, counted
+from 0 over the file.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,7 +20,7 @@ from neuralake.ingest.csv_text import typed_column
 from neuralake.ingest.json_body import JsonReader
 from neuralake.schema import conform
 
-__all__ = ["FORMATS", "FileBatch", "format_of", "read_batches"]
+__all__ = ["FORMATS", "format_of", "read_tables"]
 
 FORMATS = {
     ".csv": "csv",
@@ -34,15 +33,7 @@ FORMATS = {
 
 _BLOCK_BYTES = 4 * 1024 * 1024
 _ROWS_UNBOUNDED = 2**62
-
-
-@dataclass(frozen=True, slots=True)
-class FileBatch:
-    number: int
-    first_row: int
-    rows: pa.Table
-    bytes_read: int
-    """Bytes of the file that were read when this batch was complete."""
+_CSV_ROW = re.compile(r"Row #(\d+): ")
 
 
 def format_of(path: Path) -> str:
@@ -62,15 +53,10 @@ def format_of(path: Path) -> str:
     return found
 
 
-def read_batches(
-    path: Path,
-    schema: pa.Schema,
-    *,
-    name: str,
-    batch_rows: int,
-    null_values: Sequence[str] = ("",),
-) -> Iterator[FileBatch]:
-    """The rows of `path` in batches of `batch_rows` (the last one may be shorter).
+def read_tables(
+    path: Path, schema: pa.Schema, *, name: str, null_values: Sequence[str] = ("",)
+) -> Iterator[tuple[pa.Table, int]]:
+    """The rows of `path` in order, each time with how many bytes of the file were read for them.
 
     Args:
         name: of the table, for errors.
@@ -88,7 +74,8 @@ def read_batches(
             tables = _ndjson(file, schema, name)
         else:
             tables = _csv(file, schema, name, null_values, "\t" if kind == "tsv" else ",")
-        yield from _rebatch(tables, file, schema, batch_rows)
+        for table in tables:
+            yield table, file.tell()
 
 
 def _open(path: Path) -> BinaryIO:
@@ -96,19 +83,6 @@ def _open(path: Path) -> BinaryIO:
         return path.open("rb")
     except OSError as error:
         raise UsageError(f"Cannot read {path}: {error.strerror}.", path=str(path)) from error
-
-
-def _rebatch(
-    tables: Iterator[pa.Table], file: BinaryIO, schema: pa.Schema, batch_rows: int
-) -> Iterator[FileBatch]:
-    kept, number, first_row = schema.empty_table(), 0, 0
-    for table in tables:
-        kept = pa.concat_tables([kept, table])
-        while kept.num_rows >= batch_rows:
-            yield FileBatch(number, first_row, kept.slice(0, batch_rows), file.tell())
-            kept, number, first_row = kept.slice(batch_rows), number + 1, first_row + batch_rows
-    if kept.num_rows:
-        yield FileBatch(number, first_row, kept, file.tell())
 
 
 def _parquet(file: BinaryIO, schema: pa.Schema, name: str) -> Iterator[pa.Table]:
@@ -163,13 +137,22 @@ def _csv(
                 yield _typed(batch, schema, first_row, name)
                 first_row += batch.num_rows
     except pa.ArrowInvalid as error:
-        said = str(error).splitlines()[0]
-        raise InvalidRows(
-            f"The CSV cannot be read from row {first_row} on: {said}.",
-            row=first_row,
-            column=None,
-            reason=said,
-        ) from error
+        raise _unreadable_csv(str(error).splitlines()[0], first_row) from error
+
+
+def _unreadable_csv(said: str, first_row: int) -> InvalidRows:
+    if match := _CSV_ROW.search(said):
+        row = int(match[1]) - 2  # Arrow counts from 1, and the header too.
+        reason = said[match.end() :]
+        return InvalidRows(
+            f"Row {row} cannot be read as CSV: {reason}.", row=row, column=None, reason=reason
+        )
+    return InvalidRows(
+        f"The CSV cannot be read from row {first_row} on: {said}.",
+        row=None,
+        column=None,
+        reason=said,
+    )
 
 
 def _typed(batch: pa.RecordBatch, schema: pa.Schema, first_row: int, name: str) -> pa.Table:

@@ -1,14 +1,14 @@
 """Send a file's rows to a table through the HTTP API, each once, also over breaks.
 
-Batches carry keys made of the file's content, the table and the batch's number: a batch whose
-answer was lost is sent again and recognised. A run that was interrupted goes on where it was; the
-same file sent again within the queue's `keys_retention_hours` adds nothing.
+Parts carry keys made of their content and what is before it in the file (`file_parts`): a part
+whose answer was lost is sent again and recognised, and so is everything of a file that was mended
+or has grown, up to the first row that differs. `--again` is how to store equal rows twice.
 """
 
 from __future__ import annotations
 
-import hashlib
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,17 +17,25 @@ from pathlib import Path
 import pyarrow as pa
 
 from neuralake.clock import Clock, SystemClock
-from neuralake.errors import Unavailable, UsageError
-from neuralake.ingest.decode import encode
-from neuralake.ingest.file_rows import FileBatch, format_of, read_batches
-from neuralake.ingest.progress_file import Progress, ProgressFile
+from neuralake.errors import (
+    InvalidRows,
+    NeuralakeError,
+    SchemaMismatch,
+    Unavailable,
+    UsageError,
+)
+from neuralake.ingest.file_lines import line_of_row
+from neuralake.ingest.file_parts import FilePart, Known, RowSource, beginning, cut
+from neuralake.ingest.file_rows import format_of, read_tables
+from neuralake.ingest.progress_file import ProgressFile, remove_old
 from neuralake.ingest.sender import Sender
 
 __all__ = ["FileProgress", "FileReport", "send_file"]
 
 BATCH_ROWS = 50_000
-# Envelopes are kept well below the server's limit on bodies (64 MiB unless set otherwise).
-_PAYLOAD_BYTES_MAX = 16 * 1024 * 1024
+# A file below this is read twice, so that a row that does not fit is found before any is stored:
+# a second or two. A larger one stores the rows before it, which the mended file does not repeat.
+_CHECKED_BYTES_MAX = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +58,6 @@ class FileReport:
     """Of these, rows that the server had already, by their keys."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What one request carries."""
-
-    payload: bytes
-    rows: int
-    key: str
-
-
 def send_file(
     path: Path,
     *,
@@ -69,6 +68,8 @@ def send_file(
     state_folder: Path,
     batch_rows: int = BATCH_ROWS,
     null_values: Sequence[str] = ("",),
+    again: bool = False,
+    checked_bytes_max: int = _CHECKED_BYTES_MAX,
     on_progress: Callable[[FileProgress], None] | None = None,
     clock: Clock | None = None,
     stop: threading.Event | None = None,
@@ -76,91 +77,160 @@ def send_file(
 ) -> FileReport:
     """Send every row of `path` (CSV, TSV, NDJSON or Parquet) to `database.table`.
 
-    When this returns all rows are durable. Rows before a row that does not fit may be stored.
+    When this returns all rows are durable. If a row does not fit, the error says how many rows
+    before it are stored: none, if the file is smaller than `checked_bytes_max`.
 
     Args:
         url: of the server, such as `http://127.0.0.1:8765`.
         schema: the table's declared schema.
         state_folder: where progress is kept between runs.
         null_values: texts of CSV fields that mean null, where they are not quoted.
-        on_progress: called after each batch.
-        stop: set it to stop after the batch that is on its way.
+        again: store rows that were sent before a second time. After a break go on without it.
+        on_progress: called after each part.
+        stop: set it to stop after the part that is on its way.
         give_up_s: how long an absent or full server is waited for.
 
     Raises:
-        InvalidRows, SchemaMismatch: the file does not fit the table; `row` counts from 0.
+        InvalidRows, SchemaMismatch: the file does not fit the table; `row` counts from 0, `line`
+            from 1 (None if unknown), `rows_stored` are the rows of the file that are durable.
         UsageError: the file cannot be read, or the server refuses it.
         Unavailable: the server went away for too long, or `stop` was set; run again to go on.
     """
     if batch_rows < 1:
         raise UsageError(f"batch_rows is {batch_rows}; it must be at least 1.")
     format_of(path)
-    stop = stop or threading.Event()
     name = f"{database}.{table}"
-    transfer = _transfer(path, name, batch_rows)
-    sender = Sender(url, clock=clock or SystemClock(), stop=stop, give_up_s=give_up_s)
-    try:
-        queue = str(sender.progress(database, table)["queue"])
-        kept = ProgressFile(state_folder, transfer)
-        begun = kept.load(queue)
-        total, rows, repeated = path.stat().st_size, begun.rows, 0
-        batches = read_batches(
-            path, schema, name=name, batch_rows=batch_rows, null_values=null_values
-        )
-        for batch, parts in _ahead(batches, begun.batches, transfer):
+    clock, stop = clock or SystemClock(), stop or threading.Event()
+    sender = Sender(url, clock=clock, stop=stop, give_up_s=give_up_s)
+    remove_old(state_folder, clock=clock)
+
+    def tables() -> Iterator[tuple[pa.Table, int]]:
+        for found in read_tables(path, schema, name=name, null_values=null_values):
             if stop.is_set():
-                raise Unavailable(
-                    f"Stopped: {rows} rows of {path.name} are stored. Send it again to go on."
-                )
-            for part in parts:
-                found = sender.send(database, table, part.payload, key=part.key)
-                repeated += part.rows if found.repeated else 0
-            rows += batch.rows.num_rows
-            kept.save(Progress(queue=queue, batches=batch.number + 1, rows=rows))
-            if on_progress:
-                on_progress(FileProgress(batch.bytes_read, total, rows))
-        kept.remove()
-    finally:
-        sender.close()
-    return FileReport(rows=rows, rows_skipped=begun.rows, rows_repeated=repeated)
-
-
-def _transfer(path: Path, name: str, batch_rows: int) -> str:
-    """What names this transfer: the same for the same bytes, table and batch size."""
-    try:
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UsageError(f"Cannot read {path}: {error.strerror}.", path=str(path)) from error
-    return hashlib.sha256(f"{content} {name} {batch_rows}".encode()).hexdigest()[:40]
-
-
-def _ahead(
-    batches: Iterator[FileBatch], skip: int, transfer: str
-) -> Iterator[tuple[FileBatch, list[_Part]]]:
-    """Batches from number `skip` on, each read while the one before is on its way."""
-
-    def following() -> tuple[FileBatch, list[_Part]] | None:
-        for batch in batches:
-            if batch.number >= skip:
-                return batch, _parts(batch, transfer)
-        return None
-
-    with ThreadPoolExecutor(1, thread_name_prefix="read-file") as reader:
-        upcoming = reader.submit(following)
-        while (found := upcoming.result()) is not None:
-            upcoming = reader.submit(following)
+                raise Unavailable("Stopped.")
             yield found
 
+    transfer = _Transfer(path, sender, database, table, on_progress, stop)
+    copying = False
+    try:
+        queue = str(sender.progress(database, table)["queue"])
+        if _is_checked(path, checked_bytes_max):
+            for _ in tables():
+                pass
+        source = RowSource(tables(), schema)
+        begun = beginning(source, topic=name)
+        if begun is not None:
+            kept = ProgressFile(state_folder, begun, queue=queue)
+            if again:
+                kept.begin(uuid.uuid4().hex, ())
+                copying = True
+            transfer.run(
+                cut(source, topic=name, salt=kept.salt, known=kept.parts[:], batch_rows=batch_rows),
+                kept,
+            )
+    except Unavailable as error:
+        raise _stopped(error, path, transfer.rows, copying=copying) from error
+    except NeuralakeError as error:
+        raise _explained(error, path, transfer.rows) from error
+    finally:
+        sender.close()
+    return FileReport(transfer.rows, transfer.rows_skipped, transfer.rows_repeated)
 
-def _parts(batch: FileBatch, transfer: str) -> list[_Part]:
-    """The batch as one request, or as several of equal rows if it is too large for one."""
-    key = f"file-{transfer}-{batch.number}"
-    whole = encode(batch.rows)
-    count = min(-(-len(whole.payload) // _PAYLOAD_BYTES_MAX), batch.rows.num_rows)
-    if count == 1:
-        return [_Part(whole.payload, whole.rows, key)]
-    step = -(-batch.rows.num_rows // count)
-    slices = [batch.rows.slice(at, step) for at in range(0, batch.rows.num_rows, step)]
-    encoded = [encode(rows) for rows in slices]
-    return [_Part(part.payload, part.rows, f"{key}.{index}") for index, part in enumerate(encoded)]
+
+class _Transfer:
+    """One run over one file."""
+
+    def __init__(
+        self,
+        path: Path,
+        sender: Sender,
+        database: str,
+        table: str,
+        on_progress: Callable[[FileProgress], None] | None,
+        stop: threading.Event,
+    ) -> None:
+        self._path, self._sender, self._stop = path, sender, stop
+        self._database, self._table = database, table
+        self._on_progress = on_progress
+        self.rows = self.rows_skipped = self.rows_repeated = 0
+
+    def run(self, parts: Iterator[FilePart], kept: ProgressFile) -> None:
+        """Deliver `parts` in order, but those that are known."""
+        total, known = self._path.stat().st_size, 0
+        for part in _ahead(parts):
+            if self._stop.is_set():
+                raise Unavailable("Stopped.")
+            if part.known:
+                known += 1
+                self.rows_skipped += part.rows
+            else:
+                if known < len(kept.parts) or not kept.parts:
+                    # From here on it is another file, or a new one.
+                    salt = kept.salt if known or not kept.parts else ""
+                    kept.begin(salt, kept.parts[:known])
+                self._send(part)
+                kept.add(Known(part.rows, part.key))
+                known += 1
+            self.rows += part.rows
+            if self._on_progress:
+                self._on_progress(FileProgress(part.bytes_read, total, self.rows))
+
+    def _send(self, part: FilePart) -> None:
+        try:
+            found = self._sender.send(
+                self._database, self._table, part.payload, key=f"file-{part.key}"
+            )
+        except InvalidRows as error:
+            # They fit our definition, so the server has another one.
+            raise UsageError(
+                f"The server refuses what the definition here allows, among the {part.rows:,} rows "
+                f"from row {part.first_row:,} on: {error.message} Restart it if the definition "
+                f"has changed. The {self.rows:,} rows before are stored, and not stored twice.",
+                first_row=part.first_row,
+                rows_stored=self.rows,
+            ) from error
+        self.rows_repeated += part.rows if found.repeated else 0
+
+
+def _is_checked(path: Path, bytes_max: int) -> bool:
+    """Whether the file is read once before anything of it is sent."""
+    try:
+        return path.is_file() and path.stat().st_size < bytes_max
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror}.", path=str(path)) from error
+
+
+def _ahead(parts: Iterator[FilePart]) -> Iterator[FilePart]:
+    """`parts`, each made while the one before is on its way."""
+    with ThreadPoolExecutor(1, thread_name_prefix="read-file") as reader:
+        upcoming = reader.submit(next, parts, None)
+        while (part := upcoming.result()) is not None:
+            upcoming = reader.submit(next, parts, None)
+            yield part
+
+
+def _stopped(error: Unavailable, path: Path, rows: int, *, copying: bool) -> Unavailable:
+    how = (
+        "Send it again without --again (what comes after it, with)" if copying else "Send it again"
+    )
+    return Unavailable(
+        f"{error.message} {rows:,} rows of {path.name} are stored. {how} to go on.",
+        **{**error.facts, "rows_stored": rows},
+    )
+
+
+def _explained(error: NeuralakeError, path: Path, rows: int) -> NeuralakeError:
+    """The error of a file that does not fit, with where that is and what was stored."""
+    row = error.facts.get("row")
+    if row is None and not isinstance(error, (InvalidRows, SchemaMismatch)):
+        return error
+    line = line_of_row(path, row) if row is not None else None
+    where = f" It is on line {line:,} of {path.name}." if line is not None else ""
+    stored = (
+        f" The {rows:,} rows before it are stored. Mend the file and send it again: they are "
+        f"not stored twice."
+        if rows
+        else " Nothing was sent. Mend the file and send it again."
+    )
+    facts = {**error.facts, "line": line, "rows_stored": rows}
+    return type(error)(error.message + where + stored, **facts)

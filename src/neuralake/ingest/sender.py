@@ -101,7 +101,7 @@ class Sender:
             if late or self._clock.wait_s(pause_s, self._stop):
                 raise Unavailable(
                     f"{self._url} did not answer {method} {path}: {trouble}. Is the server "
-                    f"running (neuralake up)? Send the file again to go on from here.",
+                    f"running (neuralake up)?",
                     url=self._url,
                 )
             wait_s = min(2 * wait_s, _WAIT_S_MAX)
