@@ -37,6 +37,7 @@ def arrow_rows(count: int) -> pa.Table:
 
 NDJSON = {"content-type": "application/x-ndjson"}
 ARROW = {"content-type": "application/vnd.apache.arrow.stream"}
+FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 
 def test_an_accepted_event_is_in_the_queue_when_the_answer_comes(
@@ -95,7 +96,8 @@ def test_every_format_stores_the_same_row(
         (400, SPIKES, b"not arrow", ARROW, "Arrow IPC stream"),
         (400, SPIKES, SPIKE, {"idempotency-key": "k" * 300}, "Idempotency-Key"),
         (400, SPIKES + "?wiat=committed", SPIKE, {}, "wait=committed"),
-        (400, "/v1/lab/fixed", SPIKE, {}, "no stream"),
+        (400, "/v1/lab/fixed", SPIKE, {}, "no stream. Add stream=nl.Stream()"),
+        (400, "/v1/lab/archive", SPIKE, {}, "it is a Parquet table, which is only read"),
         (404, "/v1/lab/spike", SPIKE, {}, "spikes"),
         (404, "/v1/lap/spikes", SPIKE, {}, "lab"),
         (404, "/nothing", SPIKE, {}, "nothing"),
@@ -105,6 +107,8 @@ def test_every_format_stores_the_same_row(
         (413, SPIKES, arrow_stream(arrow_rows(1001)), ARROW, "1000 rows"),
         (415, SPIKES, SPIKE, {"content-type": "text/plain"}, "application/x-ndjson"),
         (415, SPIKES, SPIKE, {"content-type": "application/json; charset=latin-1"}, "UTF-8"),
+        (415, SPIKES, SPIKE, {"content-type": ""}, "-H 'Content-Type: application/json'"),
+        (415, SPIKES, SPIKE, FORM, "-H 'Content-Type: application/json'"),
         (415, SPIKES, SPIKE, {"content-encoding": "gzip"}, "gzip"),
     ],
 )

@@ -11,7 +11,7 @@ import pyarrow as pa
 from neuralake.catalog import Catalog
 from neuralake.queue import Queue
 from neuralake.settings import IngestSettings, LakeSettings, QueueSettings, Settings
-from neuralake.tables import DeltaTable, Stream
+from neuralake.tables import DeltaTable, ParquetTable, Stream
 
 SPIKES = pa.schema(
     [
@@ -25,12 +25,13 @@ NOTES = pa.schema([("author", pa.string()), ("text", pa.string())])
 
 
 def lab() -> ModuleType:
-    """A database: `spikes` and `notes` take rows, `fixed` does not."""
+    """A database: `spikes` and `notes` take rows, `fixed` and `archive` do not."""
     module = ModuleType("lab")
     tables = [
         DeltaTable("spikes", "lab/spikes", SPIKES, stream=Stream()),
         DeltaTable("notes", "lab/notes", NOTES, partition_by=["author"], stream=Stream()),
         DeltaTable("fixed", "lab/fixed", SPIKES),
+        ParquetTable("archive", "lab/archive", SPIKES),
     ]
     for definition in tables:
         setattr(module, definition.name, definition)

@@ -9,7 +9,7 @@ import typer
 
 from neuralake.cli.inspect import find_definition
 from neuralake.cli.session import Session
-from neuralake.errors import Unavailable, UsageError
+from neuralake.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,10 +50,9 @@ def ingest(
     settings = session.settings
     database, definition = find_definition(session.catalog, name)
     if definition.stream is None or definition.schema is None:
-        raise UsageError(
-            f"{name} takes no rows: its definition has no stream. Add stream=nl.Stream() to it.",
-            name=name,
-        )
+        from neuralake.ingest.target import takes_no_rows
+
+        raise takes_no_rows(database, definition)
     address = url or _running_url(session)
     stop = stop_event()
     for file in files:

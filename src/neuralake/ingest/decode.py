@@ -110,8 +110,12 @@ def reader_of(content_type: str) -> str:
     media_type, *parameters = [part.strip() for part in content_type.lower().split(";")]
     charsets = [p.removeprefix("charset=").strip('"') for p in parameters if p[:8] == "charset="]
     if media_type not in MEDIA_TYPES or not {*charsets} <= {"utf-8", "utf8"}:
+        # What curl -d and HTML forms say of a body of which nothing was said.
+        unsaid = media_type in ("", "application/x-www-form-urlencoded")
+        what = "The request does not say what its body is." if unsaid else ""
         raise UnsupportedMedia(
-            f"The content type {content_type!r} is not one we read. Send one of: "
+            f"{what or f'The content type {content_type!r} is not one we read.'} Send a header "
+            f"such as 'Content-Type: {JSON}' (curl -H 'Content-Type: {JSON}'). Known: "
             f"{', '.join(MEDIA_TYPES)}; text is UTF-8.",
             found=content_type,
             known=list(MEDIA_TYPES),

@@ -12,10 +12,10 @@ from neuralake.ingest.committed import CommitWatch
 from neuralake.ingest.decode import Decoder
 from neuralake.queue.topic import app_id, topic_of
 from neuralake.schema import declare
-from neuralake.tables import DeltaTable
+from neuralake.tables import Definition, DeltaTable
 from neuralake.writer import refuse_contradiction
 
-__all__ = ["Target", "Targets"]
+__all__ = ["Target", "Targets", "takes_no_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,20 @@ class Target:
     partition_by: tuple[str, ...]
     decoder: Decoder
     watch: CommitWatch
+
+
+def takes_no_rows(database: str, definition: Definition) -> UsageError:
+    """The error for rows that are sent to a table without a stream."""
+    if isinstance(definition, DeltaTable):
+        why = "its definition has no stream. Add stream=nl.Stream() to it."
+    else:
+        kind = definition.kind.capitalize()
+        why = f"it is a {kind} table, which is only read. Rows go to a DeltaTable with a stream."
+    return UsageError(
+        f"Table {database}.{definition.name} takes no rows: {why}",
+        table=definition.name,
+        database=database,
+    )
 
 
 class Targets:
@@ -60,12 +74,7 @@ class Targets:
     def _make(self, database: str, table: str) -> Target:
         definition = self._catalog.definition(database, table)
         if not isinstance(definition, DeltaTable) or definition.stream is None:
-            raise UsageError(
-                f"Table {database}.{table} takes no rows: its definition has no stream. Add "
-                f"stream=Stream() to the {type(definition).__name__}.",
-                table=table,
-                database=database,
-            )
+            raise takes_no_rows(database, definition)
         topic = topic_of(database, table)
         schema = declare(definition.schema)
         refuse_contradiction(self._catalog, database, definition)
