@@ -19,9 +19,10 @@ from neuralake.errors import Trimmed, UnknownName
 from neuralake.filters import Filters, expression
 from neuralake.frame import NlkDataFrame, scan_snapshot
 from neuralake.frame.frame import as_frame
-from neuralake.queue import Envelope, Queue
+from neuralake.queue import Queue
+from neuralake.queue.rows import decode_rows
 from neuralake.queue.topic import app_id
-from neuralake.schema import polars_schema
+from neuralake.schema import conform, polars_schema
 
 __all__ = ["live_frame", "read_tail"]
 
@@ -76,15 +77,19 @@ def read_tail(queue: Queue, topic: str, *, after: int, schema: pa.Schema) -> pa.
 
     Raises:
         Trimmed: the queue no longer keeps everything behind `after`.
+        NeedsAttention: an envelope is damaged.
+        SchemaMismatch: rows do not fit `schema`, which was changed since.
     """
     last = queue.bounds(topic).last  # A busy topic has no end; this call does.
     tables = [schema.empty_table()]
     position = after
     while True:
         page = queue.read(topic, after=position, bytes_max=_ROWS_PER_PAGE_BYTES)
-        tables += [_rows(envelope) for envelope in page if envelope.position <= last]
+        if acknowledged := [envelope for envelope in page if envelope.position <= last]:
+            # Rows from before a nullable column was added to the definition have it as null.
+            tables.append(conform(decode_rows(acknowledged), schema, name=topic))
         if not page or page[-1].position >= last:
-            return pa.concat_tables(tables, promote_options="default")
+            return pa.concat_tables(tables)
         position = page[-1].position
 
 
@@ -122,7 +127,3 @@ def _snapshot(uri: str) -> delta.Snapshot | None:
         if error.kind != "table":
             raise
         return None  # Nobody has written it yet: all its rows are in the queue.
-
-
-def _rows(envelope: Envelope) -> pa.Table:
-    return pa.ipc.open_stream(envelope.payload).read_all()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from stream_lake import LIMITS, SCHEMA, TOPIC, StreamLake, payload
 
 from neuralake import delta
 from neuralake.clock import SystemClock
-from neuralake.errors import Trimmed
+from neuralake.errors import NeedsAttention, Trimmed
 from neuralake.filters import Filter
 from neuralake.frame import NlkDataFrame
 from neuralake.live import live_frame
@@ -100,6 +101,27 @@ def test_a_queue_that_is_trimmed_without_grace_ends_in_a_clear_error(lake: Strea
 
     with pytest.raises((Trimmed, pl.exceptions.ComputeError), match="is trimmed"):
         live(lake, EverTrimmed()).collect()
+
+
+def test_rows_from_before_a_nullable_column_was_added_have_it_as_null(tmp_path: Path) -> None:
+    queue = MemoryQueue()
+    queue.append(TOPIC, payload(1), 1)
+    wider = SCHEMA.append(pa.field("note", pa.string()))
+
+    frame = live_frame(str(tmp_path / "not there"), wider, lambda: queue, TOPIC).collect()
+
+    assert frame.rows() == [(1, "s1", None)]
+
+
+def test_a_damaged_envelope_is_told_by_its_position(tmp_path: Path) -> None:
+    queue = MemoryQueue()
+    queue.append(TOPIC, payload(1), 1)
+    queue.append(TOPIC, b"this is no Arrow stream", 1)
+
+    frame = live_frame(str(tmp_path / "not there"), SCHEMA, lambda: queue, TOPIC)
+
+    with pytest.raises((NeedsAttention, pl.exceptions.ComputeError), match="at position 2"):
+        frame.collect()
 
 
 class MeddledQueue:

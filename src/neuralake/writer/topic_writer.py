@@ -10,18 +10,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-import pyarrow as pa
-
 from neuralake.clock import Clock, SystemClock
 from neuralake.delta import Commit, TableLog, Txn
 from neuralake.errors import Conflict, NeedsAttention
 from neuralake.queue import Envelope, Queue
+from neuralake.queue.rows import decode_rows
 from neuralake.queue.topic import app_id
 from neuralake.schema import conform
 from neuralake.telemetry import Telemetry
 from neuralake.writer.flush import FlushLimits, is_due
 
-__all__ = ["TopicWriter", "decode", "start_position"]
+__all__ = ["TopicWriter", "start_position"]
 
 _log = logging.getLogger(__name__)
 
@@ -125,7 +124,7 @@ class TopicWriter:
 
     def _commit(self) -> Commit | None:
         batch = self._waiting
-        rows = conform(decode(batch), self._table.schema, name=self._topic)
+        rows = conform(decode_rows(batch), self._table.schema, name=self._topic)
         last = batch[-1].position
         commit = self._table.append(rows, txn=Txn(self._app_id, last, after=self._position))
         if commit.repeated:
@@ -175,32 +174,6 @@ class TopicWriter:
         telemetry.observe("writer_commit_ms", took_ms, topic=topic)
         oldest_ms = (self._clock.now_s() - batch[0].appended_s) * 1000
         telemetry.observe("writer_freshness_ms", oldest_ms, topic=topic)
-
-
-def decode(envelopes: Sequence[Envelope]) -> pa.Table:
-    """The rows of `envelopes`, in order.
-
-    Raises:
-        NeedsAttention: one of them is damaged, or has other rows than it was stored with.
-    """
-    tables = [_rows(envelope) for envelope in envelopes]
-    return pa.concat_tables(tables, promote_options="default")
-
-
-def _rows(envelope: Envelope) -> pa.Table:
-    try:
-        rows = pa.ipc.open_stream(envelope.payload).read_all()
-        found = f"it has {rows.num_rows} rows"
-    except (pa.ArrowException, OSError) as error:
-        rows, found = None, str(error)
-    if rows is None or rows.num_rows != envelope.rows:
-        raise NeedsAttention(
-            f"The envelope at position {envelope.position}, stored with {envelope.rows} rows, "
-            f"cannot be read: {found}. It and what came after it wait in the queue. Restore the "
-            f"queue's file, or upgrade if a newer release wrote it.",
-            position=envelope.position,
-        )
-    return rows
 
 
 def start_position(queue: Queue, topic: str, table: TableLog) -> int:
