@@ -22,7 +22,7 @@ from neuralake.delta.commit import NewFile, TableLog, store_name
 from neuralake.delta.log import Entry
 from neuralake.delta.snapshot import DataFile, Snapshot, open_delta
 from neuralake.delta.stores import LogStore, open_store
-from neuralake.errors import CommitConflict, NeedsAttention, Unavailable, UsageError
+from neuralake.errors import CommitConflict, NeedsAttention, SchemaMismatch, Unavailable, UsageError
 from neuralake.schema import conform
 
 __all__ = ["CompactResult", "compact_once", "plan"]
@@ -61,6 +61,8 @@ def compact_once(
         UnknownName: no table is there.
         UnsupportedFeature: the table needs what we do not implement.
         NeedsAttention: a live file is missing, or has other rows than the log says.
+        SchemaMismatch: another engine's file has columns that are not exactly the table's (INT96
+            timestamps, say). Both are raised when all other partitions are done.
         Unavailable: the store failed; partitions committed before stay so.
     """
     store, clock = store or open_store(uri), clock or SystemClock()
@@ -69,12 +71,17 @@ def compact_once(
     if not bins:
         return CompactResult()
     compaction = _Compaction(TableLog(store, found.delta_table, clock=clock))
-    result = CompactResult()
+    result, failure = CompactResult(), None
     for _, group in groupby(bins, key=lambda files: files[0].partition):
         try:
             result = compaction.rewrite(list(group), result)
         except CommitConflict:
             result = replace(result, conflicts=result.conflicts + 1)
+        except (NeedsAttention, SchemaMismatch) as error:
+            # Told at the end: a partition that cannot be rewritten must not starve the others.
+            failure = failure or error
+    if failure is not None:
+        raise failure
     return result
 
 
