@@ -7,23 +7,21 @@ what remains then is in the queue for the next start.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Sequence
 
 from neuralake.catalog import Catalog
 from neuralake.clock import Clock, SystemClock
 from neuralake.delta import TableLog, create_table
-from neuralake.errors import NeuralakeError, Unavailable, UnknownName, suggestion
+from neuralake.errors import Unavailable, UnknownName, suggestion
 from neuralake.queue.topic import topic_of
 from neuralake.tables import DeltaTable
 from neuralake.telemetry import Telemetry
 from neuralake.writer.flush import FlushLimits
 from neuralake.writer.topic_writer import TopicWriter
+from neuralake.writer.trouble import Trouble
 
 __all__ = ["run_writer", "stream_tables"]
-
-_log = logging.getLogger(__name__)
 
 # A store or queue that does not answer is asked again soon; what needs a person, slowly.
 _RETRY_S = 0.5
@@ -90,6 +88,7 @@ class _TopicLoop:
         self._catalog, self._table = catalog, table
         self._clock, self._telemetry = clock, telemetry
         self._writer: TopicWriter | None = None
+        self._trouble = Trouble(topic, clock=clock)
 
     def run(self, stop: threading.Event) -> None:
         idle_polls = 0
@@ -115,10 +114,10 @@ class _TopicLoop:
         except Exception as error:  # noqa: BLE001 the edge of a thread: one table never stops others
             self._writer = None  # What it holds in memory is in the queue; read it again.
             self._telemetry.count("writer_errors", topic=self.topic, kind=type(error).__name__)
-            passing = isinstance(error, Unavailable)
-            known = isinstance(error, NeuralakeError)
-            _log.error("%s: %s", self.topic, error, exc_info=not known)
-            return _RETRY_S if passing else _ATTENTION_RETRY_S
+            retry_s = _RETRY_S if isinstance(error, Unavailable) else _ATTENTION_RETRY_S
+            self._trouble.tell(error, retry_s=retry_s)
+            return retry_s
+        self._trouble.over()
         return None
 
     def _open(self) -> TopicWriter:
