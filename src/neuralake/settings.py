@@ -106,7 +106,11 @@ class IngestSettings(_Section, frozen=True):
     """Bounds of one ingest request."""
 
     body_bytes_max: int = 64 * _MIB
+    json_bytes_max: int = 16 * _MIB
+    """Largest body of JSON or NDJSON, which takes up to 35 times its size while it is read."""
     rows_max: int = 1_000_000
+    partitions_max: int = 10_000
+    """Most partitions that the rows of one request may go to: each becomes a file."""
     wait_s_max: float = 30.0
     """Longest answer to `?wait=committed`."""
 

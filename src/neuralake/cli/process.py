@@ -28,24 +28,19 @@ def up(context: typer.Context, port: _Port = None) -> None:
     A part that ends is started again. Ctrl-C and SIGTERM stop the parts in order: what was
     acknowledged is committed, or is in the queue for the next start.
     """
-    from rich.text import Text
-
+    from neuralake.cli.part_lines import PartLines
     from neuralake.supervise import Supervisor, stop_event
 
     session: Session = context.obj
     settings = with_port(session.settings, port)
     session.catalog.definitions()  # An error in the definitions is told once, and here.
     stop = stop_event()
-
-    def show(name: str, line: str) -> None:
-        # In one call: lines of several parts come at the same time.
-        session.err.print(Text.assemble((f"{name:>8} | ", "dim"), line), soft_wrap=True)
-
+    show = PartLines(session.err).show
     with Supervisor(settings, options=session.options, on_line=show) as platform:
-        session.err.print(f"neuralake is up: {platform.url} (Ctrl-C stops it)", soft_wrap=True)
+        show("up", f"neuralake is up: {platform.url} (Ctrl-C stops it)")
         platform.watch(stop)
-        session.err.print("Stopping: the server, then the writer, then the rest.")
-    session.err.print("Stopped. Everything acknowledged is in the tables or in the queue.")
+        show("up", "Stopping: the server, then the writer, then the rest.")
+    show("up", "Stopped. Everything acknowledged is in the tables or in the queue.")
 
 
 def serve(context: typer.Context, port: _Port = None, lifeline: _Lifeline = False) -> None:

@@ -80,16 +80,20 @@ class Session:
     def log(self) -> None:
         """Write what the parts log to standard error, a line each."""
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(_Printable("%(levelname)s %(name)s: %(message)s"))
+        handler.setFormatter(_Printable("%(name)s: %(message)s" if self.debug else "%(message)s"))
         logging.basicConfig(level=logging.DEBUG if self.debug else logging.INFO, handlers=[handler])
         for noisy in ("uvicorn.access", "httpx"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 class _Printable(logging.Formatter):
-    """Lines that may hold texts of strangers, and may go to a terminal."""
+    """Lines that may hold texts of strangers, and may go to a terminal.
+
+    A level is named where it matters: for warnings and errors. `up` looks for it there.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         from neuralake.cli.terminal import printable
 
-        return printable(super().format(record))
+        level = f"{record.levelname} " if record.levelno >= logging.WARNING else ""
+        return printable(level + super().format(record))

@@ -13,7 +13,7 @@ from hashlib import blake2b
 import pyarrow as pa
 
 from neuralake.delta.partition import normalise
-from neuralake.errors import UnsupportedMedia, UsageError
+from neuralake.errors import TooLarge, UnsupportedMedia, UsageError
 from neuralake.ingest.arrow_body import ArrowReader
 from neuralake.ingest.json_body import NDJSON, JsonReader
 from neuralake.settings import IngestSettings
@@ -53,7 +53,7 @@ class Decoder:
     def __init__(
         self, schema: pa.Schema, *, name: str, partition_by: Sequence[str], limits: IngestSettings
     ) -> None:
-        self._partition_by = tuple(partition_by)
+        self._partition_by, self._limits = tuple(partition_by), limits
         json = JsonReader(schema, name=name, rows_max=limits.rows_max)
         arrow = ArrowReader(
             schema,
@@ -74,12 +74,28 @@ class Decoder:
             UnsupportedMedia: we do not read `media_type`.
             InvalidRows, SchemaMismatch: a value or column does not fit; with `column`, and `row`.
             UsageError: the body cannot be read at all, or has no rows.
-            TooLarge: more rows than the limit.
+            TooLarge: more rows or partitions than the limit, or more bytes of JSON.
         """
-        table = self._readers[reader_of(media_type)](body)
+        reader = reader_of(media_type)
+        if reader != ARROW and len(body) > self._limits.json_bytes_max:
+            raise _too_large(
+                len(body), self._limits.json_bytes_max, "bytes of JSON", "in parts, or as Arrow"
+            )
+        table = self._readers[reader](body)
         if table.num_rows == 0:
             raise UsageError("The body has no rows; send at least one.", reason="no rows")
-        return normalise(table, self._partition_by)
+        table = normalise(table, self._partition_by)
+        self._check_partitions(table)
+        return table
+
+    def _check_partitions(self, table: pa.Table) -> None:
+        """Each partition of a request becomes a file, whose cost is not in its bytes."""
+        limit = self._limits.partitions_max
+        if not self._partition_by or table.num_rows <= limit:
+            return
+        found = table.group_by(self._partition_by).aggregate([]).num_rows
+        if found > limit:
+            raise _too_large(found, limit, "partitions", "in parts")
 
     def envelope(self, body: bytes, media_type: str) -> Encoded:
         """As `rows`, ready for the queue."""
@@ -87,6 +103,15 @@ class Decoder:
         if media_type == ARROW:
             return encoded
         return replace(encoded, fingerprint=blake2b(body, digest_size=8).digest())
+
+
+def _too_large(found: int, limit: int, unit: str, how: str) -> TooLarge:
+    return TooLarge(
+        f"The body has {found} {unit}; the limit is {limit}. Send it {how}.",
+        limit=limit,
+        found=found,
+        unit=unit,
+    )
 
 
 def encode(rows: pa.Table) -> Encoded:

@@ -141,7 +141,8 @@ class Supervisor:
         self._due_s[child.name] = now_s + delay_s
         self._on_line(
             "up",
-            f"{child.name} (process {child.pid}) {_how(child)}; starting it again in {delay_s:g} s",
+            f"WARNING {child.name} (process {child.pid}) {_how(child)}; starting it again in "
+            f"{delay_s:g} s",
         )
         child.stop(timeout_s=0.0)  # It has ended: this closes its pipes.
 
@@ -184,7 +185,9 @@ class Supervisor:
                 continue
             timeout_s = _STOP_S_MAX.get(name, _STOP_S_MAX_OTHER)
             if not child.stop(timeout_s=timeout_s):
-                self._on_line("up", f"{name} did not stop within {timeout_s:g} s and was killed")
+                self._on_line(
+                    "up", f"WARNING {name} did not stop within {timeout_s:g} s and was killed"
+                )
 
     def _write_state(self) -> None:
         write_state(
