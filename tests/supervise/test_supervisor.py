@@ -75,7 +75,8 @@ def test_a_killed_part_is_started_again_and_why_is_said(tmp_path: Path) -> None:
     assert ids_in(settings) == list(range(20))
     for name in PARTS:
         assert any(
-            f"up: {name} (process {before[name]}) was killed by SIGKILL" in line for line in said
+            f"up: WARNING {name} (process {before[name]}) was killed by SIGKILL" in line
+            for line in said
         )
 
 
