@@ -22,7 +22,7 @@ from neuralake.delta import (
     snapshot,
     vacuum,
 )
-from neuralake.delta.commit import store_name
+from neuralake.delta.files import store_name
 
 SCHEMA = pa.schema([("id", pa.int64()), ("p", pa.string())])
 HANDLES = st.integers(0, 2)

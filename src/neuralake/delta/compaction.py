@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 from neuralake.clock import Clock, SystemClock
 from neuralake.delta.actions import Action, CommitInfo, Remove
-from neuralake.delta.commit import NewFile, TableLog, store_name
+from neuralake.delta.commit import TableLog
+from neuralake.delta.files import NewFile, store_name
 from neuralake.delta.log import Entry
 from neuralake.delta.snapshot import DataFile, Snapshot, open_delta
 from neuralake.delta.stores import LogStore, open_store
@@ -171,7 +172,7 @@ class _Compaction:
         outputs: list[tuple[NewFile, int]] = []
         try:
             for files in bins:
-                written = self._log.write_file(files[0].partition, self._batches(files))
+                written = self._log.files.write_one(files[0].partition, self._batches(files))
                 outputs.append((written, max(_modified_ms(file) for file in files)))
         except BaseException:
             self._forget(outputs)
@@ -250,7 +251,7 @@ class _Compaction:
                     f"log says {file.rows}.",
                     path=file.path,
                 )
-            yield conform(rows, self._log.file_schema, name=file.path)
+            yield conform(rows, self._log.files.schema, name=file.path)
 
 
 def _modified_ms(file: DataFile) -> int:
