@@ -53,7 +53,8 @@ def test_the_project_works_as_its_readme_says(tmp_path: Path) -> None:
     with start_cli(tmp_path, "up", "--port", "0") as up:
         assert eventually(lambda: read_state(state_folder(settings)) is not None)
 
-        assert "1 rows" in run_cli(tmp_path, "ingest", "lab.measurements", "rows.ndjson").stdout
+        sent = run_cli(tmp_path, "ingest", "lab.measurements", "rows.ndjson")
+        assert sent.stdout == "rows.ndjson: 1 row is in lab.measurements\n"
         assert eventually(lambda: "21.5" in ask(tmp_path, "SELECT value FROM lab.measurements"))
         assert "d-1" in ask(tmp_path, "SELECT device FROM lab.latest")
         assert "lab.measurements" in run_cli(tmp_path, "tables").stdout

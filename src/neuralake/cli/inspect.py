@@ -76,7 +76,10 @@ def show(
         session.out.print(f"[bold]{label:>13}[/bold]  ", end="")
         session.out.print(value, markup=False, soft_wrap=True)
     session.out.print()
-    _write(session, columns, format)
+    if columns.is_empty():
+        session.out.print("Its columns are known when it is read.")
+    else:
+        _write(session, columns, format)
 
 
 def query(

@@ -69,7 +69,8 @@ def ingest(
                 on_progress=progress,
                 stop=stop,
             )
-        text = f"{file}: {report.rows:,} rows are in {name}{_of_these(report)}"
+        rows = "1 row is" if report.rows == 1 else f"{report.rows:,} rows are"
+        text = f"{file}: {rows} in {name}{_of_these(report)}"
         session.out.print(text, markup=False, soft_wrap=True)
 
 

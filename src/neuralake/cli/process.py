@@ -95,8 +95,10 @@ def compact(
         return
     for name, result in compact_all(session.catalog).items():
         session.out.print(
-            f"{name}: {result.files_removed} files became {result.files_added} "
-            f"({result.rows} rows)",
+            f"{name}: {result.files_removed:,} files became {result.files_added:,} "
+            f"({result.rows:,} rows)"
+            if result.files_removed
+            else f"{name}: nothing to do",
             markup=False,
             soft_wrap=True,
         )

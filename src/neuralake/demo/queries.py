@@ -123,7 +123,8 @@ def most_delayed_airlines(url: str, *, clock: Clock | None = None) -> Answer:
         clock.wait_s(_ASK_AGAIN_S, never)
     return Answer(
         title="SQL over HTTP",
-        code=f"curl -H 'Accept: text/csv' {url}/api/sql --data-binary \"\n{_SQL}\"",
+        code=f"curl {url}/api/sql -H 'Content-Type: text/plain' -H 'Accept: text/csv' -d \"\n"
+        f'{_SQL}"',
         rows=pl.read_csv(body),
     )
 

@@ -45,7 +45,7 @@ def format_of(path: Path) -> str:
     found = FORMATS.get(path.suffix.lower())
     if found is None:
         raise UnsupportedMedia(
-            f"{path.name!r} is not a file that we read by its name. Known endings: "
+            f"{str(path)!r} is not a file that we read by its name. Known endings: "
             f"{', '.join(FORMATS)}.",
             found=path.suffix,
             known=list(FORMATS),

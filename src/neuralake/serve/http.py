@@ -162,7 +162,8 @@ async def _body(request: Request, query_bytes_max: int) -> _Body:
     media = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if media != "application/json" and media not in _TEXTS:
         raise UnsupportedMedia(
-            f"The body is {media!r}; send application/json or text/plain.",
+            f"The body is {media!r}. For SQL as it is send the header 'Content-Type: text/plain' "
+            f"(curl -H 'Content-Type: text/plain'); for {{\"sql\": …}} application/json.",
             found=media,
             known=["application/json", "text/plain"],
         )
