@@ -289,24 +289,24 @@ def _days(value: str, year: str, month: str, day: str) -> int:
 
 
 def _instant(value: Any) -> int:
-    clock_us, zone_us = _timestamp(value)
+    clock_us, zone_us = _timestamp(value, example="2013-01-31T10:20:30.123456Z")
     if zone_us is None:
         raise Misfit(f"{_shown(value)} has no time zone; end it with Z for UTC, or with +01:00")
     return _in_range(value, clock_us - zone_us)
 
 
 def _wall_clock(value: Any) -> int:
-    clock_us, zone_us = _timestamp(value)
+    clock_us, zone_us = _timestamp(value, example="2013-01-31T10:20:30.123456")
     if zone_us is not None:
         raise Misfit(f"{_shown(value)} has a time zone, but the column has none")
     return _in_range(value, clock_us)
 
 
-def _timestamp(value: Any) -> tuple[int, int | None]:
+def _timestamp(value: Any, *, example: str) -> tuple[int, int | None]:
     """Microseconds of the wall clock since 1970, and of the zone's distance to UTC if given."""
     match = _TIMESTAMP.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise Misfit(f'expected a timestamp as "2013-01-31T10:20:30.123456", found {_shown(value)}')
+        raise Misfit(f'expected a timestamp as "{example}", found {_shown(value)}')
     year, month, day, hour, minute, second, fraction, utc, sign, zone_hour, zone_minute = (
         match.groups()
     )
