@@ -106,7 +106,32 @@ def test_values_of_every_kind_have_a_json_and_a_csv_form(run: Run, project: Sett
         None,
         True,
     )
-    assert '"[1, 2]"' in run("query", "SELECT [1, 2] AS l", "-f", "csv").stdout
+    written = run("query", sql, "-f", "csv").stdout.splitlines()[1]
+    assert written.endswith(',AP8=,"[1, 2]",,1.50,true')
+    assert written.startswith("2026-01-01T00:00:00.000000")
+
+
+def test_an_interval_and_a_nan_are_written(run: Run, project: Settings) -> None:
+    del project
+    sql = "SELECT interval '1 hour' AS i, CAST('NaN' AS DOUBLE) AS x"
+
+    for form in ("table", "csv", "json"):
+        assert "NaN" in run("query", sql, "-f", form).stdout
+    assert json.loads(run("query", sql, "-f", "json").stdout)["x"] == "NaN"
+
+
+def test_two_columns_of_one_name_are_both_written(run: Run, filled: Settings) -> None:
+    del filled
+    sql = "SELECT a.id, b.id FROM lab.events a JOIN lab.events b ON a.id = b.id WHERE a.id = 1"
+
+    assert run("query", sql, "-f", "csv").stdout == "id,id\n1,1\n"
+    refused = run("query", sql, "-f", "json")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "Name them apart with AS" in refused.stderr
+
+
+def test_help_names_the_settings_of_sql(run: Run) -> None:
+    assert "sql" in run("query", "--help").stdout.split("limits of the", 1)[1].split("settings")[0]
 
 
 def test_a_cut_answer_is_said_on_standard_error(

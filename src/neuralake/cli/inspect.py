@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from neuralake.cli.answer import Format, write_answer, write_frame
 from neuralake.cli.session import Session
 from neuralake.errors import NeedsAttention, UnknownName, UsageError
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from neuralake.catalog import Catalog
     from neuralake.tables import Definition
 
-__all__ = ["Format", "add_to", "check", "find_definition", "query", "show", "tables"]
-
-
-class Format(StrEnum):
-    """How an answer is written."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
+__all__ = ["add_to", "check", "find_definition", "query", "show", "tables"]
 
 
 _Format = Annotated[Format, typer.Option("--format", "-f", help="How the answer is written.")]
@@ -42,7 +31,7 @@ def tables(context: typer.Context, format: _Format = Format.TABLE) -> None:
     if not rows:
         session.err.print("The catalog has no tables.")
     schema = ["table", "kind", "columns", "rows", "files", "version", "description"]
-    _write(session, pl.DataFrame(rows, schema=schema, orient="row"), format)
+    write_frame(session, pl.DataFrame(rows, schema=schema, orient="row"), format)
 
 
 def show(
@@ -70,7 +59,7 @@ def show(
         orient="row",
     )
     if format is not Format.TABLE:
-        _write(session, columns, format)
+        write_frame(session, columns, format)
         return
     for label, value in _facts(session.catalog, database, definition).items():
         session.out.print(f"[bold]{label:>13}[/bold]  ", end="")
@@ -79,7 +68,7 @@ def show(
     if columns.is_empty():
         session.out.print("Its columns are known when it is read.")
     else:
-        _write(session, columns, format)
+        write_frame(session, columns, format)
 
 
 def query(
@@ -89,23 +78,19 @@ def query(
 ) -> None:
     """Run SQL over the catalog's tables and write the answer.
 
-    Read-only, with the limits of the [sql] settings. A large answer is cut at sql.rows_max, which
+    Read-only, with the limits of the `sql` settings. A large answer is cut at sql.rows_max, which
     is said on standard error.
     """
     session: Session = context.obj
     text = sys.stdin.read() if sql == "-" else sql
-    import polars as pl
-
     from neuralake.serve.query import TRUNCATED
     from neuralake.serve.query import query as run_query
 
     answer = run_query(session.catalog, text)
-    rows = pl.from_arrow(answer)
-    assert isinstance(rows, pl.DataFrame)  # noqa: S101 a table is never a Series; for mypy
-    _write(session, rows, format)
+    write_answer(session, answer, format)
     if (answer.schema.metadata or {}).get(TRUNCATED) == b"true":
         session.err.print(
-            f"The answer is longer: it was cut at {rows.height} rows (sql.rows_max).",
+            f"The answer is longer: it was cut at {answer.num_rows} rows (sql.rows_max).",
             soft_wrap=True,
         )
 
@@ -213,69 +198,6 @@ def _log(catalog: Catalog, found: Definition) -> dict[str, int | None]:
         "files": len(files),
         "bytes": sum(file.bytes for file in files),
     }
-
-
-def _write(session: Session, rows: pl.DataFrame, format: Format) -> None:
-    from neuralake.cli.terminal import printable
-
-    if format is Format.CSV:
-        text = _flat(rows).write_csv()
-        session.out.file.write(printable(text) if session.out.is_terminal else text)
-    elif format is Format.JSON:
-        for row in rows.iter_rows(named=True):
-            text = json.dumps(row, default=_json_value, ensure_ascii=False)
-            # JSON escapes control characters but for a few, which older terminals obey as well.
-            session.out.file.write((printable(text) if session.out.is_terminal else text) + "\n")
-    else:
-        from rich.markup import escape
-        from rich.table import Table
-
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for name, kind in rows.schema.items():
-            table.add_column(escape(name), justify="right" if kind.is_numeric() else "left")
-        for cells in rows.iter_rows():
-            table.add_row(*[_cell(cell) for cell in cells])
-        # Into a file or a pipe, lines are as long as they are.
-        session.out.print(table, width=None if session.out.is_terminal else 10_000)
-
-
-def _cell(value: Any) -> str:
-    from rich.markup import escape
-
-    if value is None:
-        return "[dim]-[/dim]"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return escape(str(value))
-
-
-def _flat(rows: pl.DataFrame) -> pl.DataFrame:
-    """CSV has no lists and structs: these become their JSON text."""
-    import polars as pl
-
-    nested = [name for name, kind in rows.schema.items() if kind.is_nested()]
-    return rows.with_columns(
-        pl.Series(
-            name,
-            [
-                None if cell is None else json.dumps(cell, default=_json_value, ensure_ascii=False)
-                for cell in rows[name].to_list()
-            ],
-            dtype=pl.String,
-        )
-        for name in nested
-    )
-
-
-def _json_value(value: Any) -> Any:
-    """Times in ISO 8601, bytes in base64, as ingestion reads them; decimals as their text."""
-    import base64
-
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode("ascii")
-    if hasattr(value, "isoformat"):
-        return value.isoformat()
-    return str(value)
 
 
 def add_to(app: typer.Typer) -> None:
