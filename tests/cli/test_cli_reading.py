@@ -107,7 +107,7 @@ def test_values_of_every_kind_have_a_json_and_a_csv_form(run: Run, project: Sett
         True,
     )
     written = run("query", sql, "-f", "csv").stdout.splitlines()[1]
-    assert written.endswith(',AP8=,"[1, 2]",,1.50,true')
+    assert written.endswith(',AP8=,"[1,2]",,1.50,true')
     assert written.startswith("2026-01-01T00:00:00.000000")
 
 

@@ -127,7 +127,7 @@ def _csv_cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bool | list | dict):
-        value = _json(value)
+        value = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     text = str(value)
     if isinstance(value, str) and (text == "" or any(mark in text for mark in '",\r\n')):
         return '"' + text.replace('"', '""') + '"'
