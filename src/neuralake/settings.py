@@ -7,6 +7,7 @@ both. Reading settings does no other I/O: folders are made by those who write in
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import os
 import re
@@ -32,6 +33,7 @@ __all__ = [
     "VacuumSettings",
     "WriterSettings",
     "find_settings_file",
+    "is_loopback",
     "load_settings",
 ]
 
@@ -128,6 +130,7 @@ class ServerSettings(_Section, frozen=True):
     """Where the HTTP server listens."""
 
     host: str = "127.0.0.1"
+    """A loopback address: without tokens, no other machine may reach the server."""
     port: int = 8765
     """0 picks a free port."""
 
@@ -283,6 +286,16 @@ def _numbers(settings: Settings) -> Iterator[tuple[str, float]]:
                 yield f"{section}.{key}", value
 
 
+def is_loopback(host: str) -> bool:
+    """Whether `host` (a name or address, without port) is this machine's loopback."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
 def _check(settings: Settings) -> None:
     for name, value in _numbers(settings):
         # `not >` and the comparison with infinity, because TOML has nan and inf.
@@ -296,6 +309,13 @@ def _check(settings: Settings) -> None:
         )
     if not 0 <= settings.server.port <= 65535:
         raise SettingsError(f"server.port is {settings.server.port}; ports are 0 to 65535.")
+    if not is_loopback(settings.server.host):
+        raise SettingsError(
+            f"server.host is {settings.server.host!r}, which other machines can reach, and this "
+            f"version has no tokens to tell them apart. Use 127.0.0.1, and a tunnel or a proxy "
+            f"that checks who is there.",
+            name="server.host",
+        )
     flush_s = settings.writer.flush_ms_max / 1000
     if settings.queue.grace_s < 10 * flush_s:
         raise SettingsError(

@@ -177,3 +177,17 @@ def test_port_0_picks_a_free_one() -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(AttributeError):
         Settings().folder = "/"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "lab.example.org", ""])  # noqa: S104 refused
+def test_a_host_that_other_machines_can_reach_is_refused(tmp_path: Path, host: str) -> None:
+    file = tmp_path / "neuralake.toml"
+    file.write_text(f'[server]\nhost = "{host}"\n')
+
+    with pytest.raises(SettingsError, match="other machines can reach"):
+        load_settings(file, environment={})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_a_loopback_host_is_taken(tmp_path: Path, host: str) -> None:
+    assert load_settings(environment={"NEURALAKE_SERVER_HOST": host}).server.host == host

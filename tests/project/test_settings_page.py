@@ -55,12 +55,12 @@ def test_the_defaults_are_those_of_the_code(section: str) -> None:
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_the_variables_set_their_keys(section: str, tmp_path: Path) -> None:
-    """Each is set to its own default, so that no value contradicts another."""
+    """Each is changed alone, to what contradicts no other: twice the number, a text with a 1."""
     file = tmp_path / "neuralake.toml"
     file.touch()
     for row in sections()[section]:
         value = tomllib.loads(f"x = {row['default']}")["x"]
-        changed = f"{value}x" if isinstance(value, str) else str(value * 2 or 2)
+        changed = f"{value}1" if isinstance(value, str) else str(value * 2 or 2)
 
         settings = load_settings(file, environment={row["variable"]: changed})
 

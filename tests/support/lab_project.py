@@ -120,9 +120,18 @@ def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def start_cli(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+class Command(subprocess.Popen[str]):
+    """A process that a failing test does not leave behind, nor wait for."""
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if error is not None:
+            self.kill()
+        super().__exit__(kind, error, trace)
+
+
+def start_cli(folder: Path, *arguments: str) -> Command:
     """`neuralake …` in `folder`, its standard error with its standard output."""
-    return subprocess.Popen(
+    return Command(
         [sys.executable, "-m", "neuralake", *arguments],
         cwd=folder,
         stdin=subprocess.DEVNULL,

@@ -8,7 +8,6 @@ answer forbids other origins to load it.
 
 from __future__ import annotations
 
-import ipaddress
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
@@ -16,8 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from neuralake.errors import UsageError
 from neuralake.serve.problem import problem_response
+from neuralake.settings import is_loopback
 
-__all__ = ["LoopbackOnly", "check_bind_host", "is_loopback"]
+__all__ = ["LoopbackOnly", "check_bind_host"]
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _SAME_SITE = frozenset({"same-origin", "none"})
@@ -57,21 +57,10 @@ def check_bind_host(host: str) -> None:
     """
     if not is_loopback(host):
         raise UsageError(
-            f"server.host is {host!r}, which other machines can reach, and this version has no "
-            f"tokens to tell them apart. Use 127.0.0.1, and a tunnel or a proxy that checks who "
-            f"is there.",
+            f"{host!r} is an address that other machines can reach, and this version has no tokens "
+            f"to tell them apart. Use 127.0.0.1.",
             host=host,
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` (a name or address, without port) is this machine's loopback."""
-    if host.lower().rstrip(".") == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _refusal(method: str, headers: dict[bytes, str]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from neuralake.catalog import Catalog
-from neuralake.errors import UsageError
+from neuralake.errors import UnknownName, UsageError
 from neuralake.ingest.committed import CommitWatch
 from neuralake.ingest.decode import Decoder
 from neuralake.queue.topic import app_id, topic_of
@@ -72,7 +72,14 @@ class Targets:
         return target
 
     def _make(self, database: str, table: str) -> Target:
-        definition = self._catalog.definition(database, table)
+        try:
+            definition = self._catalog.definition(database, table)
+        except UnknownName as error:
+            raise UnknownName(
+                f"{error.message} A platform knows the definitions it was started with: after a "
+                f"change, restart it.",
+                **error.facts,
+            ) from error
         if not isinstance(definition, DeltaTable) or definition.stream is None:
             raise takes_no_rows(database, definition)
         topic = topic_of(database, table)
