@@ -46,8 +46,8 @@ EVENTS = pa.schema(
 def catalog(folder: Path) -> Catalog:
     """Default settings; `flights` and `events` take rows."""
     module = ModuleType("bench")
-    module.flights = DeltaTable("flights", "bench/flights", FLIGHTS, stream=Stream())  # type: ignore[attr-defined]
-    module.events = DeltaTable("events", "bench/events", EVENTS, stream=Stream())  # type: ignore[attr-defined]
+    for name, schema in (("flights", FLIGHTS), ("events", EVENTS)):
+        setattr(module, name, DeltaTable(name, f"bench/{name}", schema, stream=Stream()))
     settings = Settings(folder=str(folder), lake=LakeSettings(root=str(folder / "lake")))
     return Catalog({"bench": module}, settings)
 

@@ -26,6 +26,7 @@ import pyarrow as pa
 from bench.flights_lake import EVENTS, FLIGHTS, catalog, flights, process
 from bench.machine import describe
 
+from neuralake.catalog import Catalog
 from neuralake.delta import TableLog, snapshot
 from neuralake.ingest.decode import ARROW, JSON, NDJSON, Decoder, encode
 from neuralake.queue.topic import app_id
@@ -202,8 +203,8 @@ def await_table(uri: str) -> None:
         time.sleep(0.01)
 
 
-def await_position(lake: object, uri: str, topic: str) -> None:
-    queue = lake.queue()  # type: ignore[attr-defined]
+def await_position(lake: Catalog, uri: str, topic: str) -> None:
+    queue = lake.queue()
     last, log = queue.bounds(topic).last, TableLog.open(uri)
     while (log.committed(app_id(queue.id, topic)) or 0) < last:
         time.sleep(0.002)

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 from bench.machine import describe
@@ -163,12 +164,12 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=options.folder) as below:
             for group in (1, SUBMITTERS):
                 count, samples, wall_s = timed(
-                    lambda group=group: bare_file(Path(below), seconds, group=group)  # type: ignore[misc]
+                    partial(bare_file, Path(below), seconds, group=group)
                 )
                 report(f"bare file, {group} per fdatasync", count, samples, wall_s)
         for name, run in runs:
             with fresh(options.folder) as (queue, telemetry):
-                count, samples, wall_s = timed(lambda: run(queue, seconds))  # noqa: B023
+                count, samples, wall_s = timed(lambda: run(queue, seconds))  # noqa: B023 called at once
                 commits = telemetry.counter("queue.commits")
                 per_commit = telemetry.counter("queue.submits") / commits
                 report(name, count, samples, wall_s, f"{per_commit:,.1f} per commit")

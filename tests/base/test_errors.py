@@ -49,7 +49,7 @@ def test_facts_are_fields_and_the_message_is_the_text() -> None:
 def test_an_error_survives_the_way_to_another_process() -> None:
     error = QueueFull("Full.", retry_after_s=1.5)
 
-    for there in (pickle.loads(pickle.dumps(error)), copy.copy(error)):  # noqa: S301 our own
+    for there in (pickle.loads(pickle.dumps(error)), copy.copy(error)):  # noqa: S301 our own bytes
         assert type(there) is QueueFull
         assert (there.message, there.facts, there.retry_after_s) == ("Full.", error.facts, 1.5)
 

@@ -165,7 +165,7 @@ def test_metadata_of_the_batch_is_left_behind() -> None:
         (pa.string_view(), pa.string(), ["ä", None, ""]),
         (pa.binary(2), pa.binary(), [b"ab", None]),
         (pa.date64(), pa.date32(), [dt.date(1969, 12, 31)]),
-        (pa.timestamp("s"), pa.timestamp("us"), [dt.datetime(1960, 1, 1)]),  # noqa: DTZ001
+        (pa.timestamp("s"), pa.timestamp("us"), [dt.datetime(1960, 1, 1)]),
         (pa.list_(pa.int8(), 2), pa.list_(pa.int16()), [[1, 2], None]),
         (pa.large_list(pa.int8()), pa.list_(pa.int16()), [[1, 2], [], None]),
         (pa.list_view(pa.int8()), pa.list_(pa.int16()), [[1, 2], [], None]),
@@ -376,8 +376,8 @@ SCALARS: dict[pa.DataType, st.SearchStrategy[Any]] = {
     pa.timestamp("s"): st.datetimes().map(lambda t: t.replace(microsecond=0)),
     pa.timestamp("us"): st.datetimes(),
     pa.timestamp("ms", tz="+02:00"): st.datetimes(
-        dt.datetime(1900, 1, 1),  # noqa: DTZ001 hypothesis adds the zone
-        dt.datetime(2100, 1, 1),  # noqa: DTZ001
+        dt.datetime(1900, 1, 1),
+        dt.datetime(2100, 1, 1),
         timezones=st.just(dt.UTC),
     ).map(lambda t: t.replace(microsecond=0)),
     UTC: st.datetimes(timezones=st.just(dt.UTC)),

@@ -176,10 +176,10 @@ def test_port_0_picks_a_free_one() -> None:
 
 def test_settings_do_not_change() -> None:
     with pytest.raises(AttributeError):
-        Settings().folder = "/"  # type: ignore[misc]
+        Settings().folder = "/"  # type: ignore[misc]  # on purpose
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "lab.example.org", ""])  # noqa: S104 refused
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "lab.example.org", ""])  # noqa: S104 they are refused
 def test_a_host_that_other_machines_can_reach_is_refused(tmp_path: Path, host: str) -> None:
     file = tmp_path / "neuralake.toml"
     file.write_text(f'[server]\nhost = "{host}"\n')

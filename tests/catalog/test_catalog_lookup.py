@@ -281,11 +281,11 @@ def test_a_module_gives_every_definition_it_has_under_a_public_name(settings: Se
 def test_a_database_is_a_module_or_a_list_or_a_dict_of_definitions() -> None:
     assert Database({"any": spikes()}).tables() == Database([spikes()]).tables() == ["spikes"]
     with pytest.raises(UsageError, match=r"holds table definitions.*found str"):
-        Database(["spikes"])  # type: ignore[list-item]
+        Database(["spikes"])  # type: ignore[list-item]  # on purpose
     with pytest.raises(UsageError, match="takes a module, found list"):
-        ModuleDatabase([])  # type: ignore[arg-type]
+        ModuleDatabase([])  # type: ignore[arg-type]  # on purpose
     with pytest.raises(UsageError, match="'d' is int"):
-        Catalog({"d": 3})  # type: ignore[dict-item]
+        Catalog({"d": 3})  # type: ignore[dict-item]  # on purpose
     with pytest.raises(UsageError, match="belongs to no catalog"):
         Database([spikes()]).table("spikes")
 

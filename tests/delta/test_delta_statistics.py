@@ -24,7 +24,7 @@ from neuralake.delta import TableLog, create_table
 from neuralake.delta.parquet import Encoder
 
 UTC = datetime.UTC
-TIMES = st.datetimes(datetime.datetime(1, 1, 2), datetime.datetime(9999, 12, 30))  # noqa: DTZ001
+TIMES = st.datetimes(datetime.datetime(1, 1, 2), datetime.datetime(9999, 12, 30))
 NEAR = [-0.0, 0.0, math.nan, math.inf, -math.inf, 1.5, 5e-324]
 # Each type with few and close values, so that predicates hit the edges, and with wild ones.
 VALUES: dict[pa.DataType, st.SearchStrategy[Any]] = {

@@ -51,7 +51,7 @@ def status(*, restarts: dict[str, int] | None = None, is_waiting: bool = False) 
 def shown(now: Status, *, width: int = 110) -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
     console.print(panel(now, width=width))
-    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]  # on purpose
     return text
 
 

@@ -104,7 +104,7 @@ def test_it_stays_ours_and_answers_as_polars(
 
     assert type(ours) is NlkDataFrame
     columns = ours.collect_schema().names()
-    expected = operation(plain).select(columns).collect()  # type: ignore[arg-type]
+    expected = operation(plain).select(columns).collect()  # type: ignore[arg-type]  # on purpose
     assert ours.collect().sort(columns[0]).equals(expected.sort(columns[0]))
 
 

@@ -52,7 +52,7 @@ CSV_ROW = (
 
 
 def rows_of(path: Path, schema: pa.Schema = SCHEMA, **options: object) -> pa.Table:
-    tables = read_tables(path, schema, name="t", **options)  # type: ignore[arg-type]
+    tables = read_tables(path, schema, name="t", **options)  # type: ignore[arg-type]  # on purpose
     return pa.concat_tables([schema.empty_table(), *(table for table, _ in tables)])
 
 

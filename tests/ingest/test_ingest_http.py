@@ -302,7 +302,7 @@ def test_a_page_of_another_site_can_load_nothing_of_ours(client: httpx.Client, m
     assert policy == "same-origin"
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.2", "::", "example.org", ""])  # noqa: S104
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.2", "::", "example.org", ""])  # noqa: S104 they are refused
 def test_the_server_listens_on_loopback_only(catalog: Catalog, host: str) -> None:
     with pytest.raises(UsageError, match="other machines can reach"):
         start_server(catalog, host=host)

@@ -45,7 +45,7 @@ def read(kind: pa.DataType, text: str) -> object:
         (UTC_US, '"2026-01-02 04:04:05+01"', AT),
         (UTC_US, '"2026-01-02T01:34:05-0130"', AT),
         (UTC_US, '"2026-01-02T03:04:05.120000000Z"', AT.replace(microsecond=120_000)),
-        (WALL_US, '"2026-01-02T03:04"', datetime(2026, 1, 2, 3, 4)),  # noqa: DTZ001
+        (WALL_US, '"2026-01-02T03:04"', datetime(2026, 1, 2, 3, 4)),
         (pa.list_(pa.int8()), "[1,null]", [1, None]),
         (pa.struct([("x", pa.int8()), ("y", pa.int8())]), '{"y":2}', {"x": None, "y": 2}),
         (pa.int8(), "null", None),

@@ -32,7 +32,7 @@ ROWS = pa.table(
             pa.timestamp("us", tz="UTC"),
         ),
         "wall": pa.array(
-            [datetime.datetime(2026, 1, d, 12) for d in range(1, 7)],  # noqa: DTZ001 a wall clock
+            [datetime.datetime(2026, 1, d, 12) for d in range(1, 7)],
             pa.timestamp("us"),
         ),
         "blob": [b"a", b"'", None, b"\x00", b"", b"\xff"],

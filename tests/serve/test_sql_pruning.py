@@ -125,7 +125,7 @@ def ids(session_uri: str, sql: str) -> list[int]:
 def test_any_condition_finds_the_same_rows_as_in_memory(
     uri: str, whole: SessionContext, where: str
 ) -> None:
-    sql = f"SELECT id FROM t WHERE {where} ORDER BY id"  # noqa: S608
+    sql = f"SELECT id FROM t WHERE {where} ORDER BY id"  # noqa: S608 our own text
 
     wanted = [row for batch in whole.sql(sql).collect() for row in batch.column(0).to_pylist()]
     assert ids(uri, sql) == wanted

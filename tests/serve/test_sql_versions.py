@@ -44,7 +44,7 @@ def test_reads_beside_a_writer_compaction_and_vacuum_see_whole_commits(tmp_path:
         try:
             counts = []
             for where in ["", "WHERE part IN ('a', 'b')", "WHERE n > -100"] * 8:
-                sql = f"SELECT count(*) AS rows, sum(n) AS total FROM lab.numbers {where}"  # noqa: S608
+                sql = f"SELECT count(*) AS rows, sum(n) AS total FROM lab.numbers {where}"  # noqa: S608 our own text
                 (row,) = arrow(gateway, sql).to_pylist()
                 assert row["rows"] % ROWS == 0
                 assert not row["total"]

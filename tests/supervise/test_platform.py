@@ -87,4 +87,4 @@ def test_a_taken_port_raises_and_leaves_the_lake_free(tmp_path: Path) -> None:
 
 def test_an_unknown_part_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="serve, write, compact, vacuum"):
-        run_part("drink", lake(make_project(tmp_path)), stop=None)  # type: ignore[arg-type]
+        run_part("drink", lake(make_project(tmp_path)), stop=None)  # type: ignore[arg-type]  # on purpose

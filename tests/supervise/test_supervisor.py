@@ -94,7 +94,7 @@ def test_a_server_that_is_killed_while_it_starts_is_started_again(tmp_path: Path
 
     def kill_the_first() -> None:
         assert eventually(lambda: read_state(state) is not None)
-        killed.append(read_state(state).processes["serve"])  # type: ignore[union-attr]
+        killed.append(read_state(state).processes["serve"])  # type: ignore[union-attr]  # on purpose
         kill(killed[0])
 
     killer = threading.Thread(target=kill_the_first)

@@ -75,7 +75,7 @@ BOMBS = {
     "explained explanations": "EXPLAIN " * 8_000 + "SELECT 1",
     "types in types": "SELECT cast(NULL AS " + "array<" * 8_000 + "int" + ">" * 8_000 + ")",
     "joins that double": "WITH c0 AS (SELECT 1 AS x)"  # noqa: S608 no input of anybody
-    + "".join(f", c{i} AS (SELECT a.x FROM c{i - 1} a, c{i - 1} b)" for i in range(1, 20))  # noqa: S608
+    + "".join(f", c{i} AS (SELECT a.x FROM c{i - 1} a, c{i - 1} b)" for i in range(1, 20))  # noqa: S608 our own text
     + " SELECT count(*) FROM c19",
 }
 

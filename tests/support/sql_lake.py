@@ -69,7 +69,7 @@ ROWS: list[dict[str, Any]] = [
         "raw": b"\x00\xff\x10",
         "flag": True,
         "day": date(1969, 12, 31),
-        "clock": datetime(1960, 1, 2, 3, 4, 5, 6),  # noqa: DTZ001 a wall clock, on purpose
+        "clock": datetime(1960, 1, 2, 3, 4, 5, 6),
         "instant": datetime(2024, 2, 29, 23, 59, 59, 999999, tzinfo=UTC),
         "items": [1, None, 2**60],
         "nested": {"a": float("nan"), "b": ["x", None, ""]},
@@ -88,7 +88,7 @@ ROWS: list[dict[str, Any]] = [
         "raw": b"",
         "flag": False,
         "day": date(9999, 12, 31),
-        "clock": datetime(9999, 12, 31),  # noqa: DTZ001
+        "clock": datetime(9999, 12, 31),
         "instant": datetime(1, 1, 1, tzinfo=UTC),
         "items": [],
         "nested": {"a": None, "b": None},

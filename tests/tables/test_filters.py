@@ -22,7 +22,7 @@ from neuralake.filters import Filter, check, expression, normalise
 
 NOON = datetime(2024, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
-MIDNIGHT = datetime(2024, 3, 1)  # noqa: DTZ001 a wall clock is what some columns hold
+MIDNIGHT = datetime(2024, 3, 1)
 SCHEMA = pa.schema(
     [
         ("n", pa.int8()),

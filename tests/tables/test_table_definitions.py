@@ -42,7 +42,7 @@ def test_a_definition_is_a_value() -> None:
     assert hash(table) == hash(replace(table, owner=""))
     assert pickle.loads(pickle.dumps(table)) == table  # noqa: S301 our own bytes
     with pytest.raises(FrozenInstanceError):
-        table.name = "other"  # type: ignore[misc]
+        table.name = "other"  # type: ignore[misc]  # on purpose
 
 
 def test_every_kind_has_every_attribute() -> None:

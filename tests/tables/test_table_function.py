@@ -95,7 +95,7 @@ def test_a_mistake_in_the_decorator_is_refused(arguments: Any, reason: str) -> N
 
 def test_what_is_no_function_is_refused() -> None:
     with pytest.raises(UsageError, match="stands above a function"):
-        table(3)  # type: ignore[call-overload]
+        table(3)  # type: ignore[call-overload]  # on purpose
 
 
 def test_deprecation_is_said_as_in_datarepo_too() -> None:

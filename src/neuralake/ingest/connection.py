@@ -47,7 +47,10 @@ class BoundedConnection(HttpToolsProtocol):
     _request_timer: asyncio.TimerHandle | None = None
     _drain_timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(
+        self,
+        transport: asyncio.Transport,  # type: ignore[override]  # uvicorn narrows it, too
+    ) -> None:
         super().connection_made(transport)
         if self.limit_concurrency is not None and len(self.connections) > self.limit_concurrency:
             # Now, and not when a request comes: each idle one holds a file descriptor.

@@ -57,7 +57,8 @@ class RowReader:
         try:
             if not isinstance(value, dict):
                 raise Misfit("a row is a JSON object of column names and values")
-            return self._read(value)  # type: ignore[no-any-return]
+            fields: dict[str, Any] = self._read(value)
+            return fields
         except Misfit as misfit:
             raise _invalid(misfit, row=row, name=self._name) from None
 

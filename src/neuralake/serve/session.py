@@ -159,7 +159,7 @@ class _Databases(CatalogProvider):
         return set(self._session.databases)
 
     # The engine takes a provider of ours as well as its own; the base class knows only the latter.
-    def schema(self, name: str) -> _Database | None:  # type: ignore[override]
+    def schema(self, name: str) -> _Database | None:  # type: ignore[override]  # see above
         if name in self._session.databases:
             return _Database(self._session, name)
         if name not in ("information_schema", "public"):
@@ -175,13 +175,13 @@ class _Databases(CatalogProvider):
 
 class _Database(SchemaProvider):
     # The binding of release 55 reads both as attributes, although the base class has methods.
-    owner_name = None  # type: ignore[assignment]
+    owner_name = None  # type: ignore[assignment]  # see above
 
     def __init__(self, session: Session, name: str) -> None:
         self._session, self._name = session, name
 
     @property
-    def table_names(self) -> list[str]:  # type: ignore[override]
+    def table_names(self) -> list[str]:  # type: ignore[override]  # see above
         return sorted(self._session.databases[self._name])
 
     def table_exist(self, name: str) -> bool:

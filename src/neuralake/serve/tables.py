@@ -93,7 +93,7 @@ class _Rows:
     schema: pa.Schema
     rows: pa.Table
 
-    def table(self, context: SessionContext, scans: Scans | None) -> Table:  # noqa: ARG002
+    def table(self, context: SessionContext, scans: Scans | None) -> Table:  # noqa: ARG002 of a protocol
         return _memory(context, self.rows)
 
 
