@@ -130,6 +130,11 @@ def test_two_columns_of_one_name_are_both_written(run: Run, filled: Settings) ->
     assert "Name them apart with AS" in refused.stderr
 
 
+def test_help_is_wrapped_by_the_terminal_and_not_by_the_code(run: Run) -> None:
+    """In the docstring a line ends after "which"."""
+    assert "sql.rows_max, which is said on standard error." in run("query", "--help").stdout
+
+
 def test_help_names_the_settings_of_sql(run: Run) -> None:
     assert "sql" in run("query", "--help").stdout.split("limits of the", 1)[1].split("settings")[0]
 

@@ -5,6 +5,7 @@ Commands import what they need when they run: `neuralake --help` loads no engine
 
 from __future__ import annotations
 
+import inspect as inspect_module
 import sys
 import traceback
 from pathlib import Path
@@ -92,5 +93,19 @@ def every_command(
     context.obj = Session(settings_file=settings, debug=debug)
 
 
+def _unwrap(group: typer.Typer) -> None:
+    """Make each paragraph of a command's docstring one line, which the terminal then wraps.
+
+    Left as they are, the docstring's own line ends would stay in the help.
+    """
+    for command in group.registered_commands:
+        text = inspect_module.getdoc(command.callback) or ""
+        command.help = "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+    for below in group.registered_groups:
+        if below.typer_instance is not None:
+            _unwrap(below.typer_instance)
+
+
 for _module in (demonstrate, project, process, load, inspect, publish):
     _module.add_to(app)
+_unwrap(app)
