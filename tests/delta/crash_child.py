@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from neuralake.delta import LocalStore, TableLog, Txn, compact_once, create_table
-from neuralake.delta.stores import Bytes
+from neuralake.delta import TableLog, Txn, compact_once, create_table
+from neuralake.storage import Bytes, LocalStore
 
 SCHEMA = pa.schema([("id", pa.int64()), ("p", pa.string())])
 ROWS = pa.table({"id": [100, 101, 102], "p": ["a", "new/one", "a"]}, SCHEMA)
@@ -58,11 +58,19 @@ class CrashingStore(LocalStore):
 def main(operation: str, uri: str, step: str) -> None:
     store = CrashingStore(uri, step)
     if operation == "create":
-        create_table(uri, SCHEMA, partition_by=["p"], store=store)
+        create_table(
+            store,
+            SCHEMA,
+            partition_by=["p"],
+        )
     elif operation == "append":
-        TableLog.open(uri, store=store).append(ROWS, txn=TXN)
+        TableLog.open(store).append(ROWS, txn=TXN)
     else:
-        compact_once(uri, target_bytes=2**20, files_min=2, store=store)
+        compact_once(
+            store,
+            target_bytes=2**20,
+            files_min=2,
+        )
 
 
 if __name__ == "__main__":

@@ -13,20 +13,9 @@ from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction, 
 from deltalake.schema import PrimitiveType
 
 from neuralake.clock import ManualClock
-from neuralake.delta import (
-    AlreadyThere,
-    LocalStore,
-    OutcomeUnknown,
-    TableLog,
-    Txn,
-    checkpoint,
-    create_table,
-    exists,
-    snapshot,
-)
+from neuralake.delta import TableLog, Txn, checkpoint, create_table, exists, snapshot
 from neuralake.delta.actions import encode_entry
 from neuralake.delta.log import entry_name, read_entry
-from neuralake.delta.stores import Bytes
 from neuralake.errors import (
     SchemaMismatch,
     Unavailable,
@@ -34,6 +23,7 @@ from neuralake.errors import (
     UnsupportedFeature,
     UsageError,
 )
+from neuralake.storage import AlreadyThere, Bytes, LocalStore, OutcomeUnknown
 
 SCHEMA = pa.schema([("id", pa.int64()), ("p", pa.string())])
 
@@ -312,7 +302,7 @@ class DoubtfulStore(LocalStore):
 @pytest.mark.parametrize("fates", [["stored"], ["twice"], ["lost"], ["lost", "lost", "stored"]])
 @pytest.mark.parametrize("txn", [None, Txn("app", 1)])
 def test_an_unknown_outcome_is_looked_up(uri: str, fates: list[str], txn: Txn | None) -> None:
-    log = TableLog.open(uri, store=DoubtfulStore(uri, iter(fates)))
+    log = TableLog.open(DoubtfulStore(uri, iter(fates)))
     done = log.append(rows(1), txn=txn)
 
     assert (done.version, done.repeated) == (1, False)
@@ -320,7 +310,7 @@ def test_an_unknown_outcome_is_looked_up(uri: str, fates: list[str], txn: Txn | 
 
 
 def test_an_outcome_that_stays_unknown_keeps_the_files_and_may_be_repeated(uri: str) -> None:
-    log = TableLog.open(uri, store=DoubtfulStore(uri, iter(["lost"] * 5)))
+    log = TableLog.open(DoubtfulStore(uri, iter(["lost"] * 5)))
     with pytest.raises(OutcomeUnknown):
         log.append(rows(1), txn=Txn("app", 1))
 
@@ -350,7 +340,7 @@ class FullStore(LocalStore):
 @pytest.mark.parametrize("fails", ["data", "log"])
 def test_a_full_disk_leaves_nothing_and_the_same_call_works_later(uri: str, fails: str) -> None:
     store = FullStore(uri, fails)
-    log = TableLog.open(uri, store=store)
+    log = TableLog.open(store)
     with pytest.raises(Unavailable):
         log.append(rows(1), txn=Txn("app", 1))
 

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from neuralake.delta import (
     CompactResult,
     DataFile,
-    LocalStore,
     TableLog,
     Txn,
     compact_once,
@@ -26,8 +25,8 @@ from neuralake.delta import (
 )
 from neuralake.delta.compaction import plan
 from neuralake.delta.log import read_entry
-from neuralake.delta.stores import Bytes
 from neuralake.errors import NeedsAttention, UnsupportedFeature
+from neuralake.storage import Bytes, LocalStore
 
 SCHEMA = pa.schema([("id", pa.int64()), ("p", pa.string())])
 MIB = 2**20
@@ -42,7 +41,7 @@ def read(uri: str) -> list[tuple[int, str]]:
 
 
 def compact(uri: str, store: LocalStore | None = None) -> CompactResult:
-    return compact_once(uri, target_bytes=MIB, files_min=2, store=store)
+    return compact_once(store or uri, target_bytes=MIB, files_min=2)
 
 
 def ids_in_file_order(uri: str, partition: str) -> list[int]:

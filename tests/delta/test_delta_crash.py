@@ -16,16 +16,8 @@ import polars as pl
 import pyarrow as pa
 
 from neuralake.clock import ManualClock
-from neuralake.delta import (
-    LocalStore,
-    TableLog,
-    Txn,
-    compact_once,
-    create_table,
-    exists,
-    snapshot,
-    vacuum,
-)
+from neuralake.delta import TableLog, Txn, compact_once, create_table, exists, snapshot, vacuum
+from neuralake.storage import LocalStore
 
 CHILD = str(Path(__file__).with_name("crash_child.py"))
 SCHEMA = pa.schema([("id", pa.int64()), ("p", pa.string())])
@@ -156,7 +148,7 @@ class RecordingStore(LocalStore):
 def test_everything_an_entry_needs_is_durable_before_it_becomes_visible(tmp_path: Path) -> None:
     """Power loss cannot be tried here; the order of the steps is what guards against it."""
     uri = next(tables(tmp_path, commits=1))
-    log = TableLog.open(uri, store=(store := RecordingStore(uri)))
+    log = TableLog.open(store := RecordingStore(uri))
     store.steps.clear()
     log.append(pa.table({"id": [1], "p": ["new"]}, SCHEMA))
 
@@ -166,7 +158,7 @@ def test_everything_an_entry_needs_is_durable_before_it_becomes_visible(tmp_path
 def test_a_repeat_is_only_reported_when_the_first_is_durable(tmp_path: Path) -> None:
     """Its process may have died between making the entry visible and syncing the folder."""
     uri = next(tables(tmp_path, commits=1))
-    log = TableLog.open(uri, store=(store := RecordingStore(uri)))
+    log = TableLog.open(store := RecordingStore(uri))
     rows = pa.table({"id": [1], "p": ["a"]}, SCHEMA)
     TableLog.open(uri).append(rows, txn=TXN)
     store.steps.clear()

@@ -11,9 +11,10 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from neuralake.delta import LocalStore, TableLog, Txn, create_table, exists
+from neuralake.delta import TableLog, Txn, create_table, exists
 from neuralake.delta.log import entry_name
 from neuralake.errors import CommitConflict, NeedsAttention, Unavailable
+from neuralake.storage import LocalStore
 
 SCHEMA = pa.schema([("id", pa.int64())])
 OTHER = pa.schema([("id", pa.int64()), ("note", pa.string())])
@@ -120,7 +121,7 @@ class LateErrorStore(LocalStore):
 @pytest.mark.parametrize("step", ["link", "unlink"])
 def test_an_entry_that_is_there_keeps_its_files_whatever_failed_after(uri: str, step: str) -> None:
     store = LateErrorStore(uri)
-    log = TableLog.open(uri, store=store)
+    log = TableLog.open(store)
     store.step = step
 
     log.append(rows(1, 2), txn=Txn("w", 1))

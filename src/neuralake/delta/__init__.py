@@ -9,17 +9,12 @@ from neuralake.delta.compaction import CompactResult, compact_once
 from neuralake.delta.maintenance import checkpoint, checkpoint_if_due, vacuum
 from neuralake.delta.partition import normalise
 from neuralake.delta.snapshot import DataFile, Snapshot, exists, snapshot
-from neuralake.delta.stores import AlreadyThere, LocalStore, LogStore, OutcomeUnknown, open_store
 from neuralake.delta.table import create_table
 
 __all__ = [
-    "AlreadyThere",
     "Commit",
     "CompactResult",
     "DataFile",
-    "LocalStore",
-    "LogStore",
-    "OutcomeUnknown",
     "Snapshot",
     "TableLog",
     "Txn",
@@ -29,7 +24,6 @@ __all__ = [
     "create_table",
     "exists",
     "normalise",
-    "open_store",
     "snapshot",
     "vacuum",
 ]

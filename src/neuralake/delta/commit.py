@@ -21,9 +21,9 @@ from neuralake.delta.head import Head
 from neuralake.delta.log import Entry, entry_name
 from neuralake.delta.protocol import TableState
 from neuralake.delta.snapshot import open_delta
-from neuralake.delta.stores import AlreadyThere, LogStore, OutcomeUnknown, open_store
 from neuralake.delta.table import ENGINE
 from neuralake.errors import CommitConflict, Unavailable, UsageError
+from neuralake.storage import AlreadyThere, LogStore, OutcomeUnknown, as_store
 
 __all__ = ["Commit", "TableLog", "Txn"]
 
@@ -65,17 +65,15 @@ class TableLog:
         self._files = DataFiles(store, self._head.state)
 
     @classmethod
-    def open(
-        cls, uri: str, *, store: LogStore | None = None, clock: Clock | None = None
-    ) -> TableLog:
-        """The table at `uri`, at its newest version.
+    def open(cls, at: str | LogStore, *, clock: Clock | None = None) -> TableLog:
+        """The table at `at`, at its newest version.
 
         Raises:
             UnknownName: no table is there; `kind` is "table".
             UnsupportedFeature: the table needs what we do not implement; nothing is written.
         """
-        store = store or open_store(uri)
-        log = cls(store, open_delta(uri), clock=clock or SystemClock())
+        store = as_store(at)
+        log = cls(store, open_delta(store), clock=clock or SystemClock())
         log.refresh()
         store.settle()
         return log

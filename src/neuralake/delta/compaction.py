@@ -22,9 +22,9 @@ from neuralake.delta.commit import TableLog
 from neuralake.delta.files import NewFile, store_name
 from neuralake.delta.log import Entry
 from neuralake.delta.snapshot import DataFile, Snapshot, open_delta
-from neuralake.delta.stores import LogStore, open_store
 from neuralake.errors import CommitConflict, NeedsAttention, SchemaMismatch, Unavailable, UsageError
 from neuralake.schema import conform
+from neuralake.storage import LogStore, as_store
 
 __all__ = ["CompactResult", "compact_once", "plan"]
 
@@ -49,14 +49,13 @@ class CompactResult:
 
 
 def compact_once(
-    uri: str,
+    at: str | LogStore,
     *,
     target_bytes: int,
     files_min: int,
     clock: Clock | None = None,
-    store: LogStore | None = None,
 ) -> CompactResult:
-    """Rewrite what `plan` finds in the table at `uri`, one commit per partition.
+    """Rewrite what `plan` finds in the table at `at`, one commit per partition.
 
     Raises:
         UnknownName: no table is there.
@@ -66,8 +65,8 @@ def compact_once(
             timestamps, say). Both are raised when all other partitions are done.
         Unavailable: the store failed; partitions committed before stay so.
     """
-    store, clock = store or open_store(uri), clock or SystemClock()
-    found = Snapshot(open_delta(uri))
+    store, clock = as_store(at), clock or SystemClock()
+    found = Snapshot(open_delta(store))
     bins = plan(found.files, target_bytes=target_bytes, files_min=files_min)
     if not bins:
         return CompactResult()

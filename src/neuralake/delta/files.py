@@ -16,8 +16,8 @@ from neuralake.delta.actions import Add
 from neuralake.delta.parquet import EncodedFile, Encoder
 from neuralake.delta.partition import folder, normalise, split
 from neuralake.delta.protocol import TableState
-from neuralake.delta.stores import LogStore
 from neuralake.schema import conform
+from neuralake.storage import LogStore
 
 __all__ = ["DataFiles", "NewFile", "store_name"]
 

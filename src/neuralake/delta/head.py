@@ -15,8 +15,8 @@ from neuralake.clock import Clock
 from neuralake.delta.log import Entry, entries_after, entry_name, has_log
 from neuralake.delta.protocol import TableState
 from neuralake.delta.snapshot import newest_ms, open_delta, state_of
-from neuralake.delta.stores import LogStore
 from neuralake.errors import CommitConflict, NeedsAttention
+from neuralake.storage import LogStore
 
 __all__ = ["Head"]
 
@@ -51,7 +51,7 @@ class Head:
             UnknownName: the table is gone.
         """
         if self.is_stale() or self._is_replaced():
-            table = open_delta(self._store.uri)
+            table = open_delta(self._store)
             self._adopt(table, state_of(table))
             self._store.settle()
         self.catch_up(None)
@@ -123,7 +123,7 @@ class Head:
     def _look_up_txn(self, app_id: str) -> int | None:
         # delta-rs reads the log once more for this, so the entries of an old snapshot must exist.
         if self._base is None or self.is_stale():
-            self._base = open_delta(self._store.uri)
+            self._base = open_delta(self._store)
             self._store.settle()
         found: int | None = self._base.transaction_version(app_id)
         return found

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from neuralake.delta.actions import Line, decode_entry
-from neuralake.delta.stores import LogStore
+from neuralake.storage import LogStore
 
 __all__ = ["FOLDER", "Entry", "entries_after", "entry_name", "has_log", "read_entry"]
 

@@ -17,7 +17,7 @@ import msgspec
 from neuralake.clock import Clock, SystemClock
 from neuralake.delta.log import FOLDER, entry_name
 from neuralake.delta.snapshot import open_delta, state_of
-from neuralake.delta.stores import LogStore, local_path, open_store
+from neuralake.storage import LogStore, as_store, local_path
 
 __all__ = ["checkpoint", "checkpoint_if_due", "vacuum"]
 
@@ -28,31 +28,32 @@ LAST_CHECKPOINT = f"{FOLDER}/_last_checkpoint"
 _LEFTOVER_AGE_S = 24 * 3600.0
 
 
-def checkpoint(uri: str) -> int:
+def checkpoint(at: str | LogStore) -> int:
     """Write a checkpoint of the newest version, durably, and return that version.
 
     Log entries are kept: removing them is not part of a checkpoint here, whatever the table's
     properties say.
     """
-    table = open_delta(uri)
+    store = as_store(at)
+    table = open_delta(store)
     table.create_checkpoint()
     # delta-rs does not sync. A torn checkpoint after power loss would make the table unreadable.
-    folder = local_path(uri) / FOLDER
+    folder = local_path(store.uri) / FOLDER
     for path in [*folder.glob(f"{table.version():020d}.checkpoint*"), folder / "_last_checkpoint"]:
         _sync(path)
     _sync(folder)
     return table.version()
 
 
-def checkpoint_if_due(uri: str, *, commits: int) -> int | None:
+def checkpoint_if_due(at: str | LogStore, *, commits: int) -> int | None:
     """Write a checkpoint if `commits` versions came since the last one; its version, or None.
 
     Costs two file look-ups when none is due.
     """
-    store = open_store(uri)
+    store = as_store(at)
     if store.read(entry_name(_checkpointed(store) + commits)) is None:
         return None
-    return checkpoint(uri)
+    return checkpoint(store)
 
 
 def _checkpointed(store: LogStore) -> int:
@@ -64,14 +65,15 @@ def _checkpointed(store: LogStore) -> int:
 
 
 def vacuum(
-    uri: str, *, retention_hours: float, dry_run: bool = False, clock: Clock | None = None
+    at: str | LogStore, *, retention_hours: float, dry_run: bool = False, clock: Clock | None = None
 ) -> list[str]:
     """Remove files that were replaced more than `retention_hours` ago; return their paths.
 
     Readers of snapshots older than that lose their files. Also removes what killed commits left
     aside more than a day ago. With `dry_run` nothing is removed.
     """
-    table = open_delta(uri)
+    store = as_store(at)
+    table = open_delta(store)
     state_of(table)
     hours = math.ceil(retention_hours)
     removed = table.vacuum(hours, dry_run=True, enforce_retention_duration=False, full=False)
@@ -79,13 +81,13 @@ def vacuum(
         return sorted(removed)
     if removed:  # Otherwise delta-rs would still add two entries to the log.
         removed = table.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=False)
-    _remove_leftovers(uri, now_s=(clock or SystemClock()).now_s())
+    _remove_leftovers(store, now_s=(clock or SystemClock()).now_s())
     return sorted(removed)
 
 
-def _remove_leftovers(uri: str, *, now_s: float) -> None:
-    folder, old = local_path(uri) / FOLDER, []
-    for name in open_store(uri).names(FOLDER):
+def _remove_leftovers(store: LogStore, *, now_s: float) -> None:
+    folder, old = local_path(store.uri) / FOLDER, []
+    for name in store.names(FOLDER):
         if name.startswith(".") and name.endswith(".tmp"):
             try:
                 age_s = now_s - (folder / name).stat().st_mtime
@@ -93,7 +95,7 @@ def _remove_leftovers(uri: str, *, now_s: float) -> None:
                 continue  # Its commit came to an end meanwhile.
             if age_s > _LEFTOVER_AGE_S:
                 old.append(f"{FOLDER}/{name}")
-    open_store(uri).remove(old)
+    store.remove(old)
 
 
 def _sync(path: Path) -> None:

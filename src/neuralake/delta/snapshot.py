@@ -18,8 +18,8 @@ from neuralake.delta.actions import MetaData, ProtocolAction
 from neuralake.delta.log import has_log
 from neuralake.delta.partition import serialise
 from neuralake.delta.protocol import TableState
-from neuralake.delta.stores import local_path, open_store
 from neuralake.errors import NeedsAttention, Unavailable, UnknownName
+from neuralake.storage import LogStore, as_store, local_path
 
 __all__ = ["DataFile", "Snapshot", "exists", "newest_ms", "open_delta", "snapshot", "state_of"]
 
@@ -90,39 +90,41 @@ class Snapshot:
         return found
 
 
-def snapshot(uri: str, version: int | None = None) -> Snapshot:
-    """The table at `uri`, now or as of `version`.
+def snapshot(at: str | LogStore, version: int | None = None) -> Snapshot:
+    """The table at `at`, now or as of `version`.
 
     Raises:
         UnknownName: there is no table, or no such version any more.
         UnsupportedFeature: the table needs a feature that we do not implement.
     """
-    return Snapshot(open_delta(uri, version))
+    return Snapshot(open_delta(at, version))
 
 
-def exists(uri: str) -> bool:
-    """Whether a Delta table is at `uri`."""
-    return has_log(open_store(uri))
+def exists(at: str | LogStore) -> bool:
+    """Whether a Delta table is at `at`."""
+    return has_log(as_store(at))
 
 
-def open_delta(uri: str, version: int | None = None) -> DeltaTable:
-    """delta-rs's table at `uri`.
+def open_delta(at: str | LogStore, version: int | None = None) -> DeltaTable:
+    """delta-rs's table at `at`.
 
     Raises:
         UnknownName: there is no table, or no such `version` of it; with `kind`, `name`.
         NeedsAttention: the log cannot be read.
     """
-    if not exists(uri):
+    store = as_store(at)
+    uri = store.uri
+    if not exists(store):
         raise UnknownName(f"There is no Delta table at {uri}.", kind="table", name=uri, known=[])
     try:
-        return _open(uri, version)
+        return _open(store, version)
     except TableNotFoundError as error:
         raise UnknownName(
             f"There is no Delta table at {uri}.", kind="table", name=uri, known=[]
         ) from error
     except DeltaError as error:
         if version is not None:
-            newest = open_delta(uri).version()
+            newest = open_delta(store).version()
             # delta-rs says it in words of its parts, such as "LogSegment end version 1".
             why = (
                 f"the newest is {newest}"
@@ -141,16 +143,16 @@ def open_delta(uri: str, version: int | None = None) -> DeltaTable:
         raise Unavailable(f"The log of {uri} cannot be read: {error}", uri=uri) from error
 
 
-def _open(uri: str, version: int | None) -> DeltaTable:
+def _open(store: LogStore, version: int | None) -> DeltaTable:
     # A folder's listing is no snapshot: beside a busy writer it may have an entry and miss the one
     # before it, which delta-rs reports as a gap (seen in 2 of 100 opens at 180 commits a second).
     for _ in range(_TORN_LISTINGS_MAX):
         try:
-            return DeltaTable(local_path(uri), version=version)
+            return DeltaTable(local_path(store.uri), version=version)
         except DeltaError as error:
             if "Expected contiguous commit files" not in str(error):
                 raise
-    return DeltaTable(local_path(uri), version=version)
+    return DeltaTable(local_path(store.uri), version=version)
 
 
 def state_of(table: DeltaTable) -> TableState:

@@ -18,10 +18,10 @@ from neuralake.delta.log import entry_name, has_log
 from neuralake.delta.partition import check_partitioning
 from neuralake.delta.protocol import TableState, protocol_for
 from neuralake.delta.snapshot import open_delta, state_of
-from neuralake.delta.stores import AlreadyThere, LogStore, open_store
 from neuralake.delta.types import to_schema_string
 from neuralake.errors import SchemaMismatch
 from neuralake.schema import declare
+from neuralake.storage import AlreadyThere, LogStore, as_store
 
 __all__ = ["ENGINE", "create_table"]
 
@@ -29,19 +29,18 @@ ENGINE = f"neuralake/{__version__}"
 
 
 def create_table(
-    uri: str,
+    at: str | LogStore,
     schema: pa.Schema,
     *,
     partition_by: Sequence[str] = (),
     description: str = "",
     properties: Mapping[str, str] | None = None,
-    store: LogStore | None = None,
     clock: Clock | None = None,
 ) -> int:
-    """Make an empty table at `uri` unless it is there; return its version.
+    """Make an empty table at `at` unless it is there; return its version.
 
     Args:
-        uri: an absolute folder.
+        at: an absolute folder, or the store of the table.
         schema: declared with `neuralake.schema.declare`, which is applied once more.
         properties: Delta table properties, such as `delta.appendOnly`.
 
@@ -52,7 +51,7 @@ def create_table(
     """
     schema = declare(schema)
     check_partitioning(schema, partition_by)
-    store, clock = store or open_store(uri), clock or SystemClock()
+    store, clock = as_store(at), clock or SystemClock()
     now_ms = int(clock.now_s() * 1000)
     metadata = MetaData(
         id=str(uuid.uuid4()),
@@ -65,7 +64,7 @@ def create_table(
     # Also checks the properties: what we could not write to later is not made at all.
     state = TableState.of(protocol_for(schema), metadata)
     if has_log(store):
-        return _same(uri, schema, tuple(partition_by))
+        return _same(store, schema, tuple(partition_by))
     info = CommitInfo(
         timestamp=now_ms,
         operation="CREATE TABLE",
@@ -77,27 +76,27 @@ def create_table(
         store.put_if_absent(entry_name(0), encode_entry([info, state.protocol, metadata]))
     except AlreadyThere:
         store.settle()
-        return _same(uri, schema, tuple(partition_by))
+        return _same(store, schema, tuple(partition_by))
     return 0
 
 
-def _same(uri: str, schema: pa.Schema, partition_by: tuple[str, ...]) -> int:
+def _same(store: LogStore, schema: pa.Schema, partition_by: tuple[str, ...]) -> int:
     """The version of the table at `uri`, if its columns and partitioning are these."""
-    table = open_delta(uri)
+    table = open_delta(store)
     found = state_of(table)
     for name in [*schema.names, *found.schema.names]:
         asked, there = _told(schema, name), _told(found.schema, name)
         if asked != there:
             raise SchemaMismatch(
-                f"The table at {uri} exists with other columns: {name!r} is {there} there, and "
-                f"{asked} in the definition.",
+                f"The table at {store.uri} exists with other columns: {name!r} is {there} there, "
+                f"and {asked} in the definition.",
                 column=name,
                 found=there,
                 asked=asked,
             )
     if schema.names != found.schema.names or partition_by != found.partition_by:
         raise SchemaMismatch(
-            f"The table at {uri} exists with the columns {found.schema.names} partitioned by "
+            f"The table at {store.uri} exists with the columns {found.schema.names} partitioned by "
             f"{list(found.partition_by)}, but the definition has {schema.names} partitioned by "
             f"{list(partition_by)}.",
             column=next(iter(partition_by or found.partition_by or schema.names)),

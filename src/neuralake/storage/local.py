@@ -1,7 +1,5 @@
-"""Where a table's files live: durable puts, and the one atomic step of a commit.
+"""A table's folder on a local file system: durable puts, and link(2) as the one atomic step.
 
-`put_if_absent` is that step: of any number of callers for one name exactly one succeeds, and when
-it returns the bytes survive power loss. Everything else of a commit can be repeated or thrown away.
 A put that fails leaves nothing under the asked name. Leftovers of a killed process are hidden
 `.tmp` files, which no Delta reader looks at.
 """
@@ -13,24 +11,15 @@ import errno
 import os
 import re
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import BinaryIO, TypeVar
 
-from neuralake.errors import Conflict, NeedsAttention, Unavailable, UnsupportedFeature, UsageError
+from neuralake.errors import NeedsAttention, Unavailable, UnsupportedFeature
+from neuralake.storage.protocol import AlreadyThere, Bytes, Sink, StoredFile
 
-__all__ = [
-    "AlreadyThere",
-    "Bytes",
-    "LocalStore",
-    "LogStore",
-    "OutcomeUnknown",
-    "local_path",
-    "open_store",
-]
-
-Bytes = bytes | memoryview
+__all__ = ["LocalStore"]
 
 # A log begins with entry 0: a later one must not bring back a folder that was deleted.
 _LATER_ENTRY = re.compile(r"/_delta_log/\.(?!0{20})\d{20}\.json\.[^/]*$")
@@ -42,49 +31,6 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EX
 _Item = TypeVar("_Item")
 # Threads that wait for the disk; they start when first used.
 _POOL = ThreadPoolExecutor(8, thread_name_prefix="neuralake-store")
-
-
-class AlreadyThere(Conflict):
-    """The name exists; nothing was stored. Facts: `name`."""
-
-
-class OutcomeUnknown(Conflict):
-    """The store did not say whether the put took place: look it up, never guess. Facts: `name`."""
-
-
-class LogStore(Protocol):
-    """One table's folder in a store. Names are relative to it, with `/` between folders."""
-
-    @property
-    def uri(self) -> str:
-        """The table's folder, as delta-rs and Polars take it."""
-
-    def put_if_absent(self, name: str, data: Bytes) -> None:
-        """Store `data` under `name`, whole and durable, if nothing is there.
-
-        Raises:
-            AlreadyThere: something is; nothing was stored.
-            OutcomeUnknown: it may or may not have been stored (a lost answer).
-            Unavailable: nothing was stored (disk full, read-only, no connection).
-        """
-
-    def put(self, files: Mapping[str, Bytes]) -> None:
-        """Store new files, all durable when this returns. Raises Unavailable: none is kept."""
-
-    def read(self, name: str) -> bytes | None:
-        """The bytes of `name`, or None if it is not there."""
-
-    def stamp(self, name: str) -> str | None:
-        """What tells the stored `name` from another that takes its place; None if not there."""
-
-    def names(self, folder: str) -> list[str]:
-        """Names of the files right in `folder`, in order; empty if there is no such folder."""
-
-    def remove(self, names: Iterable[str]) -> None:
-        """Remove files that nothing refers to, as far as possible; a missing one is no error."""
-
-    def settle(self) -> None:
-        """Make durable every log entry that `read` has shown, whoever wrote it."""
 
 
 class LocalStore:
@@ -100,6 +46,18 @@ class LocalStore:
     @property
     def uri(self) -> str:
         return self._folder
+
+    @property
+    def coordination(self) -> str:
+        return "local"
+
+    @property
+    def storage_options(self) -> Mapping[str, str]:
+        return {}
+
+    @property
+    def stamp_age_s_max(self) -> float:
+        return 0.0
 
     def put_if_absent(self, name: str, data: Bytes) -> None:
         path = self._path(name)
@@ -164,6 +122,39 @@ class LocalStore:
         except OSError as error:
             raise Unavailable(f"Cannot read {name!r}: {error.strerror}.", name=name) from error
 
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO | None]:
+        try:
+            file = open(self._path(name), "rb")  # noqa: PTH123, SIM115 closed below; hot path
+        except (FileNotFoundError, NotADirectoryError):
+            yield None
+            return
+        except OSError as error:
+            raise Unavailable(f"Cannot read {name!r}: {error.strerror}.", name=name) from error
+        with file:
+            yield file
+
+    @contextlib.contextmanager
+    def create(self, name: str) -> Iterator[Sink]:
+        path = self._path(name)
+        parent, base = os.path.split(path)
+        aside = f"{parent}/.{base}.{uuid.uuid4().hex}.tmp"
+        try:
+            if not os.path.isdir(parent):  # noqa: PTH112 as the rest of this class
+                self._make_folder(parent)
+            with open(aside, "xb") as file:  # noqa: PTH123 as the rest of this class
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, path)  # noqa: PTH105 as the rest of this class
+            self._sync_folder(parent)
+        except OSError as error:
+            self._forget(aside)
+            raise _unavailable(error, name) from error
+        except BaseException:
+            self._forget(aside)
+            raise
+
     def stamp(self, name: str) -> str | None:
         try:
             found = os.stat(self._path(name))  # noqa: PTH116 hot path
@@ -173,14 +164,29 @@ class LocalStore:
             raise Unavailable(f"Cannot look at {name!r}: {error.strerror}.", name=name) from error
         return f"{found.st_dev}-{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"
 
-    def names(self, folder: str) -> list[str]:
+    def names(self, folder: str, *, after: str = "") -> list[str]:
         try:
             with os.scandir(self._path(folder)) as entries:
-                return sorted(entry.name for entry in entries if entry.is_file())
+                return sorted(
+                    entry.name for entry in entries if entry.name > after and entry.is_file()
+                )
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise Unavailable(f"Cannot list {folder!r}: {error.strerror}.", name=folder) from error
+
+    def files(self, folder: str = "") -> Iterator[StoredFile]:
+        start = self._path(folder).rstrip("/")
+        for parent, _, names in os.walk(start, onerror=_refuse_listing):
+            for name in names:
+                path = f"{parent}/{name}"
+                try:
+                    found = os.stat(path, follow_symlinks=False)  # noqa: PTH116 hot path
+                except FileNotFoundError:
+                    continue  # Removed meanwhile.
+                except OSError as error:
+                    raise Unavailable(f"Cannot look at {path}: {error.strerror}.") from error
+                yield StoredFile(path[len(self._folder) + 1 :], found.st_size, found.st_mtime)
 
     def remove(self, names: Iterable[str]) -> None:
         for name in names:
@@ -191,6 +197,9 @@ class LocalStore:
             self._sync_folder(self._path("_delta_log"))
         except OSError as error:
             raise _unavailable(error, "_delta_log") from error
+
+    def recover(self) -> None:
+        """Nothing to do: a commit here is one step."""
 
     # The single steps, apart so that the crash tests can stop a process between any two of them.
 
@@ -252,28 +261,6 @@ class LocalStore:
         return f"{self._folder}/{name}"
 
 
-def open_store(uri: str) -> LogStore:
-    """The store of the table at `uri`: a path or a `file://` URL.
-
-    Raises:
-        UsageError: another scheme, which this version does not commit to.
-    """
-    return LocalStore(local_path(uri))
-
-
-def local_path(uri: str) -> Path:
-    """The absolute local folder of `uri`."""
-    scheme, separator, rest = uri.partition("://")
-    if not separator:
-        return Path(uri).absolute()
-    if scheme == "file" and rest.startswith("/"):
-        return Path(rest)
-    raise UsageError(
-        f"Cannot commit to {uri!r}: this version commits to local folders (a path or file:///…).",
-        uri=uri,
-    )
-
-
 def _at_once(
     step: Callable[[_Item], OSError | None], items: Collection[_Item]
 ) -> Iterable[OSError | None]:
@@ -284,6 +271,12 @@ def _at_once(
     if len(items) == 1:
         return [step(item) for item in items]
     return _POOL.map(step, items)
+
+
+def _refuse_listing(error: OSError) -> None:
+    # Half a listing would look like a whole one.
+    if not isinstance(error, FileNotFoundError):
+        raise Unavailable(f"Cannot list {error.filename}: {error.strerror}.") from error
 
 
 def _unavailable(error: OSError, name: str) -> Exception:
