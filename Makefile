@@ -19,7 +19,7 @@ ifneq ($(filter command environment,$(origin SECONDS)),)
 DEMO_OPTIONS += --seconds $(SECONDS)
 endif
 
-.PHONY: help demo test test-slow test-browser chaos lint format bench clean
+.PHONY: help demo test test-slow test-browser test-services chaos lint format bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets.
@@ -29,17 +29,21 @@ demo: $(VENV)/.demo ## Run the platform on real flights; SECONDS=30 ends it by i
 	@$(BIN)/neuralake demo $(DEMO_OPTIONS)
 
 test: $(VENV)/.dev ## Run the tests, without the slow suites, and measure coverage.
-	$(BIN)/python -m pytest -n 2 -m "not slow" --cov \
+	$(BIN)/python -m pytest -n 2 -m "not slow and not services" --cov \
 	  --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE_PERCENT_MIN) $(TEST_OPTIONS)
 
 test-slow: $(VENV)/.dev ## Run the slow suites but the browser's; TEST_OPTIONS="-k name" picks some.
-	$(BIN)/python -m pytest -m slow --timeout 1200 --ignore-glob='*test_browser_*' $(TEST_OPTIONS)
+	$(BIN)/python -m pytest -m "slow and not services" --timeout 1200 --ignore-glob='*test_browser_*' $(TEST_OPTIONS)
 
 test-browser: $(VENV)/.dev ## Look at the catalog site with a real browser (Chromium).
 	@for name in chromium chromium-browser google-chrome chrome; do \
 	  if command -v $$name >/dev/null; then exit 0; fi; \
 	done; apt-get update && apt-get install -y chromium
 	$(BIN)/python -m pytest -m slow tests/site $(TEST_OPTIONS)
+
+test-services: $(VENV)/.dev ## Fetch and start real S3, DynamoDB and rival writers, and test with them.
+	$(BIN)/python tests/support/service_builds.py
+	$(BIN)/python -m pytest -m services --timeout 1200 tests/services $(TEST_OPTIONS)
 
 chaos: $(VENV)/.dev ## Kill random processes of the demo with -9, ten seeds in a row.
 	$(BIN)/python -m pytest -m slow --timeout 1200 tests/demo $(TEST_OPTIONS)
@@ -57,7 +61,7 @@ bench: $(VENV)/.dev ## Measure, with peers in the same run; answers are checked.
 	$(BIN)/python -m bench $(BENCH_OPTIONS)
 
 clean: ## Remove everything that make and the tools have made.
-	rm -rf $(VENV) build dist .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
+	rm -rf $(VENV) build dist .bench .services .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
 	find $(FOLDERS) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps are newer than what they were made from, or made again.

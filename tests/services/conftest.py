@@ -1,0 +1,43 @@
+"""Real servers for these tests: one S3 and one DynamoDB per test process, buckets per test.
+
+They run only when asked for by name (`pytest -m services`, as `make test-services` does): they need
+Go, Java and Maven, and what they lack is an error here, never a skip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aws_account import AwsAccount
+from dynamodb_server import with_dynamodb
+from s3_server import s3_account
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    ours = [item for item in items if HERE in item.path.parents]
+    for item in ours:
+        item.add_marker(pytest.mark.services)
+    if "services" not in config.getoption("markexpr"):
+        items[:] = [item for item in items if item not in ours]
+        config.hook.pytest_deselected(items=ours)
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[AwsAccount]:
+    """versitygw and DynamoDB Local."""
+    with s3_account() as s3, with_dynamodb(s3) as account:
+        yield account
+
+
+@pytest.fixture
+def bucket(aws: AwsAccount) -> str:
+    return aws.make_bucket()
+
+
+@pytest.fixture
+def lock_table(aws: AwsAccount) -> str:
+    return aws.make_lock_table()
