@@ -65,9 +65,7 @@ class HastyStore(LocalStore):
 def table_at(uri: Path, version: int, rows: pa.Table) -> str:
     """A table partitioned by session with `version` appends of `rows`."""
     create_table(str(uri), SCHEMA, partition_by=["session"])
-    log = TableLog.open(
-        HastyStore(uri),
-    )
+    log = TableLog.open(HastyStore(uri))
     for number in range(version):
         log.append(rows, txn=Txn("fill", number))
     return str(uri)
@@ -190,12 +188,7 @@ def against_the_floor(root: Path, rows: pa.Table, given: argparse.Namespace) -> 
     times = alternate(sides, blocks=given.blocks, each=given.each)
     show(f"bare calls, {len(data)} + {len(entry)} bytes", times[0])
     show("ours, durable", times[1], times[0])
-    hasty, numbers = (
-        TableLog.open(
-            HastyStore(uri),
-        ),
-        count(),
-    )
+    hasty, numbers = TableLog.open(HastyStore(uri)), count()
     (quick,) = alternate(
         [lambda: hasty.append(rows, txn=Txn("hasty", next(numbers)))], blocks=1, each=200
     )
