@@ -146,6 +146,13 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         ),
         ({"queue": QueueSettings(bytes_max=1_000)}, ("67108864", "1000")),
         ({"compact": CompactSettings(files_min=1)}, ("1", "2")),
+        (
+            {
+                "vacuum": VacuumSettings(orphan_age_hours=2),
+                "writer": WriterSettings(write_s_max=7200),
+            },
+            ("2", "7200"),
+        ),
     ],
 )
 def test_a_contradiction_names_both_values(

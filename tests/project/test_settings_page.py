@@ -10,13 +10,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from neuralake.settings import Settings, load_settings
+from neuralake.settings import Settings, StorageProfile, load_settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
-SECTIONS = [name for name in Settings.__struct_fields__ if name != "folder"]
-HEADING = re.compile(r"^## \[(\w+)\]$", re.M)
+SECTIONS = [name for name in Settings.__struct_fields__ if name not in ("folder", "storage")]
+PROFILE = "storage.NAME"
+HEADING = re.compile(r"^## \[([\w.]+)\]$", re.M)
 ROW = re.compile(
-    r"^\| `(?P<key>\w+)` \| `(?P<default>.+?)` \| `(?P<variable>\w+)` \| (.+) \|$", re.M
+    r"^\| `(?P<key>\w+)` \| (`(?P<default>.+?)` )?\| `(?P<variable>[\w<>]+)` \| (.+) \|$", re.M
 )
 
 
@@ -35,10 +36,10 @@ def value_of(settings: Settings, section: str, key: str) -> Any:
 def test_the_page_has_every_section_and_key_in_the_order_of_the_code() -> None:
     told = {name: [row["key"] for row in rows] for name, rows in sections().items()}
 
-    assert list(told) == SECTIONS
+    assert list(told) == [*SECTIONS, PROFILE]
     assert told == {
         section: list(getattr(Settings(), section).__struct_fields__) for section in SECTIONS
-    }
+    } | {PROFILE: list(StorageProfile.__struct_fields__)}
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -65,3 +66,39 @@ def test_the_variables_set_their_keys(section: str, tmp_path: Path) -> None:
         settings = load_settings(file, environment={row["variable"]: changed})
 
         assert str(value_of(settings, section, row["key"])) == changed
+
+
+def test_the_defaults_of_a_storage_profile_are_those_of_the_code() -> None:
+    defaults = msgspec.to_builtins(StorageProfile(uri="s3://bucket/"))
+
+    told = {row["key"]: row["default"] for row in sections()[PROFILE]}
+
+    assert told.pop("uri") is None, "a profile is of a place, so there is no default"
+    assert {key: tomllib.loads(f"x = {value}")["x"] for key, value in told.items()} == {
+        key: value for key, value in defaults.items() if key != "uri"
+    }
+
+
+PROFILE_VALUES = {
+    "uri": "s3://bucket/prefix",
+    "coordination": "dynamodb",
+    "endpoint": "http://127.0.0.1:9000",
+    "region": "eu-central-1",
+    "credentials": "profile:lab",
+    "lock_table": "commits",
+    "lock_endpoint": "http://127.0.0.1:8000",
+    "lock_region": "eu-west-1",
+}
+
+
+def test_the_variables_of_a_storage_profile_set_its_keys(tmp_path: Path) -> None:
+    file = tmp_path / "neuralake.toml"
+    file.touch()
+    environment = {
+        row["variable"].replace("<NAME>", "MY_LAB"): PROFILE_VALUES[row["key"]]
+        for row in sections()[PROFILE]
+    }
+
+    settings = load_settings(file, environment=environment)
+
+    assert settings.storage == {"my_lab": StorageProfile(**PROFILE_VALUES)}

@@ -1,0 +1,88 @@
+"""Whether settings hold together: every number in its range, no two that contradict each other."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from neuralake.errors import SettingsError
+
+if TYPE_CHECKING:
+    from neuralake.settings.sections import Settings
+
+__all__ = ["check_settings", "is_loopback"]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` (a name or address, without port) is this machine's loopback."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def check_settings(settings: Settings) -> None:
+    """Raise a SettingsError that names the value, or both of two that contradict each other."""
+    _check_ranges(settings)
+    _check_together(settings)
+
+
+def _numbers(settings: Settings) -> Iterator[tuple[str, float]]:
+    for section in settings.__struct_fields__:
+        content = getattr(settings, section)
+        for key in getattr(content, "__struct_fields__", ()):
+            if isinstance(value := getattr(content, key), int | float):
+                yield f"{section}.{key}", value
+
+
+def _check_ranges(settings: Settings) -> None:
+    for name, value in _numbers(settings):
+        # `not >` and the comparison with infinity, because TOML has nan and inf.
+        if not 0 < value < math.inf and name != "server.port":
+            raise SettingsError(
+                f"{name} is {value}; it must be a number greater than 0.", name=name, value=value
+            )
+    if settings.compact.files_min < 2:
+        raise SettingsError(
+            f"compact.files_min is {settings.compact.files_min}; a rewrite needs at least 2 files."
+        )
+    if not 0 <= settings.server.port <= 65535:
+        raise SettingsError(f"server.port is {settings.server.port}; ports are 0 to 65535.")
+    if not is_loopback(settings.server.host):
+        raise SettingsError(
+            f"server.host is {settings.server.host!r}, which other machines can reach, and this "
+            f"version has no tokens to tell them apart. Use 127.0.0.1, and a tunnel or a proxy "
+            f"that checks who is there.",
+            name="server.host",
+        )
+
+
+def _check_together(settings: Settings) -> None:
+    flush_s = settings.writer.flush_ms_max / 1000
+    if settings.queue.grace_s < 10 * flush_s:
+        raise SettingsError(
+            f"queue.grace_s is {settings.queue.grace_s} s, but writer.flush_ms_max is "
+            f"{settings.writer.flush_ms_max} ms: a live reader needs the tail for at least ten "
+            f"flushes ({10 * flush_s} s)."
+        )
+    if settings.vacuum.retention_hours * 3600 < 2 * settings.compact.interval_s:
+        raise SettingsError(
+            f"vacuum.retention_hours is {settings.vacuum.retention_hours}, but compaction replaces "
+            f"files every {settings.compact.interval_s} s: readers of a snapshot would lose its "
+            f"files. Keep at least two compactions."
+        )
+    if settings.ingest.body_bytes_max > settings.queue.bytes_max:
+        raise SettingsError(
+            f"ingest.body_bytes_max ({settings.ingest.body_bytes_max}) exceeds queue.bytes_max "
+            f"({settings.queue.bytes_max}): such a request could never be stored."
+        )
+    if settings.vacuum.orphan_age_hours * 3600 <= settings.writer.write_s_max:
+        raise SettingsError(
+            f"vacuum.orphan_age_hours is {settings.vacuum.orphan_age_hours}, but a write may take "
+            f"writer.write_s_max = {settings.writer.write_s_max} s before its commit: vacuum would "
+            f"delete files that are about to be committed. Make the first longer than the second."
+        )
