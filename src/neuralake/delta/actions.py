@@ -17,7 +17,10 @@ from neuralake.errors import NeedsAttention
 __all__ = [
     "Action",
     "Add",
+    "ChangeFile",
     "CommitInfo",
+    "DeletionVector",
+    "DomainMetadata",
     "Format",
     "Line",
     "MetaData",
@@ -60,7 +63,25 @@ class MetaData(_Action, frozen=True, kw_only=True):
     created_time: int | None = None
 
 
-class Add(_Action, frozen=True, kw_only=True):
+class DeletionVector(_Action, frozen=True, kw_only=True, omit_defaults=True):
+    """Section "Deletion Vectors": which rows of a file are deleted, by their place in it."""
+
+    storage_type: str
+    """`u`: a file named by a UUID below the table, `p`: an absolute path, `i`: inline."""
+    path_or_inline_dv: str
+    offset: int | None = None
+    size_in_bytes: int
+    cardinality: int
+    """How many rows are deleted."""
+
+    @property
+    def unique_id(self) -> str:
+        """Tells the vectors of one data file apart."""
+        place = "" if self.offset is None else f"@{self.offset}"
+        return f"{self.storage_type}{self.path_or_inline_dv}{place}"
+
+
+class Add(_Action, frozen=True, kw_only=True, omit_defaults=True):
     """Section "Add File": `path` is relative and URL-encoded; times are Unix milliseconds."""
 
     path: str
@@ -69,17 +90,20 @@ class Add(_Action, frozen=True, kw_only=True):
     modification_time: int
     data_change: bool
     stats: str | None = None
+    tags: dict[str, str | None] | None = None
+    deletion_vector: DeletionVector | None = None
 
 
-class Remove(_Action, frozen=True, kw_only=True):
+class Remove(_Action, frozen=True, kw_only=True, omit_defaults=True):
     """Section "Remove File": the tombstone that keeps the file for readers until vacuum."""
 
     path: str
     deletion_timestamp: int | None = None
-    data_change: bool = True
+    data_change: bool
     extended_file_metadata: bool | None = None
     partition_values: dict[str, str | None] | None = None
     size: int | None = None
+    deletion_vector: DeletionVector | None = None
 
 
 class TxnAction(_Action, frozen=True, kw_only=True):
@@ -90,9 +114,25 @@ class TxnAction(_Action, frozen=True, kw_only=True):
     last_updated: int | None = None
 
 
+class DomainMetadata(_Action, frozen=True, kw_only=True):
+    """Section "Domain Metadata": what a feature, or a user, keeps with the table."""
+
+    domain: str
+    configuration: str
+    removed: bool
+
+
+class ChangeFile(_Action, frozen=True, kw_only=True):
+    """Section "Add CDC File": rows that a commit changed. We never write one."""
+
+    path: str
+
+
 class CommitInfo(_Action, frozen=True, kw_only=True, omit_defaults=True):
     """Section "Commit Provenance Information". `txn_id` is the id of a commit of ours."""
 
+    in_commit_timestamp: int | None = None
+    """Section "In-Commit Timestamps", Unix milliseconds; strictly grows with the versions."""
     timestamp: int | None = None
     operation: str | None = None
     operation_parameters: dict[str, Any] | None = None
@@ -112,9 +152,11 @@ class Line(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True, fro
     remove: Remove | None = None
     txn: TxnAction | None = None
     commit_info: CommitInfo | None = None
+    domain_metadata: DomainMetadata | None = None
+    cdc: ChangeFile | None = None
 
 
-Action = ProtocolAction | MetaData | Add | Remove | TxnAction | CommitInfo
+Action = ProtocolAction | MetaData | Add | Remove | TxnAction | CommitInfo | DomainMetadata
 
 _KEYS: dict[type, str] = {
     ProtocolAction: "protocol",
@@ -123,6 +165,7 @@ _KEYS: dict[type, str] = {
     Remove: "remove",
     TxnAction: "txn",
     CommitInfo: "commitInfo",
+    DomainMetadata: "domainMetadata",
 }
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Line)
