@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 from bench.machine import describe
 from deltalake import DeltaTable
 
@@ -40,19 +40,20 @@ SPAWN = multiprocessing.get_context("spawn")
 
 def batch(number: int, rows: int) -> pa.Table:
     """Rows that compress as measurements do: some columns well, a noisy one hardly."""
-    random = np.random.default_rng(number)
-    first = number * rows
+    noise, first = pc.random(rows, initializer=number), number * rows
+    numbers = pa.array(range(first, first + rows))
     return pa.table(
         {
-            "session": ["s-1"] * rows,
-            "time": 1_700_000_000_000_000 + 500 * (first + np.arange(rows)),
-            "channel": random.integers(0, 384, rows, dtype=np.int32),
-            "count": random.poisson(3, rows).astype(np.int16),
-            "value": random.normal(size=rows),
-            "note": pa.array([f"trial {i // 1000}" for i in range(first, first + rows)]),
-        },
-        SCHEMA,
-    )
+            "session": pa.repeat("s-1", rows),
+            "time": pc.add(1_700_000_000_000_000, pc.multiply(numbers, 500)),
+            "channel": pc.floor(pc.multiply(noise, 384)).cast(pa.int32()),
+            "count": pc.floor(pc.multiply(noise, 16)).cast(pa.int16()),
+            "value": noise,
+            "note": pc.binary_join_element_wise(
+                "trial", pc.divide(numbers, 1000).cast(pa.string()), " "
+            ),
+        }
+    ).cast(SCHEMA)
 
 
 def fill(uri: str, input_bytes: int, rows: int) -> None:

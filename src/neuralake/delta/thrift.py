@@ -1,0 +1,175 @@
+"""Thrift's compact protocol, as far as a Parquet footer needs it, without knowing the footer.
+
+A struct is a dict from field number to `(type, value)`, so that what is read can be written again
+byte for byte, fields that nobody here has heard of included. See "Thrift Compact protocol encoding"
+in the specification of Apache Thrift.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["I64", "LIST", "STRUCT", "Struct", "decode", "encode"]
+
+Struct = dict[int, tuple[int, Any]]
+
+TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(1, 13)
+_INTEGERS = {I16, I32, I64}
+# Far deeper than any footer nests; a damaged one must not exhaust the stack.
+_DEPTH_MAX = 32
+
+
+def decode(data: bytes) -> Struct:
+    """The struct that `data` begins with.
+
+    Raises:
+        ValueError: it is cut off or damaged.
+    """
+    try:
+        return _Reader(data).struct(0)
+    except IndexError as error:
+        raise ValueError("The Thrift structure is cut off.") from error
+
+
+def encode(struct: Struct) -> bytes:
+    """The bytes of `struct`; `decode` gives it back."""
+    out = bytearray()
+    _write_struct(out, struct)
+    return bytes(out)
+
+
+class _Reader:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def struct(self, depth: int) -> Struct:
+        if depth > _DEPTH_MAX:
+            raise ValueError("The Thrift structure nests too deeply.")
+        found: Struct = {}
+        number = 0
+        while (header := self._byte()) != 0:
+            kind = header & 0x0F
+            number = number + (header >> 4) if header >> 4 else self._integer()
+            # A boolean field has its value in its type.
+            found[number] = (kind, None if kind in (TRUE, FALSE) else self._value(kind, depth))
+        return found
+
+    def _value(self, kind: int, depth: int) -> Any:
+        if kind in _INTEGERS:
+            return self._integer()
+        if kind == BINARY:
+            return self._take(self._varint())
+        if kind == STRUCT:
+            return self.struct(depth + 1)
+        if kind in (LIST, SET):
+            return self._list(depth)
+        if kind in (TRUE, FALSE, BYTE):
+            return self._byte()
+        if kind == DOUBLE:
+            return self._take(8)
+        if kind == MAP:
+            return self._map(depth)
+        raise ValueError(f"Unknown Thrift type {kind}.")
+
+    def _list(self, depth: int) -> tuple[int, list[Any]]:
+        header = self._byte()
+        kind, size = header & 0x0F, header >> 4
+        if size == 15:
+            size = self._varint()
+        self._check_size(size)
+        return kind, [self._value(kind, depth + 1) for _ in range(size)]
+
+    def _map(self, depth: int) -> tuple[int, list[tuple[Any, Any]]]:
+        size = self._varint()
+        kinds = self._byte() if size else 0
+        self._check_size(size)
+        key, value = kinds >> 4, kinds & 0x0F
+        pairs = [(self._value(key, depth + 1), self._value(value, depth + 1)) for _ in range(size)]
+        return kinds, pairs
+
+    def _check_size(self, size: int) -> None:
+        # Every element takes a byte at least: a damaged size must not ask for all memory.
+        if size > len(self._data) - self._at:
+            raise ValueError("The Thrift structure is cut off.")
+
+    def _byte(self) -> int:
+        byte = self._data[self._at]
+        self._at += 1
+        return byte
+
+    def _take(self, size: int) -> bytes:
+        taken = self._data[self._at : self._at + size]
+        if len(taken) < size:
+            raise ValueError("The Thrift structure is cut off.")
+        self._at += size
+        return taken
+
+    def _varint(self) -> int:
+        value = shift = 0
+        while True:
+            byte = self._byte()
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+            shift += 7
+            if shift > 63:
+                raise ValueError("A Thrift integer is too long.")
+
+    def _integer(self) -> int:
+        value = self._varint()
+        return (value >> 1) ^ -(value & 1)  # zigzag
+
+
+def _write_struct(out: bytearray, struct: Struct) -> None:
+    last = 0
+    for number, (kind, value) in sorted(struct.items()):
+        if 0 < number - last <= 15:
+            out.append((number - last) << 4 | kind)
+        else:
+            out.append(kind)
+            _write_integer(out, number)
+        last = number
+        if kind not in (TRUE, FALSE):
+            _write_value(out, kind, value)
+    out.append(0)
+
+
+def _write_value(out: bytearray, kind: int, value: Any) -> None:
+    if kind in _INTEGERS:
+        _write_integer(out, value)
+    elif kind == BINARY:
+        _write_varint(out, len(value))
+        out += value
+    elif kind == STRUCT:
+        _write_struct(out, value)
+    elif kind in (LIST, SET):
+        element, values = value
+        out.append(min(len(values), 15) << 4 | element)
+        if len(values) >= 15:
+            _write_varint(out, len(values))
+        for each in values:
+            _write_value(out, element, each)
+    elif kind == DOUBLE:
+        out += value
+    elif kind == MAP:
+        kinds, pairs = value
+        _write_varint(out, len(pairs))
+        if pairs:
+            out.append(kinds)
+        for key, each in pairs:
+            _write_value(out, kinds >> 4, key)
+            _write_value(out, kinds & 0x0F, each)
+    else:
+        out.append(value)
+
+
+def _write_integer(out: bytearray, value: int) -> None:
+    _write_varint(out, (value << 1) ^ (value >> 63))
+
+
+def _write_varint(out: bytearray, value: int) -> None:
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
