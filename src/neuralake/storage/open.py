@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from neuralake.errors import UsageError
+from neuralake.settings import StorageProfile
 from neuralake.storage.local import LocalStore
 from neuralake.storage.protocol import LogStore
 from neuralake.storage.uri import is_local, local_path
@@ -10,7 +13,11 @@ from neuralake.storage.uri import is_local, local_path
 __all__ = ["as_store", "open_store"]
 
 
-def open_store(uri: str) -> LogStore:
+def open_store(
+    uri: str,
+    profiles: Sequence[StorageProfile] = (),  # noqa: ARG001 object stores come next
+    environment: Mapping[str, str] | None = None,  # noqa: ARG001 object stores come next
+) -> LogStore:
     """The store of the table at `uri`: a path or a `file://` URL.
 
     Raises:
