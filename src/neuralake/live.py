@@ -18,11 +18,13 @@ from neuralake import delta
 from neuralake.errors import Trimmed, UnknownName
 from neuralake.filters import Filters, expression
 from neuralake.frame import NlkDataFrame, scan_snapshot
+from neuralake.frame.delta import open_place
 from neuralake.frame.frame import as_frame
 from neuralake.queue import Queue
 from neuralake.queue.rows import decode_rows
 from neuralake.queue.topic import app_id
 from neuralake.schema import conform, polars_schema
+from neuralake.storage import LogStore
 
 __all__ = ["live_frame", "read_tail"]
 
@@ -33,7 +35,7 @@ _ROWS_PER_PAGE_BYTES = 64 * 1024 * 1024
 
 
 def live_frame(
-    uri: str,
+    at: str | Callable[[], LogStore],
     schema: pa.Schema,
     queue: Callable[[], Queue],
     topic: str,
@@ -41,7 +43,9 @@ def live_frame(
 ) -> NlkDataFrame:
     """A lazy frame of every row that was acknowledged when it is collected.
 
-    `queue` is called at `collect`: making the frame does no I/O.
+    Args:
+        at: the table's address, or what gives its store.
+        queue: called at `collect`, as `at` is: making the frame does no I/O.
 
     Raises (at collect):
         Trimmed: the queue is trimmed faster than the table's snapshots can be opened.
@@ -55,7 +59,7 @@ def live_frame(
         batch_size: int | None,  # noqa: ARG001 Polars passes it by position; a hint we do not need
     ) -> Iterator[pl.DataFrame]:
         remaining = n_rows
-        for part in _parts(uri, schema, queue(), topic):
+        for part in _parts(open_place(at), schema, queue(), topic):
             chosen = part if predicate is None else part.filter(predicate)
             if with_columns is not None:
                 chosen = chosen.select(with_columns)
@@ -93,13 +97,13 @@ def read_tail(queue: Queue, topic: str, *, after: int, schema: pa.Schema) -> pa.
         position = page[-1].position
 
 
-def _parts(uri: str, schema: pa.Schema, queue: Queue, topic: str) -> list[pl.LazyFrame]:
+def _parts(store: LogStore, schema: pa.Schema, queue: Queue, topic: str) -> list[pl.LazyFrame]:
     """The committed part and the tail, which together hold each row once."""
     for left in reversed(range(_TRIES_MAX)):
         # What is trimmed was committed before. Asked before the snapshot, so that rows which are
         # committed and trimmed in between raise `Trimmed` below instead of being in neither part.
         trimmed = queue.bounds(topic).trimmed
-        snapshot = _snapshot(uri)
+        snapshot = _snapshot(store)
         committed = snapshot.txn(app_id(queue.id, topic)) if snapshot else None
         try:
             # Without a txn of this queue the table is new: it never held what was trimmed.
@@ -111,7 +115,7 @@ def _parts(uri: str, schema: pa.Schema, queue: Queue, topic: str) -> list[pl.Laz
             continue
         parts: list[pl.LazyFrame] = []
         if snapshot is not None:
-            parts.append(scan_snapshot(snapshot.delta_table, schema, name=topic))
+            parts.append(scan_snapshot(snapshot.delta_table, schema, store=store, name=topic))
         if tail.num_rows:
             rows = pl.from_arrow(tail)
             assert isinstance(rows, pl.DataFrame)  # noqa: S101 a table is never a Series; for mypy
@@ -120,9 +124,9 @@ def _parts(uri: str, schema: pa.Schema, queue: Queue, topic: str) -> list[pl.Laz
     raise AssertionError("unreachable")
 
 
-def _snapshot(uri: str) -> delta.Snapshot | None:
+def _snapshot(store: LogStore) -> delta.Snapshot | None:
     try:
-        return delta.snapshot(uri)
+        return delta.snapshot(store)
     except UnknownName as error:
         if error.kind != "table":
             raise

@@ -1,7 +1,7 @@
-"""The catalog: databases by name, and what their tables share: settings and the queue.
+"""The catalog: databases by name, and what their tables share: settings, stores and the queue.
 
-Making a catalog and looking up in it does no I/O: settings are loaded and the queue is opened when
-first needed.
+Making a catalog and looking up in it does no I/O: settings are loaded, and stores and the queue are
+opened, when first needed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 from neuralake.catalog.database import Database, ModuleDatabase, NoSuchName
 from neuralake.errors import UsageError, suggestion
 from neuralake.settings import Settings, find_settings_file, load_settings
-from neuralake.storage import resolve
+from neuralake.storage import open_store, resolve
 from neuralake.tables import Definition
 from neuralake.tables.definition import check_name
 
 if TYPE_CHECKING:
     from neuralake.queue import Queue
+    from neuralake.storage import LogStore
 
 __all__ = ["Catalog"]
 
@@ -47,6 +48,7 @@ class Catalog:
     ) -> None:
         self._settings = settings
         self._queue: Queue | None = None
+        self._stores: dict[str, LogStore] = {}
         self._lock = threading.Lock()
         # The same catalog is then the same lake, whatever folder its user works in.
         self._made_in = Path(sys._getframe(1).f_code.co_filename).parent
@@ -111,6 +113,23 @@ class Catalog:
         if not definition.uri:
             raise UsageError(f"Table {definition.name!r} is a {definition.kind}: it has no files.")
         return resolve(self.settings.root, definition.uri)
+
+    def store_of(self, definition: Definition) -> LogStore:
+        """The store of a table's files, reached with the storage profile of its address.
+
+        Raises:
+            UsageError: the table has no files, no profile can reach them, or the environment
+                contradicts the profile's coordination.
+            MissingExtra: the store needs a library that is not installed.
+        """
+        return self.store_at(self.uri_of(definition))
+
+    def store_at(self, uri: str) -> LogStore:
+        """The store of the folder at `uri` (absolute), opened at the first call and then kept."""
+        with self._lock:
+            if uri not in self._stores:
+                self._stores[uri] = open_store(uri, self.settings.profiles)
+            return self._stores[uri]
 
     def queue(self) -> Queue:
         """The lake's queue, opened at the first call and then kept."""

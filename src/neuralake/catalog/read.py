@@ -11,6 +11,7 @@ from neuralake.frame import NlkDataFrame, scan_delta, scan_parquet
 from neuralake.frame.declared import conforming, filtered
 from neuralake.frame.frame import as_frame
 from neuralake.live import live_frame
+from neuralake.storage import LogStore
 from neuralake.tables import (
     Definition,
     DeltaTable,
@@ -94,12 +95,16 @@ def _scan(
         reason = "live is the newest" if live else f"it is a {definition.kind} table"
         raise UsageError(f"{title!r} cannot be read at a version: {reason}.", name=title)
     uri = catalog.uri_of(definition)
+
+    def store() -> LogStore:
+        # Asked at collect: looking up opens no store and no queue.
+        return catalog.store_at(uri)
+
     if isinstance(definition, DeltaTable):
         if live:
-            # Asked at collect: looking up opens no queue.
-            return live_frame(uri, definition.schema, catalog.queue, title, conditions)
+            return live_frame(store, definition.schema, catalog.queue, title, conditions)
         return scan_delta(
-            uri,
+            store,
             definition.schema,
             definition.partition_by,
             conditions,
@@ -114,6 +119,7 @@ def _scan(
             conditions,
             partition_schema=definition.partition_schema,
             hive=definition.partitioning_scheme is PartitioningScheme.HIVE,
+            store_at=catalog.store_at,
             name=title,
         )
     raise UsageError(f"{title!r} is a {definition.kind} table, which frames do not read yet.")

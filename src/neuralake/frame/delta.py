@@ -7,7 +7,7 @@ query needs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -27,16 +27,16 @@ from neuralake.filters import Conditions, Filters, normalise
 from neuralake.frame.declared import filtered, refuse_drift
 from neuralake.frame.frame import NlkDataFrame, as_frame
 from neuralake.schema import polars_schema
-from neuralake.storage import is_local
+from neuralake.storage import LogStore, is_local, open_store
 
-__all__ = ["scan_delta", "scan_snapshot"]
+__all__ = ["open_place", "scan_delta", "scan_snapshot"]
 
 # Reader features that Polars 2.1 implements; of others it would give wrong rows or none.
 _READER_FEATURES = {"deletionVectors", "timestampNtz", "variantType", "variantType-preview"}
 
 
 def scan_delta(
-    uri: str,
+    at: str | Callable[[], LogStore],
     schema: pa.Schema,
     partition_by: Sequence[str] = (),  # noqa: ARG001 the log knows how it is partitioned
     filters: Filters | Conditions = (),
@@ -45,16 +45,17 @@ def scan_delta(
     empty_if_missing: bool = False,
     name: str = "",
 ) -> NlkDataFrame:
-    """A frame over the Delta table at `uri` (absolute) with exactly the columns of `schema`.
+    """A frame over the Delta table at `at` with exactly the columns of `schema`.
 
     Every collect reads the newest version, unless `version` pins one. Columns that the table has
     and `schema` has not are left out.
 
     Args:
+        at: the table's absolute address, or what gives its store; called at each collect.
         filters: conditions that hold for every row.
         empty_if_missing: a table that nobody created yet reads as empty: right for a stream before
             its first commit. Otherwise collecting it raises `UnknownName`.
-        name: what errors call the table; default `uri`.
+        name: what errors call the table; default its address.
 
     Raises (at once):
         UnknownName, UsageError: a filter does not fit `schema`.
@@ -64,13 +65,24 @@ def scan_delta(
         SchemaMismatch: a declared column is missing or has another type. Fact: `column`.
         UnsupportedFeature: the table uses a Delta feature that Polars does not read.
     """
-    source = _Newest(schema, name or uri, uri, version, empty_if_missing)
+    name = name or (at if isinstance(at, str) else "table")
+    source = _Newest(schema, name, at, version, empty_if_missing)
     return filtered(_frame(source), normalise(filters), schema, name=source.name)
 
 
-def scan_snapshot(table: Any, schema: pa.Schema, *, name: str = "table") -> NlkDataFrame:
-    """A frame over an opened `deltalake.DeltaTable`, at its version, as `scan_delta` gives it."""
-    return _frame(_Snapshot(schema, name, table))
+def scan_snapshot(
+    table: Any, schema: pa.Schema, *, store: LogStore | None = None, name: str = "table"
+) -> NlkDataFrame:
+    """A frame over an opened `deltalake.DeltaTable`, at its version, as `scan_delta` gives it.
+
+    `store` is the table's; it may be left out for a local one.
+    """
+    return _frame(_Snapshot(schema, name, table, store))
+
+
+def open_place(at: str | Callable[[], LogStore]) -> LogStore:
+    """The store at an address, or that `at` gives."""
+    return open_store(at) if isinstance(at, str) else at()
 
 
 def _frame(source: _Source) -> NlkDataFrame:
@@ -95,13 +107,14 @@ class _Source:
 
         It must be a bare scan: of a dataset inside a dataset Polars 2.1 silently reads no rows.
         """
-        table = self.table()
-        if table is None:
+        opened = self.opened()
+        if opened is None:
             return pl.scan_parquet([], schema=self.columns), "missing"
+        table, options = opened
         _refuse_features(table, self.name)
         table = _at_path(table)
         _refuse_folder(table, self.name)
-        dataset = _dataset(table, None)
+        dataset = _dataset(table, options)
         refuse_drift(self.columns, dataset.schema(), name=self.name)
         # With the id: version 3 of a table that was deleted and made again is another.
         key = f"{table.metadata().id}@{table.version()}"
@@ -110,18 +123,19 @@ class _Source:
         found = dataset.to_dataset_scan(**wanted)
         return None if found is None else (found[0], key)
 
-    def table(self) -> Any:
-        """The opened `deltalake.DeltaTable` at the version to read; None if it reads as empty."""
+    def opened(self) -> tuple[Any, Mapping[str, str]] | None:
+        """The `deltalake.DeltaTable` at the version to read, and what Polars needs to reach its
+        files; None if it reads as empty."""
         raise NotImplementedError
 
 
 class _Snapshot(_Source):
-    def __init__(self, declared: pa.Schema, name: str, table: Any) -> None:
+    def __init__(self, declared: pa.Schema, name: str, table: Any, store: LogStore | None) -> None:
         super().__init__(declared, name)
-        self.opened = table
+        self.table, self.store = table, store
 
-    def table(self) -> Any:
-        return self.opened
+    def opened(self) -> tuple[Any, Mapping[str, str]]:
+        return self.table, {} if self.store is None else self.store.storage_options
 
 
 class _Newest(_Source):
@@ -129,41 +143,40 @@ class _Newest(_Source):
         self,
         declared: pa.Schema,
         name: str,
-        uri: str,
+        at: str | Callable[[], LogStore],
         version: int | None,
         empty_if_missing: bool,
     ) -> None:
         super().__init__(declared, name)
-        self.uri = uri
+        self.at = at
         self.version = version
         self.empty_if_missing = empty_if_missing
 
-    def table(self) -> Any:
-        if not is_local(self.uri):
-            # Stores other than folders are not the commit engine's yet; Polars can read them.
-            return _dataset(None, self.uri, self.version).table()
+    def opened(self) -> tuple[Any, Mapping[str, str]] | None:
+        store = open_place(self.at)
         try:
             # Opened anew for each plan: threads that collect at once would share a kept handle.
-            return open_delta(self.uri, self.version)
+            return open_delta(store, self.version), store.storage_options
         except UnknownName as error:
             if error.kind != "table":
                 raise
             if self.empty_if_missing and self.version is None:
                 return None
             raise UnknownName(
-                f"Table {self.name!r}: there is no Delta table at {self.uri}. Is its uri right?",
+                f"Table {self.name!r}: there is no Delta table at {store.uri}. Is its uri right?",
                 kind="table",
                 name=self.name,
                 known=[],
             ) from error
 
 
-def _dataset(table: Any, uri: str | None, version: int | None = None) -> DeltaDataset:
+def _dataset(table: Any, options: Mapping[str, str]) -> DeltaDataset:
     return DeltaDataset(
         table_=NoPickleOption(table),
-        table_uri_=uri,
-        version=version,
-        storage_options=None,
+        table_uri_=None,
+        version=None,
+        # None, not empty: with options Polars looks for credentials, also for local files.
+        storage_options=dict(options) or None,
         credential_provider_builder=None,
         delta_table_options=None,
         use_pyarrow=False,

@@ -7,10 +7,8 @@ folders whose names begin with `.` or `_` are no data, as Spark and Hive have it
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from functools import reduce
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from functools import partial, reduce
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,15 +16,15 @@ import polars as pl
 import pyarrow as pa
 from polars.lazyframe.resolver import LazyFrameResolver, ResolvedLazyFrameProps
 
-from neuralake.errors import NeedsAttention, UnknownName, UsageError
+from neuralake.errors import NeedsAttention, UnknownName
 from neuralake.filters import Conditions, Filters, check, normalise
 from neuralake.frame.declared import filtered
 from neuralake.frame.frame import NlkDataFrame, as_frame
-from neuralake.storage import is_local, local_path
+from neuralake.frame.parquet_place import Found, LocalPlace, Place, StorePlace
+from neuralake.storage import LogStore, is_local, local_path, open_store
 
 __all__ = ["scan_parquet"]
 
-_GLOB = frozenset("*?[")
 _NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -37,6 +35,7 @@ def scan_parquet(
     *,
     partition_schema: pa.Schema | None = None,
     hive: bool = True,
+    store_at: Callable[[str], LogStore] = open_store,
     name: str = "",
 ) -> NlkDataFrame:
     """A frame over the Parquet files at `uri` (absolute): a file, a folder or a glob.
@@ -46,6 +45,7 @@ def scan_parquet(
         filters: conditions that hold for every row.
         partition_schema: columns that folder names give, from the outermost folder inwards.
         hive: folders are named `column=value`; else `value` alone.
+        store_at: what gives the store of an address that is not local; called at each collect.
         name: what errors call the table; default `uri`.
 
     Raises (at once):
@@ -61,11 +61,8 @@ def scan_parquet(
     partitions = partition_schema if partition_schema is not None else pa.schema([])
     if schema is not None:
         check(conditions, schema, name=name)
-    if not is_local(uri):
-        frame = _remote(uri, schema, partitions, hive, name)
-    else:
-        files = _Files(local_path(uri), schema, partitions, conditions, hive, name)
-        frame = as_frame(files.lazy())
+    place = LocalPlace(local_path(uri)) if is_local(uri) else StorePlace(uri, store_at)
+    frame = as_frame(_Files(place, schema, partitions, hive, name).lazy())
     return filtered(frame, conditions, schema, name=name)
 
 
@@ -74,96 +71,61 @@ class _Files(LazyFrameResolver):
 
     def __init__(
         self,
-        path: Path,
+        place: Place,
         declared: pa.Schema | None,
         partitions: pa.Schema,
-        conditions: Conditions,
         hive: bool,
         name: str,
     ) -> None:
-        self.path = path
+        self.place = place
         self.declared = declared
         self.partitions = partitions
-        self.conditions = conditions
         self.hive = hive
         self.name = name
 
     def schema(self) -> pl.Schema:
         if self.declared is not None:
             return pl.Schema(self.declared)
-        found = self._found()
-        first = {folder: files[:1] for folder, files in list(found.items())[:1]}
-        return self._scan(first, []).collect_schema()
+        return self._scan(self.place.found().first(), []).collect_schema()
 
     def resolve_lazyframe(
         self, *, filters: list[Any], existing_resolved_version_key: str | None, **_: Any
     ) -> tuple[pl.LazyFrame | None, ResolvedLazyFrameProps]:
-        found = self._found()
+        found = self.place.found()
         # With a version Polars asks at every collect, so that new files are seen.
-        everything = tuple(file for files in found.values() for file in files)
-        version = ResolvedLazyFrameProps(version_key=str(hash(everything)))
+        version = ResolvedLazyFrameProps(version_key=str(hash(tuple(found.files()))))
         if existing_resolved_version_key == version.version_key:
             return None, version
         return self._scan(found, [entry.expr for entry in filters]), version
 
-    def _found(self) -> dict[Path, list[str]]:
-        """The data files by folder, sorted."""
-        found: dict[Path, list[str]] = {}
-        for file in sorted(self._listed()):
-            found.setdefault(Path(file).parent, []).append(file)
-        return found
-
-    def _listed(self) -> Iterator[str]:
-        if self.path.is_file():
-            yield str(self.path)
-        elif self.path.is_dir():
-            for folder, folders, files in os.walk(self.path, followlinks=True):
-                folders[:] = [name for name in folders if name[0] not in "._"]
-                for name in files:
-                    if name.endswith(".parquet") and name[0] not in "._":
-                        yield os.path.join(folder, name)  # noqa: PTH118 a Path a file is slow
-        elif _GLOB.intersection(str(self.path)):
-            base = self._base()
-            for match in base.glob(str(self.path.relative_to(base))):
-                inside = match.relative_to(base).parts
-                if match.is_file() and not any(part[0] in "._" for part in inside):
-                    yield str(match)
-
-    def _base(self) -> Path:
-        """The folder below which partition folders are: all of the path before a glob."""
-        if self.path.is_dir():
-            return self.path
-        plain = [
-            not _GLOB.intersection(part) or part == self.path.anchor for part in self.path.parts
-        ]
-        return Path(*self.path.parts[: plain.index(False)]) if False in plain else self.path.parent
-
-    def _scan(self, found: dict[Path, list[str]], pushed: list[pl.Expr]) -> pl.LazyFrame:
-        if not found:
-            if self.declared is None or not self.path.is_dir():
+    def _scan(self, found: Found, pushed: list[pl.Expr]) -> pl.LazyFrame:
+        if not found.folders:
+            if self.declared is None or not found.is_folder:
                 raise UnknownName(
-                    f"Table {self.name!r}: there are no Parquet files at {self.path}.",
+                    f"Table {self.name!r}: there are no Parquet files at {self.place}.",
                     kind="table",
                     name=self.name,
                     known=[],
                 )
             return pl.LazyFrame(schema=pl.Schema(self.declared))
+        read = partial(self._read, options=found.options)
         if not self.partitions:
-            return self._read([file for files in found.values() for file in files])
-        values = self._values(list(found))
+            return read(found.files())
+        values = self._values(found)
         kept = self._kept(values, pushed)
         if not any(kept):  # No folder can hold a row; one file tells the columns of no rows.
-            first = next(iter(found.values()))[:1]
-            return self._beside(first, values.row(0)).clear()
+            return self._beside(read(found.first().files()), values.row(0)).clear()
         folders = [
             (row, files)
-            for row, files, keep in zip(values.iter_rows(), found.values(), kept, strict=True)
+            for row, files, keep in zip(
+                values.iter_rows(), found.folders.values(), kept, strict=True
+            )
             if keep
         ]
         if self._is_plain_hive(found):
             # One scan of all files plans ten times as fast as one for each of 2,000 folders.
-            return self._read([file for _, files in folders for file in files], hive=True)
-        return pl.concat([self._beside(files, row) for row, files in folders])
+            return read([file for _, files in folders for file in files], hive=True)
+        return pl.concat([self._beside(read(files), row) for row, files in folders])
 
     def _kept(self, values: pl.DataFrame, pushed: list[pl.Expr]) -> list[bool | None]:
         # A condition that needs other columns too says nothing about a folder alone.
@@ -173,25 +135,25 @@ class _Files(LazyFrameResolver):
             return [True] * values.height
         return values.select(reduce(lambda a, b: a & b, deciding)).to_series().to_list()
 
-    def _is_plain_hive(self, found: dict[Path, list[str]]) -> bool:
+    def _is_plain_hive(self, found: Found) -> bool:
         """Whether Polars, which looks at whole paths, takes exactly our columns from them."""
         names = sorted(self.partitions.names)
         return self.hive and all(
-            sorted(part.split("=", 1)[0] for part in folder.parts if "=" in part) == names
-            for folder in found
+            sorted(part.split("=", 1)[0] for part in folder.split("/") if "=" in part) == names
+            for folder in found.folders
         )
 
-    def _values(self, folders: list[Path]) -> pl.DataFrame:
+    def _values(self, found: Found) -> pl.DataFrame:
         """Partition values, a row for each folder."""
-        base = self._base()
-        texts = [self._texts(folder.relative_to(base).parts, folder) for folder in folders]
+        folders = list(found.folders)
+        texts = [self._texts(found.parts(folder), folder) for folder in folders]
         columns = [
             self._typed([row[index] for row in texts], field, folders)
             for index, field in enumerate(self.partitions)
         ]
         return pl.DataFrame(pa.table(columns, schema=self.partitions))
 
-    def _texts(self, parts: tuple[str, ...], folder: Path) -> list[str | None]:
+    def _texts(self, parts: list[str], folder: str) -> list[str | None]:
         names = self.partitions.names
         if self.hive:
             named = dict(part.split("=", 1) for part in parts if "=" in part)
@@ -202,13 +164,13 @@ class _Files(LazyFrameResolver):
                 raise NeedsAttention(
                     f"Table {self.name!r}: {folder} has no folder for partition column {name!r}.",
                     column=name,
-                    folder=str(folder),
+                    folder=folder,
                 )
         if not self.hive:
             return [named[name] for name in names]
         return [None if named[name] == _NULL else unquote(named[name]) for name in names]
 
-    def _typed(self, texts: list[str | None], field: pa.Field, folders: list[Path]) -> pa.Array:
+    def _typed(self, texts: list[str | None], field: pa.Field, folders: list[str]) -> pa.Array:
         try:
             return pa.array(texts, pa.string()).cast(field.type)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -219,53 +181,36 @@ class _Files(LazyFrameResolver):
                 f"Table {self.name!r}: {texts[0]!r} in {folders[0]} is no {field.type}, as "
                 f"partition column {field.name!r} is declared.",
                 column=field.name,
-                folder=str(folders[0]),
+                folder=folders[0],
             ) from error
 
-    def _beside(self, files: list[str], values: tuple[Any, ...]) -> pl.LazyFrame:
+    def _beside(self, rows: pl.LazyFrame, values: tuple[Any, ...]) -> pl.LazyFrame:
         """The rows of the files of one folder, with its values as columns."""
         kinds = pl.Schema(self.partitions)
         literals = [
             pl.lit(value, dtype=kind).alias(name)
             for value, (name, kind) in zip(values, kinds.items(), strict=True)
         ]
-        rows = self._read(files).with_columns(literals)
+        rows = rows.with_columns(literals)
         return rows if self.declared is None else rows.select(self.declared.names)
 
-    def _read(self, files: list[str], *, hive: bool = False) -> pl.LazyFrame:
+    def _read(
+        self, files: list[str], *, options: Mapping[str, str], hive: bool = False
+    ) -> pl.LazyFrame:
         partitions = pl.Schema(self.partitions)
-        if self.declared is None:
-            return pl.scan_parquet(
-                files,
-                glob=False,
-                hive_partitioning=hive,
-                hive_schema=partitions if hive else None,
-            )
-        declared = pl.Schema(self.declared)
-        inside = {name: kind for name, kind in declared.items() if hive or name not in partitions}
+        inside = None
+        if self.declared is not None:
+            declared = pl.Schema(self.declared)
+            inside = {
+                name: kind for name, kind in declared.items() if hive or name not in partitions
+            }
         return pl.scan_parquet(
             files,
             schema=inside,
             glob=False,
             hive_partitioning=hive,
             hive_schema=partitions if hive else None,
-            extra_columns="ignore",
+            extra_columns="raise" if inside is None else "ignore",
+            # None, not empty: with options Polars looks for credentials, also for local files.
+            storage_options=dict(options) or None,
         )
-
-
-def _remote(
-    uri: str, schema: pa.Schema | None, partitions: pa.Schema, hive: bool, name: str
-) -> NlkDataFrame:
-    if partitions and not hive:
-        raise UsageError(
-            f"Table {name!r}: folders without column names are read from local paths only.",
-            uri=uri,
-        )
-    return as_frame(
-        pl.scan_parquet(
-            uri,
-            schema=None if schema is None else pl.Schema(schema),
-            hive_partitioning=bool(partitions),
-            hive_schema=pl.Schema(partitions) if partitions else None,
-        )
-    )

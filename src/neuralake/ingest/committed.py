@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from neuralake.delta import TableLog
 from neuralake.errors import Unavailable, UnknownName
+from neuralake.storage import LogStore
 
 __all__ = ["CommitWatch", "Committed"]
 
@@ -35,8 +36,8 @@ class Committed:
 class CommitWatch:
     """Watches one table for commits of one queue. Use it from one event loop."""
 
-    def __init__(self, uri: str, app_id: str) -> None:
-        self._uri = uri
+    def __init__(self, store: LogStore, app_id: str) -> None:
+        self._store = store
         self._app_id = app_id
         self._log: TableLog | None = None
         self._lock = threading.Lock()
@@ -66,7 +67,7 @@ class CommitWatch:
                 found = await self.look()
             except Unavailable as error:
                 # The rows are stored; the waiters' own time limit decides how long to go on.
-                _log.warning("cannot read the log of %s: %s", self._uri, error)
+                _log.warning("cannot read the log of %s: %s", self._store.uri, error)
             except Exception as error:  # noqa: BLE001 whatever it is, the waiters must hear it
                 self._fail(error)
                 return
@@ -88,7 +89,7 @@ class CommitWatch:
         with self._lock:
             try:
                 if self._log is None:
-                    self._log = TableLog.open(self._uri)
+                    self._log = TableLog.open(self._store)
                 self._log.refresh()
                 position = self._log.committed(self._app_id) or 0
                 # After the position: the answer names a version that surely holds the rows, also

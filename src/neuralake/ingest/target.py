@@ -98,6 +98,6 @@ class Targets:
                 limits=self._catalog.settings.ingest,
             ),
             watch=CommitWatch(
-                self._catalog.uri_of(definition), app_id(self._catalog.queue().id, topic)
+                self._catalog.store_of(definition), app_id(self._catalog.queue().id, topic)
             ),
         )

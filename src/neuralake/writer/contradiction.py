@@ -25,11 +25,11 @@ def refuse_contradiction(catalog: Catalog, database: str, table: DeltaTable) -> 
             queue contradict each other, as after restoring only one of them.
         Unavailable: the store or the queue do not answer.
     """
-    topic, uri = topic_of(database, table.name), catalog.uri_of(table)
-    if not delta.exists(uri):
+    topic, store = topic_of(database, table.name), catalog.store_of(table)
+    if not delta.exists(store):
         return  # The writer makes it.
     try:
-        delta.create_table(uri, table.schema, partition_by=table.partition_by)
+        delta.create_table(store, table.schema, partition_by=table.partition_by)
     except SchemaMismatch as error:
         raise NeedsAttention(
             f"No rows are taken for {topic}: {error} Give the definition the table's columns, or "
@@ -37,4 +37,4 @@ def refuse_contradiction(catalog: Catalog, database: str, table: DeltaTable) -> 
             table=topic,
             **error.facts,
         ) from error
-    start_position(catalog.queue(), topic, delta.TableLog.open(uri))
+    start_position(catalog.queue(), topic, delta.TableLog.open(store))

@@ -121,9 +121,9 @@ class _TopicLoop:
         return None
 
     def _open(self) -> TopicWriter:
-        uri = self._catalog.uri_of(self._table)
+        store = self._catalog.store_of(self._table)
         create_table(
-            uri,
+            store,
             self._table.schema,
             partition_by=self._table.partition_by,
             description=self._table.description,
@@ -133,7 +133,7 @@ class _TopicLoop:
         return TopicWriter(
             self._catalog.queue(),
             self.topic,
-            TableLog.open(uri, clock=self._clock),
+            TableLog.open(store, clock=self._clock),
             FlushLimits.of(stream, settings.writer),
             grace_s=settings.queue.grace_s,
             kept_bytes_max=settings.queue.bytes_max // (2 * len(stream_tables(self._catalog))),
