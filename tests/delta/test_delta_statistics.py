@@ -137,7 +137,7 @@ def _datafusion(frame: datafusion.DataFrame, operator: str, scalar: pa.Scalar) -
 def _stats(kind: pa.DataType, values: list[Any]) -> dict[str, Any]:
     schema = pa.schema([("x", kind)])
     rows = pa.table([pa.array(values, kind)], schema)
-    decoded: dict[str, Any] = msgspec.json.decode(Encoder(schema).encode(rows).stats)
+    decoded: dict[str, Any] = msgspec.json.decode(Encoder(schema).encode(rows)[0].stats)
     return decoded
 
 
@@ -213,6 +213,6 @@ def test_texts_of_any_length_have_statistics_that_hold() -> None:
 def test_a_wide_table_has_statistics_of_its_first_32_columns() -> None:
     schema = pa.schema([(f"c{i}", pa.int32()) for i in range(256)])
     rows = schema.empty_table()
-    stats = msgspec.json.decode(Encoder(schema).encode(rows).stats)
+    stats = msgspec.json.decode(Encoder(schema).encode(rows)[0].stats)
 
     assert list(stats["nullCount"]) == [f"c{i}" for i in range(32)]

@@ -1,8 +1,9 @@
 """The kept handle that commits: one put of the data, one put-if-absent of the log entry.
 
 A commit that loses its race reads the entries in between and nothing else, so its cost does not
-grow with the age of the table. What happened to a put is looked up by the commit's id, never
-guessed. A handle is for one thread; any number of handles and processes may commit to one table.
+grow with the age of the table; whether it may come after them is `conflicts.py`'s question. What
+happened to a put is looked up by the commit's id, never guessed. A handle is for one thread; any
+number of handles and processes may commit to one table.
 """
 
 from __future__ import annotations
@@ -15,19 +16,31 @@ import pyarrow as pa
 from deltalake import DeltaTable
 
 from neuralake.clock import Clock, SystemClock
-from neuralake.delta.actions import Action, CommitInfo, TxnAction, encode_entry
-from neuralake.delta.files import DataFiles
+from neuralake.delta.actions import Action, Add, CommitInfo, Remove, TxnAction, encode_entry
+from neuralake.delta.conflicts import Footprint, Operation, conflict
+from neuralake.delta.files import DataFiles, NewFile, Waiting
 from neuralake.delta.head import Head
-from neuralake.delta.log import Entry, entry_name
+from neuralake.delta.log import Entry, entry_name, read_entry
 from neuralake.delta.protocol import TableState
 from neuralake.delta.snapshot import open_delta
 from neuralake.delta.table import ENGINE
 from neuralake.errors import CommitConflict, Unavailable, UsageError
 from neuralake.storage import AlreadyThere, LogStore, OutcomeUnknown, as_store
 
-__all__ = ["Commit", "TableLog", "Txn"]
+__all__ = ["WRITE_S_MAX", "Commit", "TableLog", "Txn"]
+
+WRITE_S_MAX = 3600.0
+"""How old a data file may be when a commit mentions it. Vacuum takes unmentioned files that are
+older than its own limit, which must exceed this one."""
 
 _DOUBTS_MAX = 5
+# An append whose files are too old stores them anew; a machine that pauses so often is not well.
+_REWRITES_MAX = 3
+_APPEND = Footprint(Operation.APPEND)
+
+
+class _TooOld(CommitConflict):
+    """Data files waited for so long that vacuum may have taken them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +71,36 @@ class TableLog:
     """A table opened for commits; see the module. Make it with `open`."""
 
     def __init__(
-        self, store: LogStore, table: DeltaTable, *, clock: Clock, state: TableState | None = None
+        self,
+        store: LogStore,
+        table: DeltaTable,
+        *,
+        clock: Clock,
+        state: TableState | None = None,
+        write_s_max: float = WRITE_S_MAX,
     ) -> None:
         self._store, self._clock = store, clock
+        self._write_s_max = write_s_max
         self._head = Head(store, table, clock=clock, state=state)
-        self._files = DataFiles(store, self._head.state)
+        self._waiting = Waiting(clock)
+        self._files = DataFiles(store, self._head.state, self._waiting)
 
     @classmethod
-    def open(cls, at: str | LogStore, *, clock: Clock | None = None) -> TableLog:
+    def open(
+        cls, at: str | LogStore, *, clock: Clock | None = None, write_s_max: float = WRITE_S_MAX
+    ) -> TableLog:
         """The table at `at`, at its newest version.
+
+        Args:
+            write_s_max: how old a data file may be when a commit mentions it.
 
         Raises:
             UnknownName: no table is there; `kind` is "table".
             UnsupportedFeature: the table needs what we do not implement; nothing is written.
         """
         store = as_store(at)
-        log = cls(store, open_delta(store), clock=clock or SystemClock())
+        table = open_delta(store)
+        log = cls(store, table, clock=clock or SystemClock(), write_s_max=write_s_max)
         log.refresh()
         store.settle()
         return log
@@ -101,9 +128,9 @@ class TableLog:
 
     @property
     def files(self) -> DataFiles:
-        """Writes data files as the table is now."""
+        """Writes and reads data files as the table is now."""
         if self._files.state is not self.state:
-            self._files = DataFiles(self._store, self.state)
+            self._files = DataFiles(self._store, self.state, self._waiting)
         return self._files
 
     def refresh(self) -> int:
@@ -149,80 +176,92 @@ class TableLog:
         fitted = self.files.fit(rows)
         if fitted.num_rows == 0 and txn is None:
             return Commit(self.version, repeated=False, files=0, rows=0, bytes=0)
-        writer = self.files
-        files = writer.write(fitted)
-
-        def actions(now_ms: int) -> list[Action]:
-            ours = (
-                [TxnAction(app_id=txn.app_id, version=txn.version, last_updated=now_ms)]
-                if txn
-                else []
-            )
-            return [*ours, *(file.add(modified_ms=now_ms, data_change=True) for file in files)]
+        stored = _Stored(self.files, fitted)
+        info = CommitInfo(operation="STREAMING UPDATE" if txn else "WRITE", is_blind_append=True)
 
         def overtaken() -> bool:
-            """Whether to stop: our txn is there. Brings the files to a changed table first."""
-            nonlocal writer, files
-            if txn is not None and self._covers(txn):
-                return True
-            if self.files is not writer:
-                writer, stale = self.files, files
-                files = writer.write(writer.fit(rows))
-                writer.remove(stale)
+            if self.files is not stored.writer:
+                stored.renew(self.files, rows)
             return False
 
-        info = CommitInfo(operation="STREAMING UPDATE" if txn else "WRITE", is_blind_append=True)
         try:
-            version = self.commit(actions, info, overtaken=overtaken)
+            version = self._commit_fresh(stored, info, txn, overtaken)
         except (UsageError, CommitConflict, Unavailable):
             # Only where the entry certainly does not exist; after anything else (an interrupt, an
             # unknown outcome) it may, and needs its files.
-            writer.remove(files)
+            stored.drop()
             raise
         if version is None:
-            writer.remove(files)
+            stored.drop()
             return Commit(self.version, repeated=True, files=0, rows=0, bytes=0)
-        if txn is not None:
-            self._head.note(txn.app_id, txn.version)
-        size = sum(len(file.content.data) for file in files)
-        return Commit(version, repeated=False, files=len(files), rows=fitted.num_rows, bytes=size)
+        size = sum(file.content.bytes for file in stored.files)
+        files = len(stored.files)
+        return Commit(version, repeated=False, files=files, rows=fitted.num_rows, bytes=size)
+
+    def _commit_fresh(
+        self, stored: _Stored, info: CommitInfo, txn: Txn | None, overtaken: Callable[[], bool]
+    ) -> int | None:
+        """Commit the files of an append; those that became too old are stored anew."""
+        for _ in range(_REWRITES_MAX):
+            try:
+                return self.commit(
+                    stored.adds, info, footprint=_APPEND, txn=txn, overtaken=overtaken
+                )
+            except _TooOld:
+                stored.renew(self.files, stored.rows)
+        return self.commit(stored.adds, info, footprint=_APPEND, txn=txn, overtaken=overtaken)
 
     def commit(
         self,
         actions: Callable[[int], Sequence[Action]],
         info: CommitInfo,
         *,
-        overtaken: Callable[[], bool],
+        footprint: Footprint,
+        txn: Txn | None = None,
+        overtaken: Callable[[], bool] = lambda: False,
         on_entry: Callable[[Entry], None] = lambda _entry: None,
         races_max: int = 1000,
     ) -> int | None:
-        """Put one log entry after the newest; return its version, or None if told to stop.
+        """Put one log entry after the newest; return its version, or None if there is no need to.
 
         Args:
-            actions: gives the actions for a commit at a time (Unix milliseconds).
-            overtaken: asked after each lost race, when this handle has caught up; True stops.
+            actions: gives the actions for a commit at a time (Unix milliseconds), without `txn`;
+                asked again for each attempt.
+            footprint: what the commit depends on. An entry that came since `footprint.version` and
+                touches that is a CommitConflict.
+            txn: committed with the actions; if the table has it already, nothing is (None).
+            overtaken: asked after each lost race, when this handle has caught up; True stops
+                (None). It may change what `actions` gives.
             on_entry: shown each entry that came in between.
             races_max: lost races after which to give up.
+
+        Raises:
+            CommitConflict: see `footprint`, `races_max` and `Txn.after`; or a data file waited for
+                more than `write_s_max`, and must be written anew. Nothing was committed.
+            UsageError: rows would be removed from a table with `delta.appendOnly`.
+            Unavailable: nothing was committed.
+            OutcomeUnknown: the store gave no answer; it may be committed.
         """
-        commit_id = uuid.uuid4().hex
+        attempt = _Attempt(uuid.uuid4().hex, footprint, self.state, on_entry)
+        if self._stops(txn, lambda: False):
+            return None
+        self.check(footprint)
         doubts = 0  # Puts for the same version of which we do not know whether they took place.
         for _ in range(races_max):
-            if self._head.is_stale() and not doubts:
-                self.refresh()
-                if overtaken():
-                    return None
             if not doubts:
+                if self._head.is_stale() and self._is_overtaken_asleep(footprint, txn, overtaken):
+                    return None
                 self._head.check_place()
             now_ms = max(int(self._clock.now_s() * 1000), self._head.newest_ms + 1)
-            entry = encode_entry([self._sign(info, commit_id, now_ms), *actions(now_ms)])
             asked = self.version + 1
+            entry = self._entry(attempt, info, txn, actions(now_ms), now_ms, is_doubted=doubts > 0)
             try:
                 self._store.put_if_absent(entry_name(asked), entry)
             except (AlreadyThere, OutcomeUnknown) as error:
                 # What is there may be ours, too: a store's client may repeat a put by itself.
-                ours = self._look_up(asked, commit_id, on_entry)
+                ours = self._look_up(asked, attempt)
                 if ours is not None:
-                    return ours
+                    return self._done(ours, attempt, txn)
                 doubts = doubts + 1 if self.version < asked else 0
                 if doubts == _DOUBTS_MAX:
                     raise self._unknown(asked) from error
@@ -232,18 +271,97 @@ class TableLog:
                 raise
             else:
                 self._head.advance(asked, now_ms=now_ms)
-                return asked
-            if not doubts and overtaken():
-                return None
+                return self._done(asked, attempt, txn)
+            if not doubts:
+                if self._stops(txn, overtaken):
+                    return None
+                attempt.raise_conflict(self.version)
         raise CommitConflict(
             f"Lost {races_max} races for the next version of {self._store.uri}.",
             version=self.version,
         )
 
-    def _look_up(self, asked: int, commit_id: str, on_entry: Callable[[Entry], None]) -> int | None:
+    def check(self, footprint: Footprint) -> None:
+        """Compare `footprint` with the entries between its version and what this handle has seen.
+
+        Raises:
+            CommitConflict: one touches it, or is not there any more.
+        """
+        if footprint.version is None:
+            return
+        for version in range(footprint.version + 1, self.version + 1):
+            entry = read_entry(self._store, version)
+            if entry is None:
+                raise CommitConflict(
+                    f"Version {footprint.version} of {self._store.uri} is too old to commit on: "
+                    f"entry {version} is gone. Read again.",
+                    version=self.version,
+                )
+            attempt = _Attempt("", footprint, self.state)
+            attempt.see(entry)
+            attempt.raise_conflict(self.version)
+
+    def _stops(self, txn: Txn | None, overtaken: Callable[[], bool]) -> bool:
+        return (txn is not None and self._covers(txn)) or overtaken()
+
+    def _is_overtaken_asleep(
+        self, footprint: Footprint, txn: Txn | None, overtaken: Callable[[], bool]
+    ) -> bool:
+        """Open the table anew after a long pause; whether to stop."""
+        if footprint.operation is not Operation.APPEND:
+            # Entries may have been cleaned up meanwhile: nobody can say what is in between.
+            raise CommitConflict(
+                f"The handle of {self._store.uri} was not used for too long. Read again.",
+                version=self.version,
+            )
+        self.refresh()
+        return self._stops(txn, overtaken)
+
+    def _entry(
+        self,
+        attempt: _Attempt,
+        info: CommitInfo,
+        txn: Txn | None,
+        actions: Sequence[Action],
+        now_ms: int,
+        *,
+        is_doubted: bool,
+    ) -> bytes:
+        """The bytes of the entry, if it may be put now."""
+        if self.state.properties.append_only and any(
+            isinstance(action, Remove) and action.data_change for action in actions
+        ):
+            raise UsageError(
+                f"{self._store.uri} has delta.appendOnly: no row of it can be removed or changed.",
+                property="delta.appendOnly",
+            )
+        age_s = self._waiting.age_s(actions)
+        if age_s > self._write_s_max:
+            if is_doubted:
+                raise self._unknown(self.version + 1)
+            raise _TooOld(
+                f"A data file for {self._store.uri} waited {age_s:.0f} s for its commit; after "
+                f"{self._write_s_max:.0f} s vacuum may take it. Write it anew.",
+                version=self.version,
+                age_s=age_s,
+                write_s_max=self._write_s_max,
+            )
+        attempt.paths = [action.path for action in actions if isinstance(action, Add)]
+        txns = (
+            [TxnAction(app_id=txn.app_id, version=txn.version, last_updated=now_ms)] if txn else []
+        )
+        return encode_entry([self._sign(info, attempt.commit_id, now_ms), *txns, *actions])
+
+    def _done(self, version: int, attempt: _Attempt, txn: Txn | None) -> int:
+        self._waiting.forget(attempt.paths)
+        if txn is not None:
+            self._head.note(txn.app_id, txn.version)
+        return version
+
+    def _look_up(self, asked: int, attempt: _Attempt) -> int | None:
         """Catch up after a put for version `asked` that failed or has no known outcome."""
         try:
-            return self._head.catch_up(commit_id, on_entry)
+            return self._head.catch_up(attempt.commit_id, attempt.see)
         except Unavailable as error:
             if self.version < asked:
                 raise self._unknown(asked) from error
@@ -279,3 +397,58 @@ class TableLog:
                 committed=known,
             )
         return known is not None and known >= txn.version
+
+
+class _Attempt:
+    """One call of `commit`: its id, and what it has seen of others since it began."""
+
+    def __init__(
+        self,
+        commit_id: str,
+        footprint: Footprint,
+        state: TableState,
+        on_entry: Callable[[Entry], None] = lambda _entry: None,
+    ) -> None:
+        self.commit_id = commit_id
+        self.paths: list[str] = []
+        self._footprint, self._on_entry = footprint, on_entry
+        self._serializable = state.properties.serializable
+        self._reason: str | None = None
+
+    def see(self, entry: Entry) -> None:
+        self._on_entry(entry)
+        known = self._footprint.version
+        if self._reason is None and (known is None or entry.version > known):
+            self._reason = conflict(self._footprint, entry, serializable=self._serializable)
+
+    def raise_conflict(self, version: int) -> None:
+        if self._reason is not None:
+            operation = self._footprint.operation.value
+            raise CommitConflict(
+                f"This {operation} cannot be committed: {self._reason}. Read again.",
+                version=version,
+                reason=self._reason,
+            )
+
+
+class _Stored:
+    """The rows of an append as data files, which may have to be written more than once."""
+
+    def __init__(self, writer: DataFiles, rows: pa.Table) -> None:
+        self.writer, self.rows = writer, rows
+        self.files: list[NewFile] = writer.write(rows)
+
+    def adds(self, now_ms: int) -> list[Action]:
+        return [file.add(modified_ms=now_ms, data_change=True) for file in self.files]
+
+    def renew(self, writer: DataFiles, rows: pa.Table) -> None:
+        """Store `rows` as the table is now, in place of the files that there are."""
+        fitted = writer.fit(rows)
+        files = writer.write(fitted)
+        self.drop()
+        self.writer, self.rows, self.files = writer, fitted, files
+
+    def drop(self) -> None:
+        """Remove files whose commit certainly does not exist."""
+        self.writer.remove(self.files)
+        self.files = []

@@ -1,25 +1,31 @@
-"""Data files on their way into a table: rows become Parquet in the store, and wait for a commit.
+"""Data files of a table: rows become Parquet in the store and wait for a commit, and are read back.
 
-Nothing refers to such a file before its commit; without one it is an orphan, which no reader sees.
+Nothing refers to a new file before its commit; without one it is an orphan, which no reader sees,
+and which vacuum takes when it is old enough. So a handle remembers when it stored each (`Waiting`),
+and refuses to commit one that may be gone.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
 
-from neuralake.delta.actions import Add
+from neuralake.clock import Clock
+from neuralake.delta.actions import Action, Add
+from neuralake.delta.decode import Decoder
 from neuralake.delta.parquet import EncodedFile, Encoder
 from neuralake.delta.partition import folder, normalise, split
 from neuralake.delta.protocol import TableState
+from neuralake.delta.snapshot import DataFile
+from neuralake.errors import NeedsAttention
 from neuralake.schema import conform
 from neuralake.storage import LogStore
 
-__all__ = ["DataFiles", "NewFile", "store_name"]
+__all__ = ["DataFiles", "NewFile", "Waiting", "store_name"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +36,16 @@ class NewFile:
     partition: dict[str, str | None]
     content: EncodedFile
 
+    @property
+    def path(self) -> str:
+        """Its `add.path`."""
+        return quote(self.name, safe="/=-._~")
+
     def add(self, *, modified_ms: int, data_change: bool) -> Add:
         return Add(
-            path=quote(self.name, safe="/=-._~"),
+            path=self.path,
             partition_values=self.partition,
-            size=len(self.content.data),
+            size=self.content.bytes,
             modification_time=modified_ms,
             data_change=data_change,
             stats=self.content.stats,
@@ -46,14 +57,44 @@ def store_name(path: str) -> str:
     return unquote(path)
 
 
-class DataFiles:
-    """Writes data files of a table with one schema; a changed table needs another."""
+class Waiting:
+    """The files that a handle has stored and no entry mentions yet, and since when."""
 
-    def __init__(self, store: LogStore, state: TableState) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since_s: dict[str, tuple[float, float]] = {}
+
+    def now_s(self) -> tuple[float, float]:
+        # Both clocks: the monotonic one stands still while a laptop sleeps, the other may jump.
+        return self._clock.now_s(), self._clock.monotonic_s()
+
+    def note(self, file: NewFile, since_s: tuple[float, float]) -> None:
+        self._since_s[file.path] = since_s
+
+    def forget(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            self._since_s.pop(path, None)
+
+    def age_s(self, actions: Iterable[Action]) -> float:
+        """How long ago the storing of the oldest of these that is waiting began; 0: none."""
+        now_s, monotonic_s = self.now_s()
+        since = [
+            self._since_s[action.path]
+            for action in actions
+            if isinstance(action, Add) and action.path in self._since_s
+        ]
+        return max((max(now_s - wall, monotonic_s - steady) for wall, steady in since), default=0.0)
+
+
+class DataFiles:
+    """Data files of a table with one schema; a changed table needs another."""
+
+    def __init__(self, store: LogStore, state: TableState, waiting: Waiting) -> None:
         self.state = state
-        self._store = store
-        body = [field for field in state.schema if field.name not in state.partition_by]
-        self._encoder = Encoder(pa.schema(body))
+        self._store, self._waiting = store, waiting
+        body = pa.schema([field for field in state.schema if field.name not in state.partition_by])
+        self._encoder = Encoder(body)
+        self._decoder = Decoder(body)
 
     @property
     def schema(self) -> pa.Schema:
@@ -72,24 +113,61 @@ class DataFiles:
 
     def write(self, rows: pa.Table) -> list[NewFile]:
         """Store fitted `rows`, one file per partition value, all durable."""
-        label = uuid.uuid4().hex
-        files = [
-            NewFile(
-                f"{folder(values)}part-{i:05d}-{label}.parquet", values, self._encoder.encode(part)
-            )
-            for i, (values, part) in enumerate(split(rows, self.state.partition_by))
-        ]
+        label, since_s = uuid.uuid4().hex, self._waiting.now_s()
+        files, contents = [], {}
+        for i, (values, part) in enumerate(split(rows, self.state.partition_by)):
+            encoded, data = self._encoder.encode(part)
+            file = NewFile(f"{folder(values)}part-{i:05d}-{label}.parquet", values, encoded)
+            files.append(file)
+            contents[file.name] = data
         if files:
-            self._store.put({file.name: file.content.data for file in files})
+            self._store.put(contents)
+        for file in files:
+            self._waiting.note(file, since_s)
         return files
 
     def write_one(self, partition: dict[str, str | None], batches: Iterable[pa.Table]) -> NewFile:
-        """Store `batches` (columns as `schema`) of one partition as one durable file."""
-        content = self._encoder.encode_all(batches)
+        """Store `batches` (columns as `schema`) of one partition as one durable file.
+
+        Streams: it holds about one row group (128 MiB) in memory.
+        """
+        since_s = self._waiting.now_s()
         name = f"{folder(partition)}part-00000-{uuid.uuid4().hex}.parquet"
-        self._store.put({name: content.data})
-        return NewFile(name, partition, content)
+        with self._store.create(name) as sink:
+            encoded = self._encoder.encode_into(sink, batches)
+        file = NewFile(name, partition, encoded)
+        self._waiting.note(file, since_s)
+        return file
+
+    def read(self, file: DataFile) -> Iterator[pa.Table]:
+        """The live rows of `file` in order, columns as `schema`, in batches of a few MiB.
+
+        Raises:
+            NeedsAttention: the file is missing (`missing` is True; perhaps only for a reader of an
+                old version), damaged, or has other rows than the log says; with `path`.
+            SchemaMismatch: it has a value that the table's type cannot hold.
+        """
+        rows = 0
+        with self._store.open(store_name(file.path)) as source:
+            if source is None:
+                raise NeedsAttention(
+                    f"File {file.path} of {self._store.uri} is part of the table, but missing.",
+                    path=file.path,
+                    missing=True,
+                )
+            for batch in self._decoder.batches(source, path=file.path):
+                rows += batch.num_rows
+                yield batch
+        if file.rows is not None and rows != file.rows:
+            raise NeedsAttention(
+                f"File {file.path} of {self._store.uri} has {rows} rows, but the log says "
+                f"{file.rows}.",
+                path=file.path,
+                missing=False,
+            )
 
     def remove(self, files: Iterable[NewFile]) -> None:
         """Remove files whose commit certainly does not exist."""
-        self._store.remove(file.name for file in files)
+        gone = [*files]
+        self._waiting.forget(file.path for file in gone)
+        self._store.remove(file.name for file in gone)

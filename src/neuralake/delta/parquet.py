@@ -1,4 +1,4 @@
-"""One Parquet file in memory, and its statistics as the Delta log keeps them.
+"""Rows to a Parquet file, and its statistics as the Delta log keeps them.
 
 Section "Per-file Statistics" of the Delta protocol. The promise: a reader that skips files by these
 statistics never misses a row. So bounds only ever widen (times outwards to milliseconds, long
@@ -11,6 +11,7 @@ order NaN above every number then skip row groups wrongly. So floats have none i
 from __future__ import annotations
 
 import datetime
+import io
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from neuralake.storage import Sink
 
 __all__ = ["EncodedFile", "Encoder"]
 
@@ -41,7 +44,9 @@ _LAST_CHARACTER = "\U0010ffff"
 
 @dataclass(frozen=True, slots=True)
 class EncodedFile:
-    data: memoryview
+    """What the log says of a file that was encoded."""
+
+    bytes: int
     rows: int
     stats: str
     """JSON: numRecords, minValues, maxValues, nullCount."""
@@ -86,15 +91,19 @@ class Encoder:
                 index += 1
         self._lists = self._lists[:_LEAVES_MAX]
 
-    def encode(self, *batches: pa.Table) -> EncodedFile:
-        """The rows of `batches`, which have this encoder's schema, as one Parquet file."""
-        return self.encode_all(
-            batches, is_small=sum(rows.nbytes for rows in batches) <= _SMALL_BYTES
-        )
-
-    def encode_all(self, batches: Iterable[pa.Table], *, is_small: bool = False) -> EncodedFile:
-        """`batches` in order as one Parquet file; holds about one row group of them in memory."""
+    def encode(self, rows: pa.Table) -> tuple[EncodedFile, memoryview]:
+        """`rows`, which have this encoder's schema, as one Parquet file in memory."""
         sink = pa.BufferOutputStream()
+        file = self._encode(sink, [rows], is_small=rows.nbytes <= _SMALL_BYTES)
+        return file, memoryview(sink.getvalue())
+
+    def encode_into(self, sink: Sink, batches: Iterable[pa.Table]) -> EncodedFile:
+        """Write `batches` in order as one Parquet file; holds one row group of them in memory."""
+        return self._encode(pa.PythonFile(_Stream(sink), mode="w"), batches, is_small=False)
+
+    def _encode(
+        self, sink: pa.NativeFile, batches: Iterable[pa.Table], *, is_small: bool
+    ) -> EncodedFile:
         census = _Census(self._leaves, self._lists)
         with pq.ParquetWriter(
             sink,
@@ -108,7 +117,7 @@ class Encoder:
                 census.count(rows)
                 writer.write_table(rows, row_group_size=_GROUP_ROWS_MAX)
         stats = self._stats(census, writer.writer.metadata)
-        return EncodedFile(memoryview(sink.getvalue()), census.rows, stats)
+        return EncodedFile(sink.tell(), census.rows, stats)
 
     def _stats(self, census: _Census, footer: pq.FileMetaData) -> str:
         low: dict[str, Any] = {}
@@ -133,6 +142,25 @@ class Encoder:
             "nullCount": nulls,
         }
         return msgspec.json.encode(stats).decode()
+
+
+class _Stream(io.RawIOBase):
+    """A sink as Arrow wants a file: it asks for the place, and never goes back."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._place = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        self._sink.write(data)
+        self._place += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._place
 
 
 class _Census:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from neuralake.delta.actions import MetaData, ProtocolAction
 from neuralake.delta.partition import may_partition
+from neuralake.delta.properties import Properties
 from neuralake.delta.types import from_schema_string, has_timestamp_ntz
 from neuralake.errors import UnsupportedFeature
 
@@ -44,6 +45,7 @@ class TableState:
     metadata: MetaData
     schema: pa.Schema
     partition_by: tuple[str, ...]
+    properties: Properties
 
     @classmethod
     def of(cls, protocol: ProtocolAction, metadata: MetaData) -> TableState:
@@ -51,6 +53,7 @@ class TableState:
 
         Raises:
             UnsupportedFeature: with `features`, the names of what we do not implement.
+            UsageError: a table property has a value that it cannot have.
         """
         _refuse(_missing(protocol, metadata))
         schema = from_schema_string(metadata.schema_string)
@@ -61,7 +64,8 @@ class TableState:
             for name, kind in kinds.items()
             if not may_partition(kind)
         )
-        return cls(protocol, metadata, schema, partition_by)
+        properties = Properties.of(metadata.configuration)
+        return cls(protocol, metadata, schema, partition_by, properties)
 
 
 def protocol_for(schema: pa.Schema) -> ProtocolAction:
