@@ -8,7 +8,7 @@ and refuses to commit one that may be gone.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
@@ -139,8 +139,10 @@ class DataFiles:
         self._waiting.note(file, since_s)
         return file
 
-    def read(self, file: DataFile) -> Iterator[pa.Table]:
-        """The live rows of `file` in order, columns as `schema`, in batches of a few MiB.
+    def read(self, file: DataFile, *, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The live rows of `file` in order, in batches of a few MiB.
+
+        Their columns are those of `schema`, or of these only the `columns`: at least one.
 
         Raises:
             NeedsAttention: the file is missing (`missing` is True; perhaps only for a reader of an
@@ -148,6 +150,9 @@ class DataFiles:
             SchemaMismatch: it has a value that the table's type cannot hold.
         """
         rows = 0
+        decoder = self._decoder
+        if columns is not None:
+            decoder = Decoder(pa.schema([self.schema.field(name) for name in columns]))
         with self._store.open(store_name(file.path)) as source:
             if source is None:
                 raise NeedsAttention(
@@ -155,7 +160,7 @@ class DataFiles:
                     path=file.path,
                     missing=True,
                 )
-            for batch in self._decoder.batches(source, path=file.path):
+            for batch in decoder.batches(source, path=file.path):
                 rows += batch.num_rows
                 yield batch
         if file.rows is not None and rows != file.rows:
