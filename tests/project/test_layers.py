@@ -21,7 +21,7 @@ LAYERS = (
     ("clock", "settings", "telemetry"),
     ("schema", "filters", "storage"),
     ("queue", "delta", "tables"),
-    ("frame",),
+    ("frame", "batch"),
     ("live",),
     ("catalog",),
     ("writer", "maintain", "manifest", "serve"),
@@ -38,6 +38,9 @@ ABOVE_ALL = ("__init__", "__main__")
 OWNERS = {
     "deltalake": ("delta/",),
     "datafusion": ("serve/",),
+    "obstore": ("storage/bucket.py",),
+    "boto3": ("storage/dynamodb.py",),
+    "botocore": ("storage/dynamodb.py",),
     "starlette": ("ingest/", "serve/"),
     "uvicorn": ("ingest/",),
     "jinja2": ("site/",),

@@ -90,19 +90,35 @@ class LocalStore:
     def put(self, files: Mapping[str, Bytes]) -> None:
         paths = {self._path(name): data for name, data in files.items()}
         parents = {os.path.dirname(path) for path in paths}  # noqa: PTH120 hot path
-        errors = [*_at_once(self._try_write, paths.items())]
+        made: list[str] = []
+        errors = [*_at_once(lambda item: self._try_write(*item, made), paths.items())]
         if not any(errors):
             errors = [*_at_once(self._try_sync, parents)]
         for error in errors:
             if error is not None:
-                for path in paths:
+                for path in made:
                     self._forget(path)
                 raise _unavailable(error, next(iter(files))) from error
 
-    def _try_write(self, item: tuple[str, Bytes]) -> OSError | None:
+    def _try_write(self, path: str, data: Bytes, made: list[str]) -> OSError | None:
+        """Write one file, and add it to `made` if nothing was there before."""
         try:
-            self._write_new(*item)
+            self._write_new(path, data)
+        except FileExistsError:
+            return self._try_replace(path, data)
         except OSError as error:
+            return error
+        made.append(path)
+        return None
+
+    def _try_replace(self, path: str, data: Bytes) -> OSError | None:
+        parent, base = os.path.split(path)
+        aside = f"{parent}/.{base}.{uuid.uuid4().hex}.tmp"
+        try:
+            self._write_new(aside, data)
+            os.replace(aside, path)  # noqa: PTH105 as the rest of this class
+        except OSError as error:
+            self._forget(aside)
             return error
         return None
 
