@@ -1,4 +1,4 @@
-"""One holder at a time, taken over when it is silent for too long, and told so before it commits."""
+"""One holder at a time, taken over when silent for too long, and told so before it commits."""
 
 from __future__ import annotations
 
