@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import posixpath
 import re
+from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -12,30 +13,39 @@ from pyarrow import fs
 
 from neuralake.errors import UnknownName
 from neuralake.serve.messages import Source
+from neuralake.serve.remote import filesystem
+from neuralake.storage import LogStore, is_local
+from neuralake.tables.parquet_files import list_parquet
 
 __all__ = ["parquet_dataset"]
 
 _GLOB = re.compile(r"[*?\[]")
 
 
-def parquet_dataset(source: Source) -> ds.Dataset:
-    """The files of `source`, as they are now.
+def parquet_dataset(
+    source: Source, store_at: Callable[[str], LogStore]
+) -> tuple[ds.FileSystemDataset, LogStore | None]:
+    """The files of `source`, as they are now, and the store they are in unless they are local.
 
     Raises:
         UnknownName: there are no files.
     """
-    if "://" in source.uri:
-        system, path = fs.FileSystem.from_uri(source.uri)
+    store: LogStore | None = None
+    if is_local(source.uri):
+        system: fs.FileSystem = fs.LocalFileSystem()
+        base = _base(source.uri)
+        files = _files(system, source.uri, base)
     else:
-        system, path = fs.LocalFileSystem(), source.uri
-    base = _base(path)
-    files = _files(system, path, base)
+        found = list_parquet(source.uri, store_at)
+        store, system = found.store, filesystem(found.store)
+        base = found.store.uri.partition("://")[2]
+        files = [f"{base}/{file.name}" for file in found.files]
     if not files:
         raise UnknownName(
             f"There are no Parquet files at {source.uri}.", kind="file", name=source.uri, known=[]
         )
     schema = None if source.schema is None else pa.ipc.read_schema(pa.py_buffer(source.schema))
-    return ds.dataset(
+    dataset = ds.dataset(
         files,
         schema=schema,
         filesystem=system,
@@ -43,6 +53,7 @@ def parquet_dataset(source: Source) -> ds.Dataset:
         partitioning=_partitioning(source),
         partition_base_dir=base,
     )
+    return dataset, store
 
 
 def _partitioning(source: Source) -> ds.Partitioning | None:

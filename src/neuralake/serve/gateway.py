@@ -181,7 +181,11 @@ class Gateway:
                 return self._processes.idle.pop()
             if self._start is None:
                 remove_leftovers()
-                self._start = Start(databases=describe(self.catalog), limits=self.limits)
+                self._start = Start(
+                    databases=describe(self.catalog),
+                    limits=self.limits,
+                    profiles=self.catalog.settings.profiles,
+                )
             process = QueryProcess(self._start)
             self._processes.all.add(process)
             return process

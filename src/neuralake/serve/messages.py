@@ -13,6 +13,8 @@ from typing import Any, BinaryIO, Literal
 
 import msgspec
 
+from neuralake.settings import StorageProfile
+
 __all__ = [
     "BUG",
     "Answer",
@@ -71,8 +73,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Start(_Message, frozen=True):
+    """What the process serves. It takes secrets from where the profiles say, as any other."""
+
     databases: dict[str, dict[str, Source]]
     limits: Limits
+    profiles: tuple[StorageProfile, ...] = ()
 
 
 class Run(_Message, frozen=True):

@@ -17,11 +17,12 @@ from datafusion.catalog import CatalogProvider, SchemaProvider, Table
 
 from neuralake import delta
 from neuralake.errors import UnknownName, suggestion
-from neuralake.serve.conceal import concealer
 from neuralake.serve.files import parquet_dataset
 from neuralake.serve.messages import Source
 from neuralake.serve.prune import Scans, scan_filters
+from neuralake.serve.remote import reachable
 from neuralake.serve.tables import Opened, delta_table, parquet_table, rows_table, stand_in
+from neuralake.storage import LogStore, is_local, open_store
 
 __all__ = ["CATALOG", "Session"]
 
@@ -49,15 +50,18 @@ class Session:
         databases: Mapping[str, Mapping[str, Source]],
         *,
         function_rows: Rows,
+        store_at: Callable[[str], LogStore] = open_store,
+        conceal: Callable[[str], str] = str,
         memory_bytes_max: int,
         spill_folder: Path,
     ) -> None:
         self.databases = databases
-        self.conceal = concealer(databases, spill_folder=spill_folder)
+        self.conceal = conceal
         self.versions: dict[str, int] = {}
         self.failure: Exception | None = None
-        self._function_rows = function_rows
+        self._function_rows, self._store_at = function_rows, store_at
         self._stage = _Stage.LIST
+        self._stores = 0
         self._opened: dict[str, Opened] = {}
         self._chosen: dict[str, Table] = {}
         self._default = next(iter(databases)) if len(databases) == 1 else "public"
@@ -132,11 +136,13 @@ class Session:
 
     def _open(self, database: str, name: str, source: Source) -> Opened:
         if source.kind == "parquet":
-            dataset = parquet_dataset(source)
-            return parquet_table(dataset, _schema(source.partition_schema).names, source.uri)
+            dataset, store = parquet_dataset(source, self._store_at)
+            partition_by = _schema(source.partition_schema).names
+            return parquet_table(dataset, partition_by, self._address(store))
         if source.kind != "delta":
             return rows_table(self._function_rows(database, name))
-        if not delta.exists(source.uri):
+        store = self._store_at(source.uri)
+        if not delta.exists(store):
             if not source.is_stream:
                 raise UnknownName(
                     f"Table {database}.{name} is defined, but no Delta table is there. Is its uri "
@@ -146,9 +152,17 @@ class Session:
                     known=[],
                 )
             return rows_table(_schema(source.schema).empty_table())
-        snapshot = delta.snapshot(source.uri)
+        snapshot = delta.snapshot(store)
         self.versions[f"{database}.{name}"] = snapshot.version
-        return delta_table(snapshot, source.uri)
+        is_far = not is_local(source.uri)
+        return delta_table(snapshot, store.uri, self._address(store if is_far else None))
+
+    def _address(self, store: LogStore | None) -> Callable[[str], str] | None:
+        """What tells the engine's address of a file in `store`; None for local files."""
+        if store is None:
+            return None
+        self._stores += 1
+        return reachable(self.context, store, self._stores)
 
 
 class _Databases(CatalogProvider):

@@ -25,6 +25,8 @@ __all__ = ["Opened", "delta_table", "parquet_table", "rows_table", "stand_in"]
 
 # Each file is a branch of the plan; beyond this, planning costs more than it saves.
 _FILES_MAX = 400
+# In an object store each is also a request or two, one after the other, before the query runs.
+_FAR_FILES_MAX = 40
 # A scan of the whole table by one reader is this much quicker per byte than one of single files.
 _WHOLE_FACTOR = 3
 _GLOB = frozenset("*?[")
@@ -50,26 +52,35 @@ def rows_table(rows: pa.Table) -> Opened:
     return _Rows(rows.schema, rows)
 
 
-def delta_table(snapshot: Snapshot, uri: str) -> Opened:
-    """The table at `uri`, at the version of `snapshot`."""
+def delta_table(
+    snapshot: Snapshot, uri: str, address: Callable[[str], str] | None = None
+) -> Opened:
+    """The table at `uri`, at the version of `snapshot`.
+
+    `address` gives what the engine calls the file `bucket/key` of an object store.
+    """
     actions = pa.table(snapshot.delta_table.get_add_actions())
     sizes = actions["size_bytes"].to_pylist()
     ranges = file_ranges(actions, snapshot.partition_by)
     files = [
-        _File(Path(uri, unquote(path)), span, size)
+        _File(_within(uri, unquote(path), address), span, size)
         for (path, span), size in zip(ranges, sizes, strict=True)
     ]
     return _Files(
         snapshot.schema,
         tuple(snapshot.partition_by),
         files,
-        is_local="://" not in uri,
+        singles_max=_FILES_MAX if address is None else _FAR_FILES_MAX,
         whole=lambda: Table(snapshot.delta_table),
         repeatable=lambda: Table(snapshot.delta_table.to_pyarrow_dataset()),
     )
 
 
-def parquet_table(dataset: ds.FileSystemDataset, partition_by: Sequence[str], uri: str) -> Opened:
+def parquet_table(
+    dataset: ds.FileSystemDataset,
+    partition_by: Sequence[str],
+    address: Callable[[str], str] | None = None,
+) -> Opened:
     """The files of `dataset`, whose `partition_by` columns are in the names of their folders."""
     files = []
     for fragment in dataset.get_fragments():
@@ -77,12 +88,13 @@ def parquet_table(dataset: ds.FileSystemDataset, partition_by: Sequence[str], ur
         spans = {name: keys.get(name) for name in partition_by}
         ranges = {name: None if value is None else (value, value) for name, value in spans.items()}
         # All of them, whatever their size: the dataset as a whole is the slower reader.
-        files.append(_File(Path(fragment.path), ranges, 0))
+        path = fragment.path if address is None else address(fragment.path)
+        files.append(_File(path, ranges, 0))
     return _Files(
         dataset.schema,
         tuple(partition_by),
         files,
-        is_local="://" not in uri,
+        singles_max=_FILES_MAX if address is None else _FAR_FILES_MAX,
         whole=lambda: Table(dataset),
         repeatable=lambda: Table(dataset),
     )
@@ -99,7 +111,7 @@ class _Rows:
 
 @dataclass(frozen=True)
 class _File:
-    path: Path
+    address: str
     ranges: Ranges
     bytes: int
 
@@ -109,7 +121,8 @@ class _Files:
     schema: pa.Schema
     partition_by: tuple[str, ...]
     files: list[_File]
-    is_local: bool
+    singles_max: int
+    """Files that are worth a branch of the plan each."""
     whole: Callable[[], Table]
     repeatable: Callable[[], Table]
     """As `whole`, for plans that scan more than once. delta-rs's provider gives its rows only to
@@ -130,13 +143,11 @@ class _Files:
         return Table(_union([self._one(context, file) for file in kept]))
 
     def _can_single(self, kept: list[_File]) -> bool:
-        return (
-            self.is_local
-            and len(kept) <= _FILES_MAX
-            and not any(_GLOB & set(str(file.path)) for file in kept)
-        )
+        return len(kept) <= _FILES_MAX and not any(_GLOB & set(file.address) for file in kept)
 
     def _is_worth(self, kept: list[_File]) -> bool:
+        if len(kept) > self.singles_max:
+            return False
         total = sum(file.bytes for file in self.files)
         return sum(file.bytes for file in kept) * _WHOLE_FACTOR <= total
 
@@ -150,8 +161,15 @@ class _Files:
                 columns.append(lit(value).alias(field.name))
             else:
                 columns.append(col(f'"{field.name}"'))
-        frame = context.read_parquet(str(file.path), schema=inside, file_extension="")
+        frame = context.read_parquet(file.address, schema=inside, file_extension="")
         return frame.select(*columns)
+
+
+def _within(uri: str, name: str, address: Callable[[str], str] | None) -> str:
+    """What the engine calls the file `name` of the table at `uri`."""
+    if address is None:
+        return str(Path(uri, name))
+    return address(f"{uri.partition('://')[2].rstrip('/')}/{name}")
 
 
 def _memory(context: SessionContext, rows: pa.Table) -> Table:

@@ -40,6 +40,7 @@ from neuralake.serve.messages import (
     send,
 )
 from neuralake.serve.session import Session
+from neuralake.storage import LogStore, is_local, open_store
 
 __all__ = ["main", "serve"]
 
@@ -71,22 +72,48 @@ def serve(inbox: BinaryIO, outbox: BinaryIO, *, spill_folder: Path, clock: Clock
     start = receive(inbox)
     if not isinstance(start, Start):
         return
-    _warm_up(start, spill_folder)
+    stores = _Stores(start)
+    _warm_up(start, stores, spill_folder)
     _limit_memory(start.limits)
     rss_bytes_max = _rss_bytes() + start.limits.memory_bytes_max // 4
     send(outbox, Ready(base_bytes=_rss_bytes()))
     while isinstance(run := receive(inbox), Run):
         signal.setitimer(signal.ITIMER_REAL, run.timeout_s + _ALARM_GRACE_S)
         send(outbox, Began())
-        is_clean = _answer(run, start, inbox, outbox, spill_folder, clock)
+        is_clean = _answer(run, start, stores, inbox, outbox, spill_folder, clock)
         signal.setitimer(signal.ITIMER_REAL, 0)
         if not (is_clean or _is_calm(clock)) or _rss_bytes() > rss_bytes_max:
             return
         send(outbox, Ready())
 
 
+class _Stores:
+    """The stores of tables, opened once and kept from query to query."""
+
+    def __init__(self, start: Start) -> None:
+        self._profiles = start.profiles
+        self._opened: dict[str, LogStore] = {}
+
+    @property
+    def endpoints(self) -> list[str]:
+        """Servers that no answer should name."""
+        options = [store.storage_options for store in self._opened.values()]
+        return [option["AWS_ENDPOINT_URL"] for option in options if "AWS_ENDPOINT_URL" in option]
+
+    def at(self, uri: str) -> LogStore:
+        if uri not in self._opened:
+            self._opened[uri] = open_store(uri, self._profiles)
+        return self._opened[uri]
+
+
 def _answer(
-    run: Run, start: Start, inbox: BinaryIO, outbox: BinaryIO, spill_folder: Path, clock: Clock
+    run: Run,
+    start: Start,
+    stores: _Stores,
+    inbox: BinaryIO,
+    outbox: BinaryIO,
+    spill_folder: Path,
+    clock: Clock,
 ) -> bool:
     """Send the answer; whether the query ran to its end, so that none of it can still run."""
 
@@ -99,10 +126,13 @@ def _answer(
             raise _Elsewhere(given)
         raise BrokenPipeError("the gateway went away")
 
+    conceal = concealer(start.databases, spill_folder=spill_folder, endpoints=stores.endpoints)
     try:
         session = Session(
             start.databases,
             function_rows=function_rows,
+            store_at=stores.at,
+            conceal=conceal,
             memory_bytes_max=start.limits.memory_bytes_max,
             spill_folder=spill_folder,
         )
@@ -114,7 +144,6 @@ def _answer(
     except _Elsewhere as error:
         send(outbox, error.failed)
     except NeuralakeError as error:
-        conceal = concealer(start.databases, spill_folder=spill_folder)
         facts = {
             name: conceal(fact) if isinstance(fact, str) else fact
             for name, fact in error.facts.items()
@@ -139,11 +168,18 @@ class _Elsewhere(Exception):
         self.failed = failed
 
 
-def _warm_up(start: Start, spill_folder: Path) -> None:
+def _warm_up(start: Start, stores: _Stores, spill_folder: Path) -> None:
     """Start the engine's threads and load its code, so that the memory limit begins above them."""
+    for tables in start.databases.values():
+        for source in tables.values():
+            if source.uri and not is_local(source.uri):
+                with suppress(NeuralakeError):  # The query that needs it tells.
+                    stores.at(source.uri)
     session = Session(
         {},
         function_rows=lambda *_: pa.table({}),
+        store_at=stores.at,
+        conceal=str,
         memory_bytes_max=start.limits.memory_bytes_max,
         spill_folder=spill_folder,
     )
