@@ -46,7 +46,7 @@ _ENTRY = re.compile(rf"{_FOLDER}/(\d{{20}})\.json")
 _EXPIRE_S = 24 * 3600
 # Finished entries in a row, newest first, after which nothing unfinished is expected behind them:
 # a version is only begun when the one before it is there.
-_FINISHED_MAX = 10
+_FINISHED_MAX = 20
 
 
 @runtime_checkable
@@ -322,13 +322,21 @@ class CoordinatedStore:
     def leftovers(self, *, older_than_s: float) -> list[str]:
         """Temporary files of this and other engines that no unfinished commit needs.
 
-        `older_than_s` must exceed the longest pause of a writer between writing one and putting
-        its item: without it the file of a commit in the making would be removed.
+        Unfinished commits, however far behind, are finished first where that is possible: one whose
+        entry can be read hinders nobody, and would otherwise stay for ever.
+
+        `older_than_s` must exceed the longest pause of a writer between writing its file and
+        putting its item: else the file of a commit in the making is named.
         """
         before_s = self._clock.now_s() - older_than_s
-        kept = {
-            _temp(entry) for entry in self._locks.newest(self._table_path) if not entry.complete
-        }
+        kept = set()
+        for entry in [*self._locks.newest(self._table_path)]:
+            if not entry.complete:
+                try:
+                    self.repair(entry)
+                except NeedsAttention as error:
+                    kept.add(f"{_FOLDER}/{entry.temp_path}")
+                    _log.warning("%s", error)
         return [
             file.name
             for file in self._files.files(_FOLDER)
