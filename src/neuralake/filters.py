@@ -22,7 +22,16 @@ import pyarrow as pa
 
 from neuralake.errors import UnknownName, UsageError, suggestion
 
-__all__ = ["OPERATORS", "Conditions", "Filter", "Filters", "check", "expression", "normalise"]
+__all__ = [
+    "OPERATORS",
+    "Conditions",
+    "Filter",
+    "Filters",
+    "check",
+    "expression",
+    "normalise",
+    "values_of",
+]
 
 _COMPARE = ("=", "!=", "<", "<=", ">", ">=")
 _LISTED = ("in", "not in")
@@ -123,6 +132,17 @@ def expression(filters: Filters | Conditions, schema: pa.Schema, *, name: str = 
         for group in normalise(filters)
     ]
     return reduce(lambda a, b: a | b, groups) if groups else pl.lit(value=True)
+
+
+def values_of(condition: Filter, schema: pa.Schema) -> list[Any]:
+    """What `condition` compares its column with, as Python data of the column's kind.
+
+    Raises:
+        UsageError: they do not compare.
+    """
+    values = condition.value if condition.operator in _MANY else (condition.value,)
+    kind = schema.field(condition.column).type
+    return [_literal(value, kind, condition) for value in values]
 
 
 def _alternatives(filters: Any) -> list[list[Filter]]:

@@ -12,10 +12,11 @@ from html import escape
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from neuralake.batch import BatchWriter
 from neuralake.catalog.read import read_function, read_table
 from neuralake.errors import UnknownName, UsageError, suggestion
 from neuralake.frame import NlkDataFrame
-from neuralake.tables import Definition, FunctionTable
+from neuralake.tables import Definition, DeltaTable, FunctionTable
 
 if TYPE_CHECKING:
     from neuralake.catalog.catalog import Catalog
@@ -100,6 +101,30 @@ class Database:
         """
         return self._frame(name, filters, live, columns, version, arguments)
 
+    def batch(self, name: str) -> BatchWriter:
+        """What appends to, overwrites, deletes from and merges into Delta table `name`.
+
+        Nothing is opened before the first write, which makes a table that is not there yet.
+
+        Raises:
+            UnknownName: no such table; the message lists what there is.
+            UsageError: it is no Delta table.
+        """
+        definition = self._defined(name)
+        if not isinstance(definition, DeltaTable):
+            raise UsageError(
+                f"Table {name!r} is a {definition.kind} table; batch writes go to Delta tables.",
+                name=name,
+            )
+        catalog = self._in_catalog()
+        return BatchWriter(
+            lambda: catalog.store_of(definition),
+            schema=definition.schema,
+            partition_by=definition.partition_by,
+            description=definition.description,
+            name=f"{self._name}.{name}",
+        )
+
     def __getattr__(self, name: str) -> NlkDataFrame:
         if name.startswith("_"):  # Python's own questions (copy, pickle, notebooks) are none of it.
             raise AttributeError(name)
@@ -151,23 +176,30 @@ class Database:
         version: int | None,
         arguments: dict[str, Any],
     ) -> NlkDataFrame:
-        definition = self.definition(name)
-        if definition.deprecated is not None:
-            warnings.warn(
-                f"Table {name!r} is deprecated: {definition.deprecated}",
-                DeprecationWarning,
-                stacklevel=3,  # The caller of `table` or of the attribute.
-            )
+        definition = self._defined(name, stacklevel=4)
         title = f"{self._name}.{name}" if self._name else name
         if isinstance(definition, FunctionTable):
             if live or version is not None:
                 raise UsageError(f"{title!r} is a function: it takes neither live nor version.")
             return read_function(definition, filters, columns, arguments, title)
+        catalog = self._in_catalog()
+        return read_table(catalog, definition, filters, live, columns, version, arguments, title)
+
+    def _defined(self, name: str, *, stacklevel: int = 3) -> Definition:
+        """The definition of `name`, with a warning to the caller if it is deprecated."""
+        definition = self.definition(name)
+        if definition.deprecated is not None:
+            warnings.warn(
+                f"Table {name!r} is deprecated: {definition.deprecated}",
+                DeprecationWarning,
+                stacklevel=stacklevel,
+            )
+        return definition
+
+    def _in_catalog(self) -> Catalog:
         if self._catalog is None:
             raise UsageError(f"{self!r} belongs to no catalog: Catalog({{'name': database}}).")
-        return read_table(
-            self._catalog, definition, filters, live, columns, version, arguments, title
-        )
+        return self._catalog
 
 
 class ModuleDatabase(Database):
