@@ -79,8 +79,8 @@ def test_opening_what_is_not_there_says_so(tmp_path: Path) -> None:
 
 
 def test_a_place_that_we_cannot_commit_to_is_refused() -> None:
-    with pytest.raises(UsageError, match="s3://bucket/table"):
-        TableLog.open("s3://bucket/table")
+    with pytest.raises(UsageError, match="gs://bucket/table"):
+        TableLog.open("gs://bucket/table")
 
 
 def test_properties_and_description_are_the_tables(tmp_path: Path) -> None:
@@ -89,7 +89,10 @@ def test_properties_and_description_are_the_tables(tmp_path: Path) -> None:
     metadata = DeltaTable(uri).metadata()
 
     assert metadata.description == "What it is."
-    assert metadata.configuration == {"delta.appendOnly": "true"}
+    assert metadata.configuration == {
+        "delta.appendOnly": "true",
+        "neuralake.coordination": "local",
+    }
 
 
 def test_a_table_without_zoneless_times_has_the_simplest_protocol(tmp_path: Path) -> None:

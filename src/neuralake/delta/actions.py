@@ -27,6 +27,7 @@ __all__ = [
     "ProtocolAction",
     "Remove",
     "TxnAction",
+    "damaged",
     "decode_entry",
     "encode_entry",
 ]
@@ -176,17 +177,27 @@ def encode_entry(actions: Iterable[Action]) -> bytes:
     return _ENCODER.encode_lines([{_KEYS[type(action)]: action} for action in actions])
 
 
-def decode_entry(data: bytes, *, version: int) -> list[Line]:
-    """The lines of log entry `version`.
+def decode_entry(data: bytes, *, version: int, uri: str) -> list[Line]:
+    """The lines of log entry `version` of the table at `uri`.
 
     Raises:
         NeedsAttention: the entry is damaged. Going on without it could double or lose rows.
     """
     try:
-        return _DECODER.decode_lines(data)
+        lines = _DECODER.decode_lines(data)
     except msgspec.DecodeError as error:
-        raise NeedsAttention(
-            f"Log entry {version} cannot be read: {error}. Restore it from a backup; "
-            f"no commit is made on top of it.",
-            version=version,
-        ) from error
+        raise damaged(uri, version, str(error)) from error
+    if not lines:
+        # Of a writer that does not sync: the file outlived a power loss, its content did not.
+        raise damaged(uri, version, "it is empty")
+    return lines
+
+
+def damaged(uri: str, version: int, reason: str) -> NeedsAttention:
+    """The error for a log entry that cannot be read."""
+    return NeedsAttention(
+        f"Log entry {version} of {uri} cannot be read: {reason}. Restore it from a backup; "
+        f"no commit is made on top of it.",
+        uri=uri,
+        version=version,
+    )

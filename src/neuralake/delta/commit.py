@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-from deltalake import DeltaTable
 
 from neuralake.clock import Clock, SystemClock
 from neuralake.delta.actions import Action, Add, CommitInfo, Remove, TxnAction, encode_entry
@@ -22,7 +21,7 @@ from neuralake.delta.files import DataFiles, NewFile, Waiting
 from neuralake.delta.head import Head
 from neuralake.delta.log import Entry, entry_name, read_entry
 from neuralake.delta.protocol import TableState
-from neuralake.delta.snapshot import open_delta
+from neuralake.delta.replay import LogState
 from neuralake.delta.table import ENGINE
 from neuralake.errors import CommitConflict, Unavailable, UsageError
 from neuralake.storage import AlreadyThere, LogStore, OutcomeUnknown, as_store
@@ -73,15 +72,15 @@ class TableLog:
     def __init__(
         self,
         store: LogStore,
-        table: DeltaTable,
         *,
         clock: Clock,
-        state: TableState | None = None,
+        log: LogState | None = None,
         write_s_max: float = WRITE_S_MAX,
     ) -> None:
+        """At the newest version, or at the one of `log`."""
         self._store, self._clock = store, clock
         self._write_s_max = write_s_max
-        self._head = Head(store, table, clock=clock, state=state)
+        self._head = Head(store, clock=clock, log=log)
         self._waiting = Waiting(clock)
         self._files = DataFiles(store, self._head.state, self._waiting)
 
@@ -97,13 +96,10 @@ class TableLog:
         Raises:
             UnknownName: no table is there; `kind` is "table".
             UnsupportedFeature: the table needs what we do not implement; nothing is written.
+            UsageError: its writers agree on the next entry in another way than the store does.
+            NeedsAttention: its log is damaged.
         """
-        store = as_store(at)
-        table = open_delta(store)
-        log = cls(store, table, clock=clock or SystemClock(), write_s_max=write_s_max)
-        log.refresh()
-        store.settle()
-        return log
+        return cls(as_store(at), clock=clock or SystemClock(), write_s_max=write_s_max)
 
     @property
     def version(self) -> int:

@@ -1,46 +1,45 @@
 """What a handle knows of the newest end of a table's log, kept up to date entry by entry.
 
-It holds the version, the schema, the transactions that were asked for and the time of the newest
-file, so that a commit reads nothing that it has read before. It notices when the log that it knows
-is gone or is another one.
+It holds the version, the schema, the transactions, and the time of the newest file, so that a
+commit reads nothing that it has read before. It notices when the log that it knows is gone, was
+cleaned up past it, or is another one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from deltalake import DeltaTable
-
 from neuralake.clock import Clock
+from neuralake.delta.coordination import check_coordination
 from neuralake.delta.log import Entry, entries_after, entry_name, has_log
 from neuralake.delta.protocol import TableState
-from neuralake.delta.snapshot import newest_ms, open_delta, state_of
-from neuralake.errors import CommitConflict, NeedsAttention
-from neuralake.storage import LogStore
+from neuralake.delta.replay import LogState, replay
+from neuralake.errors import CommitConflict, NeedsAttention, Unavailable
+from neuralake.storage import LogStore, OutcomeUnknown
 
-__all__ = ["Head"]
+__all__ = ["STALE_S", "Head"]
 
-# Log entries are cleaned up after days at the earliest; a handle that slept for an hour does not
-# trust that the entry after its own is the newest, and opens the table anew.
-_STALE_S = 3600.0
+STALE_S = 3600.0
+"""Log entries are cleaned up after hours at the earliest (`cleanup.py`); a handle that slept for
+longer than this does not trust that the entry after its own is the newest, and opens anew."""
 
 
 class Head:
-    """The newest version that a handle has seen; see the module. For one thread."""
+    """The newest version that a handle has seen; see the module. For one thread.
 
-    def __init__(
-        self, store: LogStore, table: DeltaTable, *, clock: Clock, state: TableState | None = None
-    ) -> None:
+    Raises, when it is made:
+        UnknownName: no table is there; `kind` is "table".
+        UnsupportedFeature: the table needs what we do not implement.
+        UsageError: its writers agree on entries in another way than the store does.
+    """
+
+    def __init__(self, store: LogStore, *, clock: Clock, log: LogState | None = None) -> None:
         self._store = store
         self._clock = clock
-        self.version = 0
-        self.state = state or state_of(table)
         self.newest_ms = 0
         """Time of the newest live file, Unix milliseconds."""
-        # delta-rs's snapshot at `version`, to look up transactions in; dropped at the first
-        # change, since it holds every file of the table in memory.
-        self._base: DeltaTable | None = None
-        self._adopt(table, self.state)
+        self.state: TableState
+        self._adopt(log or replay(store))
 
     def refresh(self) -> int:
         """Read the entries that are new, and return the version; what it tells is durable.
@@ -51,24 +50,17 @@ class Head:
             UnknownName: the table is gone.
         """
         if self.is_stale() or self._is_replaced():
-            table = open_delta(self._store)
-            self._adopt(table, state_of(table))
-            self._store.settle()
+            self._adopt(replay(self._store))
         self.catch_up(None)
         return self.version
 
     def committed(self, app_id: str) -> int | None:
-        """The highest transaction version of `app_id`, as of `version` or newer; None: none."""
-        if app_id not in self._txns:
-            # Once per application and handle; the commit path keeps it current from then on.
-            self._txns[app_id] = self._look_up_txn(app_id)
-        return self._txns[app_id]
+        """The transaction version of `app_id`, as of `version` or newer; None: none."""
+        return self._txns.get(app_id)
 
     def note(self, app_id: str, version: int) -> None:
         """Remember that `app_id` has committed `version`."""
-        # Only applications that were asked about: a table of many writers stays small in memory.
-        if app_id in self._txns:
-            self._txns[app_id] = max(version, self._txns[app_id] or 0)
+        self._txns[app_id] = version
 
     def catch_up(
         self, commit_id: str | None, on_entry: Callable[[Entry], None] = lambda _entry: None
@@ -85,23 +77,35 @@ class Head:
         if self.version > before:
             # Another process may have died between making an entry visible and making it durable.
             # We are about to rely on it, and to say so.
-            self._store.settle()
-            self._base = None
-            self._mark_place()
+            self._settle(is_ours=ours is not None)
+            self._mark_newest()
         self._touch()
         return ours
 
-    def advance(self, version: int, *, now_ms: int) -> None:
-        """Take over our own commit of `version`."""
-        self.version, self.newest_ms, self._base = version, now_ms, None
-        self._mark_place()
+    def advance(self, version: int, *, now_ms: int, in_commit_ms: int | None = None) -> None:
+        """Take over our own commit of `version`, made at `now_ms`.
+
+        Args:
+            in_commit_ms: the in-commit timestamp that it has, where the table wants one.
+
+        Raises:
+            OutcomeUnknown: it was held up for so long that the log may have been cleaned up past
+                it; its name was free again then, and the entry is in no version of the table.
+        """
+        if self.is_stale() and not self._is_there(version - 1):
+            raise OutcomeUnknown(
+                f"The commit of version {version} of {self._store.uri} was held up for so long "
+                f"that the log was cleaned up past it. Repeat the call with the same txn.",
+                version=version,
+            )
+        self.version, self.newest_ms = version, max(self.newest_ms, now_ms)
+        self.in_commit_ms = in_commit_ms
+        self._mark_newest()
         self._touch()
 
     def is_stale(self) -> bool:
         """Whether it was not looked at for so long that it must not be relied on."""
-        # Both clocks: the monotonic one stands still while a laptop sleeps.
-        now_s, monotonic_s = self._clock.now_s(), self._clock.monotonic_s()
-        return max(now_s - self._seen_s[0], monotonic_s - self._seen_s[1]) > _STALE_S
+        return self._age_s(self._seen_s) > STALE_S
 
     def check_place(self) -> None:
         """Refuse to commit on top of what is not the log that this handle has read.
@@ -120,14 +124,6 @@ class Head:
             version=self.version,
         )
 
-    def _look_up_txn(self, app_id: str) -> int | None:
-        # delta-rs reads the log once more for this, so the entries of an old snapshot must exist.
-        if self._base is None or self.is_stale():
-            self._base = open_delta(self._store)
-            self._store.settle()
-        found: int | None = self._base.transaction_version(app_id)
-        return found
-
     def _apply(self, entry: Entry) -> None:
         protocol, metadata = self.state.protocol, self.state.metadata
         for line in entry.lines:
@@ -137,30 +133,87 @@ class Head:
                 self.note(line.txn.app_id, line.txn.version)
             if line.add is not None:
                 self.newest_ms = max(self.newest_ms, line.add.modification_time)
+            if line.commit_info is not None:
+                self.in_commit_ms = line.commit_info.in_commit_timestamp
         if protocol is not self.state.protocol or metadata is not self.state.metadata:
+            check_coordination(metadata.configuration, self._store)
             self.state = TableState.of(protocol, metadata)
         self.version = entry.version
 
-    def _adopt(self, table: DeltaTable, state: TableState) -> None:
-        """Take version, schema and transactions from delta-rs's snapshot."""
-        self._base = table
-        self._txns: dict[str, int | None] = {}
-        self.state = state
-        self.version = table.version()
+    def _adopt(self, log: LogState) -> None:
+        """Take version, schema and transactions from the log, as it is in the store now."""
+        check_coordination(log.metadata.configuration, self._store)
+        self.state = TableState.of(log.protocol, log.metadata)
+        self.version = log.version
+        self._txns = {app_id: txn.version for app_id, txn in log.txns.items()}
         # The next commit's files must be newer than every live one, also if the clock went back:
         # their times are the order of rows within a partition.
-        self.newest_ms = max(self.newest_ms, newest_ms(table))
+        self.newest_ms = max(self.newest_ms, log.newest_ms)
+        self.in_commit_ms = log.in_commit_ms
+        """In-commit timestamp of `version`, Unix milliseconds; None: it has none."""
         self._mark_place()
         self._touch()
+        # Its process may have died between making the newest entry visible and making it durable.
+        self._store.settle()
 
     def _mark_place(self) -> None:
+        """Remember the newest entry, to know it again."""
+        self._marked = self.version
         # None where the entry was cleaned up and only its checkpoint is left.
         self._stamp = self._store.stamp(entry_name(self.version))
+        self._marked_s = self._now_s()
+
+    def _mark_newest(self) -> None:
+        """The same where it costs little. A commit has taken place whether this succeeds or not."""
+        if not self._store.stamp_age_s_max:
+            try:
+                self._mark_place()
+            except Unavailable:
+                self._stamp = None  # Marked when it is next asked for.
+
+    def _settle(self, *, is_ours: bool) -> None:
+        try:
+            self._store.settle()
+        except Unavailable as error:
+            if not is_ours:
+                raise
+            raise OutcomeUnknown(
+                f"Version {self.version} of {self._store.uri} is committed, but perhaps not "
+                f"durable: {error} Repeat the call with the same txn.",
+                version=self.version,
+            ) from error
+
+    def _is_there(self, version: int) -> bool:
+        """Whether the entry is certainly there; asked after a put, so no answer is a no."""
+        try:
+            return self._store.stamp(entry_name(version)) is not None
+        except Unavailable:
+            return False
 
     def _is_replaced(self) -> bool:
-        """Whether the newest entry that we know is gone, or is another one."""
-        stamp = self._stamp
-        return stamp is not None and self._store.stamp(entry_name(self.version)) != stamp
+        """Whether the newest entry that we know is gone, or the log is another one."""
+        if self._age_s(self._marked_s) < self._store.stamp_age_s_max:
+            return False
+        stamp, marked = self._stamp, self._marked
+        self._mark_place()
+        if stamp is None:
+            return False
+        if marked == self.version:
+            replaced = self._stamp != stamp
+        else:
+            # Each question is a request here: ours of the last seconds were not marked one by one.
+            replaced = self._stamp is None or self._store.stamp(entry_name(marked)) != stamp
+        if replaced:
+            self._stamp, self._marked = stamp, marked
+        return replaced
 
     def _touch(self) -> None:
-        self._seen_s = (self._clock.now_s(), self._clock.monotonic_s())
+        self._seen_s = self._now_s()
+
+    def _now_s(self) -> tuple[float, float]:
+        return self._clock.now_s(), self._clock.monotonic_s()
+
+    def _age_s(self, since_s: tuple[float, float]) -> float:
+        # Both clocks: the monotonic one stands still while a laptop sleeps.
+        now_s, monotonic_s = self._now_s()
+        return max(now_s - since_s[0], monotonic_s - since_s[1])

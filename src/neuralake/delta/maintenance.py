@@ -16,7 +16,7 @@ import msgspec
 
 from neuralake.clock import Clock, SystemClock
 from neuralake.delta.log import FOLDER, entry_name
-from neuralake.delta.snapshot import open_delta, state_of
+from neuralake.delta.snapshot import open_delta, snapshot
 from neuralake.storage import LogStore, as_store, local_path
 
 __all__ = ["checkpoint", "checkpoint_if_due", "vacuum"]
@@ -73,8 +73,7 @@ def vacuum(
     aside more than a day ago. With `dry_run` nothing is removed.
     """
     store = as_store(at)
-    table = open_delta(store)
-    state_of(table)
+    table = snapshot(store).delta_table
     hours = math.ceil(retention_hours)
     removed = table.vacuum(hours, dry_run=True, enforce_retention_duration=False, full=False)
     if dry_run:

@@ -1,30 +1,41 @@
-"""One version of a table, whole: its schema, files, row count and transactions, through delta-rs.
+"""One version of a table, whole: its schema, files, row count and transactions.
 
-A snapshot never changes; take a newer one to see more. It costs time and memory in proportion to
-the table's files, so the commit path does not use it.
+A snapshot never changes; take a newer one to see more. Opening it costs the same for ten files or
+a million; `files` costs time and memory in proportion to them. It is read from the log by our own
+code (`replay.py`); delta-rs only opens the same version again for those who read rows through it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from neuralake.delta.actions import MetaData, ProtocolAction
+from neuralake.delta.actions import Add, DeletionVector, DomainMetadata
 from neuralake.delta.log import has_log
-from neuralake.delta.partition import serialise
 from neuralake.delta.protocol import TableState
+from neuralake.delta.replay import LogState, replay
 from neuralake.errors import NeedsAttention, Unavailable, UnknownName
-from neuralake.storage import LogStore, as_store, local_path
+from neuralake.storage import LogStore, as_store, is_local, local_path
 
-__all__ = ["DataFile", "Snapshot", "exists", "newest_ms", "open_delta", "snapshot", "state_of"]
+__all__ = ["DataFile", "Snapshot", "data_file", "exists", "open_delta", "snapshot"]
 
 # A gap that is still there after so many listings is real.
 _TORN_LISTINGS_MAX = 20
+_FIELDS = (
+    "path",
+    "partitionValues",
+    "size",
+    "modificationTime",
+    "stats",
+    "tags",
+    "deletionVector",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,51 +44,75 @@ class DataFile:
 
     path: str
     partition: dict[str, str | None]
+    """The text of its partition values by column, in the table's order."""
     bytes: int
     rows: int | None
-    """None if the log does not say."""
+    """Rows in the file, deleted ones too; None if the log does not say."""
     modified_s: float
     """When its rows were committed (Unix seconds), in whole milliseconds; grows with each commit
     of ours, so it gives the order of rows between the files of a partition."""
+    stats: str | None = None
+    """Statistics as the log has them, JSON text."""
+    deletion_vector: DeletionVector | None = None
+    """Which of its rows are deleted."""
+    tags: dict[str, str | None] | None = None
+    """What its writer noted of it."""
+
+    @property
+    def live_rows(self) -> int | None:
+        """Rows that a reader sees; None if the log does not say."""
+        deleted = 0 if self.deletion_vector is None else self.deletion_vector.cardinality
+        return None if self.rows is None else self.rows - deleted
 
 
 class Snapshot:
     """A version of a table; make it with `snapshot`."""
 
-    def __init__(self, table: DeltaTable) -> None:
-        self.delta_table = table
-        """The `deltalake.DeltaTable` at this version."""
-        self.version: int = table.version()
-        self._state = state_of(table)
-        self._files: list[DataFile] | None = None
+    def __init__(self, store: LogStore, log: LogState) -> None:
+        self.store = store
+        self.log = log
+        """What the log says, with the files as Arrow columns."""
+        self.state = TableState.of(log.protocol, log.metadata)
+        """Protocol, metadata and schema, checked."""
+
+    @property
+    def version(self) -> int:
+        return self.log.version
 
     @property
     def schema(self) -> pa.Schema:
-        return self._state.schema
+        return self.state.schema
 
     @property
     def partition_by(self) -> tuple[str, ...]:
-        return self._state.partition_by
+        return self.state.partition_by
 
     @property
-    def state(self) -> TableState:
-        return self._state
+    def domains(self) -> dict[str, DomainMetadata]:
+        """Domain metadata by domain."""
+        return self.log.domains
 
-    @property
+    @cached_property
     def files(self) -> list[DataFile]:
         """The live files, oldest rows first."""
-        if self._files is None:
-            self._files = _files(self.delta_table, self.partition_by)
-        return self._files
+        keys = _partition_keys(self.state)
+        return sorted(
+            (
+                _data_file(add, keys)
+                for batch in self.log.files.adds(_FIELDS)
+                for add in batch.to_pylist(maps_as_pydicts="strict")
+            ),
+            key=lambda file: (file.modified_s, file.path),
+        )
 
     @property
     def rows(self) -> int | None:
         """Rows of the table by the log's statistics; None if a file has none."""
         total = 0
         for file in self.files:
-            if file.rows is None:
+            if file.live_rows is None:
                 return None
-            total += file.rows
+            total += file.live_rows
         return total
 
     @property
@@ -85,9 +120,19 @@ class Snapshot:
         return sum(file.bytes for file in self.files)
 
     def txn(self, app_id: str) -> int | None:
-        """The highest transaction version of `app_id` that this version of the table holds."""
-        found: int | None = self.delta_table.transaction_version(app_id)
-        return found
+        """The transaction version of `app_id` that this version of the table holds."""
+        found = self.log.txns.get(app_id)
+        return None if found is None else found.version
+
+    @cached_property
+    def delta_table(self) -> DeltaTable:
+        """The `deltalake.DeltaTable` at this version, to read rows with; opened when first asked.
+
+        Raises:
+            UnknownName: the version was cleaned up since.
+            UnsupportedFeature: the table is not in a store that delta-rs reads.
+        """
+        return open_delta(self.store, self.version)
 
 
 def snapshot(at: str | LogStore, version: int | None = None) -> Snapshot:
@@ -96,8 +141,10 @@ def snapshot(at: str | LogStore, version: int | None = None) -> Snapshot:
     Raises:
         UnknownName: there is no table, or no such version any more.
         UnsupportedFeature: the table needs a feature that we do not implement.
+        NeedsAttention: the log is damaged.
     """
-    return Snapshot(open_delta(at, version))
+    store = as_store(at)
+    return Snapshot(store, replay(store, version))
 
 
 def exists(at: str | LogStore) -> bool:
@@ -106,7 +153,7 @@ def exists(at: str | LogStore) -> bool:
 
 
 def open_delta(at: str | LogStore, version: int | None = None) -> DeltaTable:
-    """delta-rs's table at `at`.
+    """delta-rs's table at `at`, to read its rows.
 
     Raises:
         UnknownName: there is no table, or no such `version` of it; with `kind`, `name`.
@@ -116,6 +163,7 @@ def open_delta(at: str | LogStore, version: int | None = None) -> DeltaTable:
     uri = store.uri
     if not exists(store):
         raise UnknownName(f"There is no Delta table at {uri}.", kind="table", name=uri, known=[])
+    store.recover()
     try:
         return _open(store, version)
     except TableNotFoundError as error:
@@ -124,85 +172,75 @@ def open_delta(at: str | LogStore, version: int | None = None) -> DeltaTable:
         ) from error
     except DeltaError as error:
         if version is not None:
-            newest = open_delta(store).version()
-            # delta-rs says it in words of its parts, such as "LogSegment end version 1".
-            why = (
-                f"the newest is {newest}"
-                if version > newest
-                else f"the log entries of that time are gone, or cannot be read ({error})"
-            )
-            raise UnknownName(
-                f"There is no version {version} of {uri}: {why}.",
-                kind="version",
-                name=str(version),
-                known=[],
-                newest=newest,
-            ) from error
+            # Says it in our words, if the version is not there: delta-rs speaks of its parts.
+            replay(store, version)
         raise NeedsAttention(f"The log of {uri} cannot be read: {error}", uri=uri) from error
     except OSError as error:
         raise Unavailable(f"The log of {uri} cannot be read: {error}", uri=uri) from error
 
 
 def _open(store: LogStore, version: int | None) -> DeltaTable:
+    uri = local_path(store.uri) if is_local(store.uri) else store.uri
+    options = dict(store.storage_options) or None
     # A folder's listing is no snapshot: beside a busy writer it may have an entry and miss the one
     # before it, which delta-rs reports as a gap (seen in 2 of 100 opens at 180 commits a second).
     for _ in range(_TORN_LISTINGS_MAX):
         try:
-            return DeltaTable(local_path(store.uri), version=version)
+            return DeltaTable(uri, version=version, storage_options=options)
         except DeltaError as error:
             if "Expected contiguous commit files" not in str(error):
                 raise
-    return DeltaTable(local_path(store.uri), version=version)
+    return DeltaTable(uri, version=version, storage_options=options)
 
 
-def state_of(table: DeltaTable) -> TableState:
-    """Protocol, metadata and schema of an opened table, checked.
+class _Stats(msgspec.Struct, rename="camel"):
+    num_records: int | None = None
 
-    Raises:
-        UnsupportedFeature: it needs a feature that we do not implement.
-    """
-    found, metadata = table.protocol(), table.metadata()
-    protocol = ProtocolAction(
-        min_reader_version=found.min_reader_version,
-        min_writer_version=found.min_writer_version,
-        reader_features=found.reader_features,
-        writer_features=found.writer_features,
-    )
-    return TableState.of(
-        protocol,
-        MetaData(
-            id=str(metadata.id),
-            name=metadata.name,
-            description=metadata.description,
-            schema_string=table.schema().to_json(),
-            partition_columns=list(metadata.partition_columns),
-            configuration={key: value or "" for key, value in metadata.configuration.items()},
-            created_time=metadata.created_time,
-        ),
+
+_STATS = msgspec.json.Decoder(_Stats)
+
+
+def data_file(add: Add, state: TableState) -> DataFile:
+    """The file that an `add` of a table in `state` brings."""
+    keys = _partition_keys(state)
+    return DataFile(
+        add.path,
+        {name: add.partition_values.get(key) or None for name, key in keys.items()},
+        add.size,
+        _rows(add.stats),
+        add.modification_time / 1000,
+        add.stats,
+        add.deletion_vector,
+        add.tags,
     )
 
 
-def newest_ms(table: DeltaTable) -> int:
-    """The newest commit time of a live file (Unix milliseconds); 0 if there is none."""
-    newest: int | None = pc.max(pa.table(table.get_add_actions())["modification_time"]).as_py()
-    return newest or 0
+def _data_file(add: dict[str, Any], keys: dict[str, str]) -> DataFile:
+    values, vector = add["partitionValues"], add["deletionVector"]
+    return DataFile(
+        add["path"],
+        # An empty text is null (section "Partition Value Serialization").
+        {name: values.get(key) or None for name, key in keys.items()},
+        add["size"],
+        _rows(add["stats"]),
+        add["modificationTime"] / 1000,
+        add["stats"],
+        None if vector is None else msgspec.convert(vector, DeletionVector),
+        add["tags"],
+    )
 
 
-def _files(table: DeltaTable, partition_by: tuple[str, ...]) -> list[DataFile]:
-    actions = pa.table(table.get_add_actions())
-    columns: dict[str, list[Any]] = {
-        name: actions[name].to_pylist()
-        for name in ("path", "size_bytes", "num_records", "modification_time")
-    }
-    partitions = actions["partition"].to_pylist() if partition_by else [{}] * len(actions)
-    files = [
-        DataFile(
-            path,
-            {name: serialise(values[name], column=name) for name in partition_by},
-            size,
-            rows,
-            modified_ms / 1000,
-        )
-        for path, size, rows, modified_ms, values in zip(*columns.values(), partitions, strict=True)
-    ]
-    return sorted(files, key=lambda file: (file.modified_s, file.path))
+def _rows(stats: str | None) -> int | None:
+    try:
+        return _STATS.decode(stats).num_records if stats else None
+    except msgspec.DecodeError:
+        return None  # Statistics are a help to readers; nothing depends on them.
+
+
+def _partition_keys(state: TableState) -> dict[str, str]:
+    """Partition columns, each with its name in the log: physical, under column mapping."""
+    if state.metadata.configuration.get("delta.columnMapping.mode", "none") == "none":
+        return {name: name for name in state.partition_by}
+    fields: list[dict[str, Any]] = msgspec.json.decode(state.metadata.schema_string)["fields"]
+    physical = {field["name"]: field["metadata"] for field in fields}
+    return {name: physical[name]["delta.columnMapping.physicalName"] for name in state.partition_by}

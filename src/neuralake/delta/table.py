@@ -14,10 +14,11 @@ import pyarrow as pa
 from neuralake import __version__
 from neuralake.clock import Clock, SystemClock
 from neuralake.delta.actions import CommitInfo, MetaData, encode_entry
+from neuralake.delta.coordination import check_coordination, recorded
 from neuralake.delta.log import entry_name, has_log
 from neuralake.delta.partition import check_partitioning
 from neuralake.delta.protocol import TableState, protocol_for
-from neuralake.delta.snapshot import open_delta, state_of
+from neuralake.delta.replay import replay
 from neuralake.delta.types import to_schema_string
 from neuralake.errors import SchemaMismatch
 from neuralake.schema import declare
@@ -47,7 +48,8 @@ def create_table(
     Raises:
         UsageError: a column cannot be stored, or cannot be a partition column.
         SchemaMismatch: another table is there; names the `column` that differs.
-        Unavailable: the folder cannot be written; nothing was made.
+        UsageError: its writers agree on the next entry in another way than the store does.
+        Unavailable: the store cannot be written to; nothing was made.
     """
     schema = declare(schema)
     check_partitioning(schema, partition_by)
@@ -58,9 +60,10 @@ def create_table(
         description=description or None,
         schema_string=to_schema_string(schema),
         partition_columns=list(partition_by),
-        configuration=dict(properties or {}),
+        configuration={**recorded(store), **(properties or {})},
         created_time=now_ms,
     )
+    check_coordination(metadata.configuration, store)
     # Also checks the properties: what we could not write to later is not made at all.
     state = TableState.of(protocol_for(schema), metadata)
     if has_log(store):
@@ -82,8 +85,9 @@ def create_table(
 
 def _same(store: LogStore, schema: pa.Schema, partition_by: tuple[str, ...]) -> int:
     """The version of the table at `uri`, if its columns and partitioning are these."""
-    table = open_delta(store)
-    found = state_of(table)
+    log = replay(store)
+    check_coordination(log.metadata.configuration, store)
+    found = TableState.of(log.protocol, log.metadata)
     for name in [*schema.names, *found.schema.names]:
         asked, there = _told(schema, name), _told(found.schema, name)
         if asked != there:
@@ -101,7 +105,7 @@ def _same(store: LogStore, schema: pa.Schema, partition_by: tuple[str, ...]) -> 
             f"{list(partition_by)}.",
             column=next(iter(partition_by or found.partition_by or schema.names)),
         )
-    return table.version()
+    return log.version
 
 
 def _told(schema: pa.Schema, name: str) -> str:

@@ -1,0 +1,130 @@
+"""Which files a version has: entries on top of a checkpoint, by the protocol's reconciliation.
+
+Section "Action Reconciliation": of the actions for one (path, deletion vector) the last one counts.
+Work in Python is in proportion to the entries since the checkpoint; its own rows, of which there is
+one per file of the table, are filtered as Arrow columns, a batch at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from neuralake.delta.checkpoint_read import Checkpoint
+from neuralake.delta.checkpoint_schema import TYPES, from_json, optional
+
+__all__ = ["FileActions"]
+
+_KEY = ("path", "deletionVector")
+_Key = tuple[str, str | None]
+
+
+class _FileLine(msgspec.Struct):
+    """The file actions of a line, as they are: every field stays, known to us or not."""
+
+    add: dict[str, Any] | None = None
+    remove: dict[str, Any] | None = None
+
+
+_LINES = msgspec.json.Decoder(_FileLine)
+
+
+class FileActions:
+    """The file actions of a checkpoint (None: there is none) and of the `entries` after it."""
+
+    def __init__(self, checkpoint: Checkpoint | None, entries: Sequence[bytes]) -> None:
+        self._checkpoint = checkpoint
+        self._adds: dict[_Key, dict[str, Any]] = {}
+        self._removes: dict[_Key, dict[str, Any]] = {}
+        for entry in entries:
+            self._apply(_LINES.decode_lines(entry))
+        names = {path for path, _ in (*self._adds, *self._removes)}
+        self._names = pa.array(sorted(names), pa.string())
+
+    def adds(self, fields: Sequence[str] | None = None) -> Iterator[pa.StructArray]:
+        """The live files, as batches of `add` structs with `fields` (None: all)."""
+        yield from self._of("add", self._adds, fields)
+
+    def removes(self, fields: Sequence[str] | None = None) -> Iterator[pa.StructArray]:
+        """The tombstones, also expired ones, as batches of `remove` structs."""
+        yield from self._of("remove", self._removes, fields)
+
+    def _apply(self, lines: list[_FileLine]) -> None:
+        # An entry may replace (path, one vector) by (path, another one); no key twice.
+        for line in lines:
+            if line.remove is not None:
+                key = _key(line.remove)
+                self._adds.pop(key, None)
+                self._removes[key] = line.remove
+        for line in lines:
+            if line.add is not None:
+                key = _key(line.add)
+                self._removes.pop(key, None)
+                self._adds[key] = line.add
+
+    def _of(
+        self, kind: str, newer: dict[_Key, dict[str, Any]], fields: Sequence[str] | None
+    ) -> Iterator[pa.StructArray]:
+        wanted = TYPES[kind] if fields is None else optional(TYPES[kind], fields)
+        if self._checkpoint is not None:
+            asked = None if fields is None else [*fields, *_KEY]
+            for rows in self._checkpoint.rows(kind, asked):
+                kept = self._untouched(rows)
+                if len(kept):
+                    yield _only(kept, wanted)
+        if newer:
+            yield from_json([*newer.values()], wanted)
+
+    def _untouched(self, rows: pa.StructArray) -> pa.StructArray:
+        """The rows of the checkpoint that no later entry is about."""
+        if not len(self._names):
+            return rows
+        paths = _decoded(rows.field("path"))
+        hits = pc.is_in(paths, value_set=self._names)
+        if not pc.any(hits).as_py():
+            return rows
+        places = pc.indices_nonzero(hits)
+        vectors = rows.field("deletionVector").take(places).to_pylist()
+        gone = [
+            place
+            for place, path, vector in zip(
+                places.to_pylist(), paths.take(places).to_pylist(), vectors, strict=True
+            )
+            if (key := (path, _vector_id(vector))) in self._adds or key in self._removes
+        ]
+        kept = pc.invert(
+            pc.is_in(pa.array(range(len(rows)), pa.int64()), value_set=pa.array(gone, pa.int64()))
+        )
+        return rows.filter(kept)
+
+
+def _only(rows: pa.StructArray, kind: pa.StructType) -> pa.StructArray:
+    if rows.type == kind:
+        return rows
+    return pa.StructArray.from_arrays([rows.field(field.name) for field in kind], fields=list(kind))
+
+
+def _decoded(paths: pa.StringArray) -> pa.StringArray:
+    if not pc.any(pc.match_substring(paths, "%")).as_py():
+        return paths
+    return pa.array([unquote(path) for path in paths.to_pylist()], pa.string())
+
+
+def _key(action: dict[str, Any]) -> _Key:
+    # Writers may encode the same path differently: it is a URL.
+    return unquote(action["path"]), _vector_id(action.get("deletionVector"))
+
+
+def _vector_id(vector: dict[str, Any] | None) -> str | None:
+    """Section "Derived Fields" of deletion vectors: their unique id."""
+    if vector is None:
+        return None
+    offset = vector.get("offset")
+    return f"{vector['storageType']}{vector['pathOrInlineDv']}" + (
+        "" if offset is None else f"@{offset}"
+    )
