@@ -75,7 +75,10 @@ def test_a_checkpoint_is_written_when_enough_commits_have_passed(catalog: Catalo
 def test_vacuum_keeps_what_a_snapshot_inside_the_retention_needs(catalog: Catalog) -> None:
     compact_all(catalog)
 
-    assert vacuum_all(catalog) == {"lab.events": [], "lab.notes": []}
+    assert {name: result.count for name, result in vacuum_all(catalog).items()} == {
+        "lab.events": 0,
+        "lab.notes": 0,
+    }
     assert ids(catalog, "notes") == list(range(12))
 
 
@@ -93,7 +96,7 @@ def test_a_broken_table_is_counted_and_does_not_stop_the_others(
 
 
 def test_the_loop_checks_often_and_compacts_on_its_cadence(catalog: Catalog) -> None:
-    """An hour of the loop in no time: the clock is turned by the loop's own waiting."""
+    """Two minutes of the loop in no time: the clock is turned by the loop's own waiting."""
 
     class EndingClock(ManualClock):
         def wait_s(self, seconds: float, stop: threading.Event) -> bool:

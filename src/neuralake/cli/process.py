@@ -9,6 +9,9 @@ import typer
 from neuralake.cli.session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from neuralake.delta import VacuumResult
     from neuralake.settings import Settings
 
 __all__ = ["add_to", "compact", "serve", "up", "vacuum", "with_port", "write"]
@@ -109,25 +112,38 @@ def vacuum(
     once: Annotated[
         bool, typer.Option("--once", help="One pass over all tables, then end.")
     ] = False,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="One pass that also looks for files that no commit mentions."),
+    ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="One pass that only lists the files.")
+        bool, typer.Option("--dry-run", help="One pass that only lists the files, and says why.")
     ] = False,
     lifeline: _Lifeline = False,
 ) -> None:
-    """Remove files that no snapshot inside the retention needs, on a cadence."""
+    """Remove files that no version inside the retention needs, on a cadence."""
     from neuralake.maintain import run_vacuum, vacuum_all
     from neuralake.supervise import stop_event
 
     session: Session = context.obj
     session.log()
-    if not once and not dry_run:
+    if not (once or full or dry_run):
         run_vacuum(session.catalog, stop=stop_event(lifeline=lifeline))
         return
-    for name, files in vacuum_all(session.catalog, dry_run=dry_run).items():
-        verb = "could go" if dry_run else "removed"
-        session.out.print(f"{name}: {len(files)} files {verb}", markup=False, soft_wrap=True)
-        for file in files if dry_run else ():
-            session.out.print(f"  {file}", markup=False, soft_wrap=True)
+    for name, result in vacuum_all(session.catalog, full=full, dry_run=dry_run).items():
+        for line in _vacuumed(name, result):
+            session.out.print(line, markup=False, soft_wrap=True)
+
+
+def _vacuumed(name: str, result: VacuumResult) -> Iterator[str]:
+    """What a vacuum did, or would do, in lines; the files only if they are still there."""
+    if result.is_elsewhere:
+        yield f"{name}: another process is at it"
+        return
+    verb = "could go" if result.is_dry_run else "removed"
+    yield f"{name}: {result.count:,} files {verb} ({result.bytes:,} bytes)"
+    for file in result.files if result.is_dry_run else ():
+        yield f"  {file.name}  {file.bytes:,} bytes  {file.age_s / 3600:.1f} h  {file.why}"
 
 
 def with_port(settings: Settings, port: int | None) -> Settings:

@@ -4,7 +4,7 @@ Commits are ours (one put of the data, one put-if-absent of the log entry); snap
 and vacuum are delta-rs's. Nothing outside this folder uses deltalake.
 """
 
-from neuralake.delta.clustering import CLUSTER_BY, mark_of, may_cluster
+from neuralake.delta.clustering import clustering_properties
 from neuralake.delta.commit import Commit, TableLog, Txn
 from neuralake.delta.compaction import Compactor, CompactResult, compact_once
 from neuralake.delta.maintenance import checkpoint, checkpoint_if_due
@@ -14,7 +14,6 @@ from neuralake.delta.table import create_table
 from neuralake.delta.vacuum import VacuumedFile, VacuumResult, vacuum
 
 __all__ = [
-    "CLUSTER_BY",
     "Commit",
     "CompactResult",
     "Compactor",
@@ -26,11 +25,10 @@ __all__ = [
     "VacuumedFile",
     "checkpoint",
     "checkpoint_if_due",
+    "clustering_properties",
     "compact_once",
     "create_table",
     "exists",
-    "mark_of",
-    "may_cluster",
     "normalise",
     "snapshot",
     "vacuum",

@@ -22,8 +22,8 @@ __all__ = [
     "CLUSTERED_BY",
     "CLUSTER_BY",
     "clustering_of",
+    "clustering_properties",
     "mark_of",
-    "may_cluster",
     "sorted_batches",
 ]
 
@@ -35,11 +35,6 @@ CLUSTERED_BY = "neuralake.clusteredBy"
 _RUN_BYTES = 192 * 1024 * 1024
 _PIECE_ROWS = 32 * 1024
 _RUN = "neuralake run"  # Not a name that a table's column can have: it has a space.
-
-
-def may_cluster(kind: pa.DataType) -> bool:
-    """Whether rows can be sorted by a column of type `kind`: everything but lists and structs."""
-    return not pa.types.is_nested(kind)
 
 
 def clustering_of(state: TableState, asked: Sequence[str] | None) -> tuple[str, ...]:
@@ -56,7 +51,7 @@ def clustering_of(state: TableState, asked: Sequence[str] | None) -> tuple[str, 
                 f"{', '.join(n for n in state.schema.names if n not in state.partition_by)}.",
                 column=name,
             )
-        if not may_cluster(state.schema.field(name).type):
+        if pa.types.is_nested(state.schema.field(name).type):
             raise UsageError(
                 f"The table cannot be clustered by {name!r}, which is "
                 f"{state.schema.field(name).type}: lists and structs have no order.",
@@ -68,6 +63,11 @@ def clustering_of(state: TableState, asked: Sequence[str] | None) -> tuple[str, 
 def mark_of(by: Sequence[str]) -> str:
     """What the property and the tag hold for these columns; empty for none."""
     return msgspec.json.encode([*by]).decode() if by else ""
+
+
+def clustering_properties(by: Sequence[str]) -> dict[str, str]:
+    """The table properties that ask for files sorted by these columns; none for none."""
+    return {CLUSTER_BY: mark_of(by)} if by else {}
 
 
 def _recorded(state: TableState) -> tuple[str, ...]:

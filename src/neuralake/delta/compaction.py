@@ -21,7 +21,7 @@ import pyarrow as pa
 from neuralake.clock import Clock, SystemClock
 from neuralake.delta.actions import Action, Add, CommitInfo, Remove
 from neuralake.delta.clustering import CLUSTERED_BY, clustering_of, mark_of, sorted_batches
-from neuralake.delta.commit import TableLog
+from neuralake.delta.commit import WRITE_S_MAX, TableLog
 from neuralake.delta.conflicts import Footprint, Operation
 from neuralake.delta.files import NewFile
 from neuralake.delta.lease import Lease
@@ -87,6 +87,7 @@ class Compactor:
         cluster_by: columns to sort the rows of a file by; None: those that the table's property
             `neuralake.clusterBy` names, if it is set.
         lease_s: length of the lease; a compactor that died is waited for that long.
+        write_s_max: as of `TableLog.open`.
     """
 
     def __init__(
@@ -97,12 +98,13 @@ class Compactor:
         files_min: int,
         cluster_by: Sequence[str] | None = None,
         lease_s: float = 60.0,
+        write_s_max: float = WRITE_S_MAX,
         clock: Clock | None = None,
     ) -> None:
         self._store, self._clock = as_store(at), clock or SystemClock()
         self._target_bytes, self._files_min = target_bytes, files_min
         self._asked_clustering = cluster_by
-        self._lease_s = lease_s
+        self._lease_s, self._write_s_max = lease_s, write_s_max
         self._lease: Lease | None = None
         self._files: LiveFiles | None = None
 
@@ -139,6 +141,11 @@ class Compactor:
             raise failure
         return result
 
+    @property
+    def version(self) -> int:
+        """The newest version of the table that it has seen; -1: it has not looked."""
+        return -1 if self._files is None else self._files.version
+
     def close(self) -> None:
         """Give the lease back; the compactor may be used again."""
         if self._lease is not None:
@@ -148,7 +155,7 @@ class Compactor:
     def _due(self) -> list[Bin]:
         """The bins of the partitions that changed since they were last found in order."""
         if self._files is None or not self._files.catch_up():
-            self._files = LiveFiles(self._store, clock=self._clock)
+            self._files = LiveFiles(self._store, clock=self._clock, write_s_max=self._write_s_max)
         self._by = clustering_of(self._log.state, self._asked_clustering)
         found: list[Bin] = []
         for partition, files in self._live.changed():

@@ -33,9 +33,9 @@ class LiveFiles:
         UnsupportedFeature: the table needs what we do not implement.
     """
 
-    def __init__(self, store: LogStore, *, clock: Clock) -> None:
+    def __init__(self, store: LogStore, *, clock: Clock, write_s_max: float) -> None:
         found = snapshot(store)
-        self.log = TableLog(store, clock=clock, log=found.log)
+        self.log = TableLog(store, clock=clock, log=found.log, write_s_max=write_s_max)
         """The handle that reads the entries, and commits on top of what was read."""
         self._clock = clock
         self._state = self.log.state

@@ -1,21 +1,23 @@
-"""Keep every Delta table of a catalog quick to read: compaction, checkpoints, vacuum.
+"""Keep every Delta table of a catalog quick to read: compaction, checkpoints, vacuum, log clean-up.
 
-Each is a pass over the tables on its own cadence. A table that fails is logged and met again in
-the next pass; nothing here changes a table's rows, and none of it is needed for them to be safe.
+Each is a pass over the tables on its own cadence. A table that fails is logged and met again in a
+later pass; nothing here changes a table's rows, and none of it is needed for them to be safe. Any
+number of processes may do it at once: a lease per table and kind of work keeps them apart.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from neuralake import delta
 from neuralake.catalog import Catalog
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeuralakeError
+from neuralake.maintain.table_upkeep import TableUpkeep
 from neuralake.queue.topic import topic_of
-from neuralake.storage import is_local
+from neuralake.storage import LogStore
 from neuralake.tables import DeltaTable
 from neuralake.telemetry import Telemetry
 
@@ -28,20 +30,16 @@ def compact_all(
     catalog: Catalog, *, clock: Clock | None = None, telemetry: Telemetry | None = None
 ) -> dict[str, delta.CompactResult]:
     """Rewrite the small files of every table once; the results by `database.table`."""
-    settings, results = catalog.settings.compact, {}
+    results: dict[str, delta.CompactResult] = {}
     telemetry = telemetry or Telemetry()
 
-    def compact(name: str, uri: str) -> None:
-        result = delta.compact_once(
-            uri,
-            target_bytes=settings.target_bytes,
-            files_min=settings.files_min,
-            clock=clock or SystemClock(),
-        )
-        results[name] = result
-        telemetry.count("compact_files_removed", result.files_removed, table=name)
-        telemetry.count("compact_files_added", result.files_added, table=name)
-        telemetry.count("compact_conflicts", result.conflicts, table=name)
+    def compact(name: str, table: DeltaTable, store: LogStore) -> None:
+        compactor = _compactor(catalog, table, store, clock or SystemClock())
+        try:
+            results[name] = compactor.run_round()
+        finally:
+            compactor.close()
+        _count(telemetry, name, results[name])
 
     _for_each_table(catalog, compact, telemetry)
     return results
@@ -51,8 +49,8 @@ def checkpoint_all(catalog: Catalog, *, telemetry: Telemetry | None = None) -> d
     """Write a checkpoint where enough commits have passed; versions by `database.table`."""
     written = {}
 
-    def checkpoint(name: str, uri: str) -> None:
-        version = delta.checkpoint_if_due(uri, commits=catalog.settings.checkpoint.commits)
+    def checkpoint(name: str, _: DeltaTable, store: LogStore) -> None:
+        version = delta.checkpoint_if_due(store, commits=catalog.settings.checkpoint.commits)
         if version is not None:
             written[name] = version
 
@@ -61,17 +59,37 @@ def checkpoint_all(catalog: Catalog, *, telemetry: Telemetry | None = None) -> d
 
 
 def vacuum_all(
-    catalog: Catalog, *, dry_run: bool = False, telemetry: Telemetry | None = None
-) -> dict[str, list[str]]:
-    """Remove files that no snapshot inside the retention needs; paths by `database.table`."""
-    removed = {}
-    hours = catalog.settings.vacuum.retention_hours
+    catalog: Catalog,
+    *,
+    full: bool = False,
+    dry_run: bool = False,
+    clock: Clock | None = None,
+    telemetry: Telemetry | None = None,
+) -> dict[str, delta.VacuumResult]:
+    """Remove files that no version inside the retention needs; results by `database.table`.
 
-    def vacuum(name: str, uri: str) -> None:
-        removed[name] = delta.vacuum(uri, retention_hours=hours, dry_run=dry_run)
+    `full` also lists the folders for files that no commit mentions.
+    """
+    results: dict[str, delta.VacuumResult] = {}
+    settings = catalog.settings.vacuum
+    telemetry = telemetry or Telemetry()
 
-    _for_each_table(catalog, vacuum, telemetry or Telemetry())
-    return removed
+    def vacuum(name: str, _: DeltaTable, store: LogStore) -> None:
+        result = delta.vacuum(
+            store,
+            retention_hours=settings.retention_hours,
+            orphan_age_hours=settings.orphan_age_hours,
+            full=full,
+            dry_run=dry_run,
+            clock=clock,
+        )
+        results[name] = result
+        if not dry_run:
+            telemetry.count("vacuum_files_removed", result.count, table=name)
+            telemetry.count("vacuum_bytes_removed", result.bytes, table=name)
+
+    _for_each_table(catalog, vacuum, telemetry)
+    return results
 
 
 def run_compaction(
@@ -82,14 +100,28 @@ def run_compaction(
     telemetry: Telemetry | None = None,
 ) -> None:
     """Compact and write checkpoints, each on its cadence, until `stop` is set."""
-    clock = clock or SystemClock()
-    settings = catalog.settings
-    compact_due_s = clock.monotonic_s() + settings.compact.interval_s
-    while not clock.wait_s(min(settings.checkpoint.interval_s, settings.compact.interval_s), stop):
-        checkpoint_all(catalog, telemetry=telemetry)
-        if clock.monotonic_s() >= compact_due_s:
-            compact_due_s = clock.monotonic_s() + settings.compact.interval_s
-            compact_all(catalog, clock=clock, telemetry=telemetry)
+    clock, telemetry = clock or SystemClock(), telemetry or Telemetry()
+    settings, kept = catalog.settings, dict[str, TableUpkeep]()
+
+    def compact(name: str, table: DeltaTable, store: LogStore) -> None:
+        if name not in kept:
+            compactor = _compactor(catalog, table, store, clock)
+            kept[name] = TableUpkeep(compactor, interval_s=settings.compact.interval_s)
+        if kept[name].is_due(clock.monotonic_s()):
+            _count(telemetry, name, kept[name].run(clock.monotonic_s()))
+
+    checkpoint_due_s = clock.monotonic_s() + settings.checkpoint.interval_s
+    try:
+        while not clock.wait_s(
+            min(settings.checkpoint.interval_s, settings.compact.interval_s), stop
+        ):
+            _for_each_table(catalog, compact, telemetry, known=kept)
+            if clock.monotonic_s() >= checkpoint_due_s:
+                checkpoint_due_s = clock.monotonic_s() + settings.checkpoint.interval_s
+                checkpoint_all(catalog, telemetry=telemetry)
+    finally:
+        for upkeep in kept.values():
+            upkeep.close()
 
 
 def run_vacuum(
@@ -99,23 +131,55 @@ def run_vacuum(
     clock: Clock | None = None,
     telemetry: Telemetry | None = None,
 ) -> None:
-    """Vacuum on its cadence until `stop` is set."""
+    """Vacuum on its cadence until `stop` is set, in full on another."""
     clock = clock or SystemClock()
-    while not clock.wait_s(catalog.settings.vacuum.interval_s, stop):
-        vacuum_all(catalog, telemetry=telemetry)
+    settings = catalog.settings.vacuum
+    full_due_s = clock.monotonic_s() + settings.full_interval_s
+    while not clock.wait_s(min(settings.interval_s, settings.full_interval_s), stop):
+        full = clock.monotonic_s() >= full_due_s
+        if full:
+            full_due_s = clock.monotonic_s() + settings.full_interval_s
+        vacuum_all(catalog, full=full, clock=clock, telemetry=telemetry)
+
+
+def _compactor(
+    catalog: Catalog, table: DeltaTable, store: LogStore, clock: Clock
+) -> delta.Compactor:
+    settings = catalog.settings.compact
+    return delta.Compactor(
+        store,
+        target_bytes=settings.target_bytes,
+        files_min=settings.files_min,
+        # Not in the definition: what the table's property says, if it says something.
+        cluster_by=table.cluster_by or None,
+        write_s_max=catalog.settings.writer.write_s_max,
+        clock=clock,
+    )
+
+
+def _count(telemetry: Telemetry, name: str, result: delta.CompactResult) -> None:
+    telemetry.count("compact_files_removed", result.files_removed, table=name)
+    telemetry.count("compact_files_added", result.files_added, table=name)
+    telemetry.count("compact_bytes", result.bytes, table=name)
+    telemetry.count("compact_conflicts", result.conflicts, table=name)
 
 
 def _for_each_table(
-    catalog: Catalog, task: Callable[[str, str], None], telemetry: Telemetry
+    catalog: Catalog,
+    task: Callable[[str, DeltaTable, LogStore], None],
+    telemetry: Telemetry,
+    *,
+    known: Container[str] = (),
 ) -> None:
+    """Run `task` for each table that is there; those in `known` are not asked."""
     for database, definition in catalog.definitions():
         if not isinstance(definition, DeltaTable):
             continue
-        name, uri = topic_of(database, definition.name), catalog.uri_of(definition)
-        if not is_local(uri) or not delta.exists(uri):
-            continue  # Defined, but nothing was written yet; or a store that is not ours to keep.
+        name = topic_of(database, definition.name)
         try:
-            task(name, uri)
+            store = catalog.store_of(definition)
+            if name in known or delta.exists(store):  # Else defined, but nothing was written yet.
+                task(name, definition, store)
         except Exception as error:  # noqa: BLE001 the edge of a pass: one table never stops others
             telemetry.count("maintain_errors", table=name, kind=type(error).__name__)
             _log.error("%s: %s", name, error, exc_info=not isinstance(error, NeuralakeError))

@@ -71,7 +71,8 @@ class WriterSettings(_Section, frozen=True):
 class CompactSettings(_Section, frozen=True):
     """How often the small files of a partition are rewritten, and into what."""
 
-    interval_s: float = 60.0
+    interval_s: float = 1.0
+    """How often a table that is written to is looked at; a quiet one up to eight times less."""
     files_min: int = 4
     """Small files a partition must have before they are rewritten."""
     target_bytes: int = 128 * _MIB
@@ -92,6 +93,8 @@ class VacuumSettings(_Section, frozen=True):
     retention_hours: float = 168.0
     orphan_age_hours: float = 24.0
     """Files that no commit names are kept this long; longer than any write takes."""
+    full_interval_s: float = 86_400.0
+    """How often the whole folder is listed for such files."""
 
 
 class IngestSettings(_Section, frozen=True):

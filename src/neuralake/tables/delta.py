@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -20,13 +20,16 @@ class DeltaTable(Definition):
 
     The schema has the types that Delta can hold exactly (`neuralake.schema.declare`), and a read
     gives exactly these columns. `stream` lets rows be ingested; the platform then creates the
-    table, so a table that is not there yet reads as empty.
+    table, so a table that is not there yet reads as empty. `cluster_by` names columns that queries
+    filter by: compaction sorts the rows of each file by them, instead of keeping the order in which
+    rows came.
     """
 
     kind: ClassVar[str] = "delta"
 
     uri: str = field()
     schema: pa.Schema = field()
+    cluster_by: Sequence[str] = field(default=(), kw_only=True)
 
     def __post_init__(self, table_metadata_args: Mapping[str, Any] | None) -> None:
         if not isinstance(self.schema, pa.Schema):
@@ -38,6 +41,8 @@ class DeltaTable(Definition):
         if not self.uri:
             raise self._error("uri is empty; write a path below the lake's root.", field="uri")
         self._check_partitions()
+        self._set("cluster_by", self._columns("cluster_by"))
+        self._check_clustering()
 
     def _check_partitions(self) -> None:
         if len(self.partition_by) == len(self.schema):
@@ -52,6 +57,23 @@ class DeltaTable(Definition):
                     f"partition column {name!r} is {kind}; a folder's name holds texts, integers, "
                     f"booleans, dates and timestamps.",
                     field="partition_by",
+                    column=name,
+                )
+
+    def _check_clustering(self) -> None:
+        for name in self.cluster_by:
+            if name in self.partition_by:
+                raise self._error(
+                    f"cluster_by names {name!r}, which is in partition_by: all rows of a file have "
+                    f"the same value there.",
+                    field="cluster_by",
+                    column=name,
+                )
+            kind = self.schema.field(name).type
+            if pa.types.is_nested(kind):
+                raise self._error(
+                    f"cluster_by names {name!r}, which is {kind}: lists and structs have no order.",
+                    field="cluster_by",
                     column=name,
                 )
 
