@@ -32,7 +32,8 @@ def given(rows: Any, schema: pa.Schema, *, name: str) -> pa.Table:
     if not set(table.schema.names) <= set(schema.names):
         conform(table, schema, name=name)  # Which tells of the column, and of those there are.
     known = pa.schema([field for field in schema if field.name in table.schema.names])
-    return conform(table, known, name=name) if len(known) else known.empty_table()
+    # An empty list has no columns, and fits any.
+    return conform(table, known, name=name) if len(known) else schema.empty_table()
 
 
 def fitted(rows: Any, schema: pa.Schema, *, name: str) -> pa.Table:

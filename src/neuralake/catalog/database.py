@@ -101,7 +101,7 @@ class Database:
         """
         return self._frame(name, filters, live, columns, version, arguments)
 
-    def batch(self, name: str) -> BatchWriter:
+    def batch_writer(self, name: str) -> BatchWriter:
         """What appends to, overwrites, deletes from and merges into Delta table `name`.
 
         Nothing is opened before the first write, which makes a table that is not there yet.
