@@ -88,6 +88,16 @@ class StoreBehaviour:
 
         assert stores().read("_neuralake/lease/compact/00000000000000000001.json") == b"first"
 
+    def test_a_buffer_of_any_kind_is_stored_as_its_bytes(self, stores: OpenStore) -> None:
+        """pyarrow's buffers are of signed numbers, which S3's client takes for no bytes at all."""
+        data = memoryview(pa.py_buffer(b"\x00\xff"))
+        stores().put({"one": data})
+        stores().put_if_absent("two", data)
+        with stores().create("three") as sink:
+            sink.write(data)
+
+        assert [stores().read(name) for name in ("one", "two", "three")] == [b"\x00\xff"] * 3
+
     def test_several_files_are_stored_and_replaced_whole(self, stores: OpenStore) -> None:
         names = [f"part={number}/file.parquet" for number in range(20)]
         store = stores()

@@ -112,7 +112,7 @@ class Bucket:
         """
         import obstore
 
-        fault, doubtful = None, False
+        data, fault, doubtful = _octets(data), None, False
         for _ in self._patience.tries():
             try:
                 self._count("put_if_absent")
@@ -140,6 +140,7 @@ class Bucket:
         """Store `data`, replacing what is there. Raises Unavailable, SettingsError."""
         import obstore
 
+        data = _octets(data)
         if len(data) > 4 * _PART_BYTES:
             with self.upload(key) as sink:
                 for start in range(0, len(data), _PART_BYTES):
@@ -320,7 +321,7 @@ class _Upload(io.RawIOBase):
 
     def write(self, data: Bytes, /) -> int:  # type: ignore[override] # bytes are all we take
         try:
-            self._writer.write(data)
+            self._writer.write(_octets(data))
         except Exception as error:  # noqa: BLE001 the client raises several kinds; see _fault
             raise self._error_of(error) from None
         self.written += len(data)
@@ -373,10 +374,17 @@ def _provider(access: Access) -> Callable[[], Any]:
     return credentials
 
 
+def _octets(data: Bytes) -> memoryview:
+    """`data` as the client takes it: a buffer of pyarrow's counts as numbers, and is refused."""
+    return memoryview(data).cast("B")
+
+
 def _fault(error: Exception) -> _Fault:
     """What a failure of the client says about the request. What is not clear is UNKNOWN."""
     from obstore.exceptions import AlreadyExistsError
 
+    if isinstance(error, TypeError):
+        raise error  # A mistake of ours, which no repetition mends.
     text = str(error)
     status = int(found[1]) if (found := _STATUS.search(text)) else 0
     code = found[1] if (found := _CODE.search(text)) else ""
