@@ -9,7 +9,7 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 import pytest
-from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Field, Transaction, write_deltalake
 from deltalake.schema import PrimitiveType
 
 from neuralake.clock import ManualClock
@@ -230,24 +230,6 @@ def test_a_changed_partitioning_is_followed(uri: str) -> None:
 
     assert snapshot(uri).partition_by == ()
     assert pl.scan_delta(uri).collect().sort("id").rows() == [(1, "a"), (2, "b")]
-
-
-@pytest.mark.parametrize(
-    ("property", "value", "feature"),
-    [
-        ("delta.enableDeletionVectors", "true", "deletionVectors"),
-        ("delta.columnMapping.mode", "name", "columnMapping"),
-    ],
-)
-def test_a_table_with_a_feature_we_lack_is_refused_by_its_name(
-    tmp_path: Path, property: str, value: str, feature: str
-) -> None:
-    schema = Schema([Field("id", PrimitiveType("long"))])
-    DeltaTable.create(tmp_path, schema, configuration={property: value})
-
-    with pytest.raises(UnsupportedFeature) as caught:
-        TableLog.open(str(tmp_path))
-    assert any(feature in found for found in caught.value.features)
 
 
 def test_a_constraint_added_meanwhile_stops_the_next_append(uri: str) -> None:

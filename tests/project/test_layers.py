@@ -37,6 +37,7 @@ ABOVE_ALL = ("__init__", "__main__")
 # An outside library and the only places that may import it. Everything else goes through them.
 OWNERS = {
     "deltalake": ("delta/",),
+    "pyroaring": ("delta/",),
     "datafusion": ("serve/",),
     "obstore": ("storage/bucket.py",),
     "boto3": ("storage/dynamodb.py",),

@@ -23,7 +23,7 @@ from neuralake.delta.log import Entry, entry_name, read_entry
 from neuralake.delta.protocol import TableState
 from neuralake.delta.replay import LogState
 from neuralake.delta.table import ENGINE
-from neuralake.errors import CommitConflict, Unavailable, UsageError
+from neuralake.errors import CommitConflict, Unavailable, UnsupportedFeature, UsageError
 from neuralake.storage import AlreadyThere, LogStore, OutcomeUnknown, as_store
 
 __all__ = ["WRITE_S_MAX", "Commit", "TableLog", "Txn"]
@@ -248,7 +248,11 @@ class TableLog:
                 if self._head.is_stale() and self._is_overtaken_asleep(footprint, txn, overtaken):
                     return None
                 self._head.check_place()
-            now_ms = max(int(self._clock.now_s() * 1000), self._head.newest_ms + 1)
+            now_ms = max(
+                int(self._clock.now_s() * 1000),
+                self._head.newest_ms + 1,
+                (self._head.in_commit_ms or 0) + 1,
+            )
             asked = self.version + 1
             entry = self._entry(attempt, info, txn, actions(now_ms), now_ms, is_doubted=doubts > 0)
             try:
@@ -324,13 +328,7 @@ class TableLog:
         is_doubted: bool,
     ) -> bytes:
         """The bytes of the entry, if it may be put now."""
-        if self.state.properties.append_only and any(
-            isinstance(action, Remove) and action.data_change for action in actions
-        ):
-            raise UsageError(
-                f"{self._store.uri} has delta.appendOnly: no row of it can be removed or changed.",
-                property="delta.appendOnly",
-            )
+        self._refuse_changes(actions, attempt.operation)
         age_s = self._waiting.age_s(actions)
         if age_s > self._write_s_max:
             if is_doubted:
@@ -347,6 +345,28 @@ class TableLog:
             [TxnAction(app_id=txn.app_id, version=txn.version, last_updated=now_ms)] if txn else []
         )
         return encode_entry([self._sign(info, attempt.commit_id, now_ms), *txns, *actions])
+
+    def _refuse_changes(self, actions: Sequence[Action], operation: Operation) -> None:
+        """Refuse to change rows where the table's properties ask for more than we do."""
+        properties = self.state.properties
+        if not any(isinstance(action, Remove) and action.data_change for action in actions):
+            return
+        if properties.append_only:
+            raise UsageError(
+                f"{self._store.uri} has delta.appendOnly: no row of it can be removed or changed.",
+                property="delta.appendOnly",
+            )
+        if (
+            properties.change_data_feed
+            and operation is not Operation.OVERWRITE
+            and any(isinstance(action, Add) for action in actions)
+        ):
+            raise UnsupportedFeature(
+                f"{self._store.uri} has a change data feed: a {operation.value} must write which "
+                f"rows it changed, which we do not. Delete or overwrite whole files, or use the "
+                f"engine that turned the feed on.",
+                features=["changeDataFeed"],
+            )
 
     def _done(self, version: int, attempt: _Attempt, txn: Txn | None) -> int:
         self._waiting.forget(attempt.paths)
@@ -372,6 +392,7 @@ class TableLog:
 
     def _sign(self, info: CommitInfo, commit_id: str, now_ms: int) -> CommitInfo:
         return CommitInfo(
+            in_commit_timestamp=now_ms if self.state.properties.in_commit_timestamps else None,
             timestamp=now_ms,
             operation=info.operation,
             operation_parameters=info.operation_parameters or {},
@@ -407,6 +428,7 @@ class _Attempt:
     ) -> None:
         self.commit_id = commit_id
         self.paths: list[str] = []
+        self.operation = footprint.operation
         self._footprint, self._on_entry = footprint, on_entry
         self._serializable = state.properties.serializable
         self._reason: str | None = None

@@ -8,22 +8,24 @@ and refuses to commit one that may be gone.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
 
 from neuralake.clock import Clock
-from neuralake.delta.actions import Action, Add
+from neuralake.delta.actions import Action, Add, Remove
 from neuralake.delta.decode import Decoder
-from neuralake.delta.parquet import EncodedFile, Encoder
+from neuralake.delta.deletion_vector import deleted_rows
+from neuralake.delta.joining import parts_of, write_joined
+from neuralake.delta.parquet import EncodedFile, Encoder, Indexed
 from neuralake.delta.partition import folder, normalise, split
 from neuralake.delta.protocol import TableState
 from neuralake.delta.snapshot import DataFile
 from neuralake.errors import NeedsAttention
 from neuralake.schema import conform
-from neuralake.storage import LogStore
+from neuralake.storage import LogStore, Sink
 
 __all__ = ["DataFiles", "NewFile", "Waiting", "store_name"]
 
@@ -34,6 +36,7 @@ class NewFile:
 
     name: str
     partition: dict[str, str | None]
+    """Values as the log has them: by physical name, under column mapping."""
     content: EncodedFile
 
     @property
@@ -41,7 +44,9 @@ class NewFile:
         """Its `add.path`."""
         return quote(self.name, safe="/=-._~")
 
-    def add(self, *, modified_ms: int, data_change: bool) -> Add:
+    def add(
+        self, *, modified_ms: int, data_change: bool, tags: dict[str, str | None] | None = None
+    ) -> Add:
         return Add(
             path=self.path,
             partition_values=self.partition,
@@ -49,7 +54,17 @@ class NewFile:
             modification_time=modified_ms,
             data_change=data_change,
             stats=self.content.stats,
+            tags=tags,
         )
+
+
+def indexed(state: TableState) -> Indexed:
+    """Which columns of the table's files have statistics, by its properties."""
+    properties = state.properties
+    if properties.stats_columns is None:
+        return Indexed(leaves_max=properties.indexed_columns_max)
+    paths = (state.columns.physical_path(path) for path in properties.stats_columns)
+    return Indexed(paths=tuple(path for path in paths if path is not None))
 
 
 def store_name(path: str) -> str:
@@ -92,14 +107,22 @@ class DataFiles:
     def __init__(self, store: LogStore, state: TableState, waiting: Waiting) -> None:
         self.state = state
         self._store, self._waiting = store, waiting
-        body = pa.schema([field for field in state.schema if field.name not in state.partition_by])
-        self._encoder = Encoder(body)
-        self._decoder = Decoder(body)
+        self._columns = state.columns.part(
+            [name for name in state.schema.names if name not in state.partition_by]
+        )
+        self._decoder = Decoder(self._columns)
+        self._encoder = Encoder(
+            self._columns.physical, indexed(state), label=self._columns.to_physical
+        )
 
     @property
     def schema(self) -> pa.Schema:
-        """Columns of the files: all of the table's but the partition columns."""
-        return self._encoder.schema
+        """Columns of the files, as people know them: all but the partition columns."""
+        return self._columns.logical
+
+    @property
+    def store(self) -> LogStore:
+        return self._store
 
     def fit(self, rows: pa.Table) -> pa.Table:
         """`rows` with exactly the table's columns and what its partitions can hold.
@@ -117,7 +140,8 @@ class DataFiles:
         files, contents = [], {}
         for i, (values, part) in enumerate(split(rows, self.state.partition_by)):
             encoded, data = self._encoder.encode(part)
-            file = NewFile(f"{folder(values)}part-{i:05d}-{label}.parquet", values, encoded)
+            logged = self.state.columns.partition_values(values)
+            file = NewFile(f"{folder(logged)}part-{i:05d}-{label}.parquet", logged, encoded)
             files.append(file)
             contents[file.name] = data
         if files:
@@ -131,11 +155,60 @@ class DataFiles:
 
         Streams: it holds about one row group (128 MiB) in memory.
         """
+        return self.create(partition, lambda sink: self._encoder.encode_into(sink, batches))
+
+    def create(
+        self, partition: dict[str, str | None], write: Callable[[Sink], EncodedFile]
+    ) -> NewFile:
+        """Store what `write` makes of a sink as one durable file of a partition."""
         since_s = self._waiting.now_s()
-        name = f"{folder(partition)}part-00000-{uuid.uuid4().hex}.parquet"
+        logged = self.state.columns.partition_values(partition)
+        name = f"{folder(logged)}part-00000-{uuid.uuid4().hex}.parquet"
         with self._store.create(name) as sink:
-            encoded = self._encoder.encode_into(sink, batches)
-        file = NewFile(name, partition, encoded)
+            encoded = write(sink)
+        file = NewFile(name, logged, encoded)
+        self._waiting.note(file, since_s)
+        return file
+
+    def join(
+        self,
+        partition: dict[str, str | None],
+        files: Sequence[DataFile],
+        *,
+        guard: Callable[[], None] = lambda: None,
+    ) -> NewFile | None:
+        """Store the rows of `files` of one partition, in order, as one durable file: by copying.
+
+        None if too little of them can be copied as it is; nothing was stored then. `guard` is
+        called again and again while it works, and may raise to stop it.
+        """
+
+        def name_of(file: DataFile) -> str:
+            return store_name(file.path)
+
+        def encode(small: Sequence[DataFile], sink: Sink) -> EncodedFile:
+            def batches() -> Iterator[pa.Table]:
+                for file in small:
+                    for batch in self.read(file):
+                        guard()
+                        yield batch
+
+            return self._encoder.encode_into(sink, batches())
+
+        parts = parts_of(files, name_of, self._store)
+        if parts is None:
+            return None
+        since_s = self._waiting.now_s()
+        logged = self.state.columns.partition_values(partition)
+        name = f"{folder(logged)}part-00000-{uuid.uuid4().hex}.parquet"
+        try:
+            with self._store.create(name) as sink:
+                encoded = write_joined(
+                    parts, sink, store=self._store, name_of=name_of, encode=encode, guard=guard
+                )
+        except ValueError:
+            return None
+        file = NewFile(name, logged, encoded)
         self._waiting.note(file, since_s)
         return file
 
@@ -149,10 +222,11 @@ class DataFiles:
                 old version), damaged, or has other rows than the log says; with `path`.
             SchemaMismatch: it has a value that the table's type cannot hold.
         """
-        rows = 0
         decoder = self._decoder
         if columns is not None:
-            decoder = Decoder(pa.schema([self.schema.field(name) for name in columns]))
+            decoder = Decoder(self._columns.part([*columns]))
+        vector, rows = file.deletion_vector, 0
+        deleted = deleted_rows(vector, self._store, path=file.path) if vector else ()
         with self._store.open(store_name(file.path)) as source:
             if source is None:
                 raise NeedsAttention(
@@ -160,16 +234,35 @@ class DataFiles:
                     path=file.path,
                     missing=True,
                 )
-            for batch in decoder.batches(source, path=file.path):
-                rows += batch.num_rows
+            for there, batch in decoder.batches(source, path=file.path, deleted=deleted):
+                rows += there
                 yield batch
-        if file.rows is not None and rows != file.rows:
-            raise NeedsAttention(
-                f"File {file.path} of {self._store.uri} has {rows} rows, but the log says "
-                f"{file.rows}.",
-                path=file.path,
-                missing=False,
-            )
+        self._check_rows(file, rows, deleted)
+
+    def tombstone(self, file: DataFile, *, deleted_ms: int, data_change: bool) -> Remove:
+        """The action that removes `file` from the table."""
+        return Remove(
+            path=file.path,
+            deletion_timestamp=deleted_ms,
+            data_change=data_change,
+            extended_file_metadata=True,
+            partition_values=self.state.columns.partition_values(file.partition),
+            size=file.bytes,
+            deletion_vector=file.deletion_vector,
+        )
+
+    def _check_rows(self, file: DataFile, rows: int, deleted: Sequence[int]) -> None:
+        """Raises NeedsAttention: the log, or the deletion vector, is about another file."""
+        said = rows if file.rows is None else file.rows
+        if rows == said and (not deleted or deleted[-1] < rows):
+            return
+        last = f", and its deletion vector names row {deleted[-1]}" if deleted else ""
+        raise NeedsAttention(
+            f"File {file.path} of {self._store.uri} has {rows} rows, but the log says "
+            f"{said}{last}.",
+            path=file.path,
+            missing=False,
+        )
 
     def remove(self, files: Iterable[NewFile]) -> None:
         """Remove files whose commit certainly does not exist."""

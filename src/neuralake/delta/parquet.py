@@ -25,10 +25,8 @@ import pyarrow.parquet as pq
 
 from neuralake.storage import Sink
 
-__all__ = ["EncodedFile", "Encoder"]
+__all__ = ["EncodedFile", "Encoder", "Indexed"]
 
-# Delta's default of `delta.dataSkippingNumIndexedCols`: more would bloat the log of wide tables.
-_LEAVES_MAX = 32
 _TEXT_MAX = 32
 # Parquet C++ leaves out a bound of more than 4,096 bytes.
 _FOOTER_TEXT_BYTES_MAX = 4000
@@ -56,6 +54,22 @@ class EncodedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Indexed:
+    """Which columns have statistics: more would bloat the log of wide tables."""
+
+    leaves_max: int = 32
+    """The first so many leaves of the schema; -1: all."""
+    paths: tuple[tuple[str, ...], ...] | None = None
+    """Instead: these columns and fields, with what is in them."""
+
+    def has(self, path: tuple[str, ...], before: int) -> bool:
+        """Whether `path` is among them, when `before` columns are already."""
+        if self.paths is not None:
+            return any(path[: len(named)] == named for named in self.paths)
+        return self.leaves_max < 0 or before < self.leaves_max
+
+
+@dataclass(frozen=True, slots=True)
 class _Leaf:
     """A Parquet column: its place in the file, and where its statistics go."""
 
@@ -71,8 +85,17 @@ class _Leaf:
 class Encoder:
     """Encodes rows of one schema (that of the files, so without partition columns)."""
 
-    def __init__(self, schema: pa.Schema) -> None:
+    def __init__(
+        self,
+        schema: pa.Schema,
+        indexed: Indexed | None = None,
+        *,
+        label: Callable[[pa.Table], pa.Table] = lambda rows: rows,
+    ) -> None:
+        """`label` gives rows the names of `schema` (column mapping)."""
         self.schema = schema
+        self._label = label
+        indexed = indexed or Indexed()
         self._leaves: list[_Leaf] = []
         self._lists: list[str] = []
         self._with_footer: list[str] = []
@@ -80,7 +103,7 @@ class Encoder:
         self._encodings: dict[str, str] = {}
         index = 0
         for field in schema:
-            if pa.types.is_list(field.type):
+            if pa.types.is_list(field.type) and indexed.has((field.name,), len(self._lists)):
                 self._lists.append(field.name)
             for path, kind, column in _leaves(field.type, (field.name,), field.name):
                 if not pa.types.is_floating(kind):
@@ -89,7 +112,7 @@ class Encoder:
                     self._dictionaries.append(column)
                 elif pa.types.is_integer(kind) or pa.types.is_temporal(kind):
                     self._encodings[column] = _DELTAS
-                if path is not None and len(self._leaves) < _LEAVES_MAX:
+                if path is not None and indexed.has(path, len(self._leaves)):
                     low, high = _bounds(kind)
                     is_float = pa.types.is_floating(kind)
                     is_decimal = pa.types.is_decimal(kind)
@@ -98,10 +121,9 @@ class Encoder:
                         _Leaf(index, path, low, high, is_float, is_decimal, is_text)
                     )
                 index += 1
-        self._lists = self._lists[:_LEAVES_MAX]
 
     def encode(self, rows: pa.Table) -> tuple[EncodedFile, memoryview]:
-        """`rows`, which have this encoder's schema, as one Parquet file in memory."""
+        """`rows`, which have this encoder's columns, as one Parquet file in memory."""
         sink = pa.BufferOutputStream()
         file = self._encode(sink, [rows], is_small=rows.nbytes <= _SMALL_BYTES)
         return file, memoryview(sink.getvalue())
@@ -123,7 +145,7 @@ class Encoder:
             store_schema=False,
             write_statistics=self._with_footer,
         ) as writer:
-            for rows in _row_groups(batches):
+            for rows in _row_groups(map(self._label, batches)):
                 census.count(rows)
                 writer.write_table(rows, row_group_size=_GROUP_ROWS_MAX)
         stats = self._stats(census, writer.writer.metadata)

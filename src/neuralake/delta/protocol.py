@@ -1,13 +1,14 @@
-"""What a table demands of its writers, and whether we can give it.
+"""What a table demands of those who write to it, and whether we can give it.
 
 Section "Table Features" of the Delta protocol. We write tables of the simplest protocol that their
-types allow. A table of another writer may use more: we go on only if ignoring it is right (a
-feature that is listed but not used), and otherwise name it and refuse.
+types and properties allow. A table of another writer may use more: we go on only if we do what a
+feature asks, or if it is listed but not used; otherwise we name it and refuse. `docs/protocol.md`
+says what each part of neuralake makes of each feature.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,26 +16,44 @@ import msgspec
 import pyarrow as pa
 
 from neuralake.delta.actions import MetaData, ProtocolAction
+from neuralake.delta.column_mapping import Columns
 from neuralake.delta.partition import may_partition
 from neuralake.delta.properties import Properties
 from neuralake.delta.types import from_schema_string, has_timestamp_ntz
 from neuralake.errors import UnsupportedFeature
 
-__all__ = ["TableState", "protocol_for"]
+__all__ = ["IMPLEMENTED", "REFUSED_IN_USE", "TableState", "protocol_for"]
 
-_READER_FEATURES = {"timestampNtz"}
-# Features whose use shows in the properties or the schema are checked there.
-_WRITER_FEATURES = {
+_READER_WRITER = {
+    "columnMapping",
+    "deletionVectors",
+    "timestampNtz",
+    "v2Checkpoint",
+    "vacuumProtocolCheck",  # Our vacuum asks of a table what every writer of ours does.
+}
+IMPLEMENTED = _READER_WRITER | {
     "appendOnly",
-    "changeDataFeed",  # Only updates and deletes write change files; we do neither.
+    "changeDataFeed",  # Appends and compaction need no change files; commit.py refuses the rest.
+    "domainMetadata",
+    "inCommitTimestamp",
+}
+"""Features of which we do what a writer must."""
+REFUSED_IN_USE = {
+    "allowColumnDefaults",
     "checkConstraints",
     "generatedColumns",
     "identityColumns",
     "invariants",
-    "timestampNtz",
 }
+"""Features that may be listed. Their use shows in the properties or the schema, and is refused."""
 _READER_VERSIONS = {1, 2, 3}
 _WRITER_VERSIONS = range(1, 8)
+# What a column's metadata shows, and the feature that it is of.
+_OF_METADATA = {
+    "CURRENT_DEFAULT": "allowColumnDefaults",
+    "delta.generationExpression": "generatedColumns",
+    "delta.invariants": "invariants",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +65,8 @@ class TableState:
     schema: pa.Schema
     partition_by: tuple[str, ...]
     properties: Properties
+    columns: Columns
+    """What the columns are called inside the files and the log."""
 
     @classmethod
     def of(cls, protocol: ProtocolAction, metadata: MetaData) -> TableState:
@@ -54,6 +75,7 @@ class TableState:
         Raises:
             UnsupportedFeature: with `features`, the names of what we do not implement.
             UsageError: a table property has a value that it cannot have.
+            NeedsAttention: its metadata contradicts itself.
         """
         _refuse(_missing(protocol, metadata))
         schema = from_schema_string(metadata.schema_string)
@@ -65,18 +87,37 @@ class TableState:
             if not may_partition(kind)
         )
         properties = Properties.of(metadata.configuration)
-        return cls(protocol, metadata, schema, partition_by, properties)
+        mode = properties.column_mapping if _may_map(protocol) else "none"
+        columns = Columns.of(mode, schema, metadata.schema_string)
+        return cls(protocol, metadata, schema, partition_by, properties, columns)
 
 
-def protocol_for(schema: pa.Schema) -> ProtocolAction:
-    """The simplest protocol that allows the types of `schema`."""
-    if not has_timestamp_ntz(schema):
+def protocol_for(
+    schema: pa.Schema, configuration: Mapping[str, str] | None = None
+) -> ProtocolAction:
+    """The simplest protocol that allows the types of `schema` and these table properties."""
+    properties = Properties.of(configuration or {})
+    both = {
+        "timestampNtz": has_timestamp_ntz(schema),
+        "columnMapping": properties.column_mapping != "none",
+        "deletionVectors": properties.deletion_vectors,
+        "v2Checkpoint": properties.checkpoint_policy == "v2",
+    }
+    writers = {
+        "changeDataFeed": properties.change_data_feed,
+        "inCommitTimestamp": properties.in_commit_timestamps,
+    }
+    reader_features = sorted(name for name, used in both.items() if used)
+    writer_features = [*reader_features, *sorted(name for name, used in writers.items() if used)]
+    if not writer_features:
         return ProtocolAction(min_reader_version=1, min_writer_version=2)
+    if properties.append_only:
+        writer_features.append("appendOnly")  # Version 2 has it; version 7 must list it.
     return ProtocolAction(
-        min_reader_version=3,
+        min_reader_version=3 if reader_features else 1,
         min_writer_version=7,
-        reader_features=["timestampNtz"],
-        writer_features=["timestampNtz"],
+        reader_features=reader_features or None,
+        writer_features=writer_features,
     )
 
 
@@ -84,23 +125,29 @@ def _refuse(features: Iterable[str]) -> None:
     missing = list(dict.fromkeys(features))
     if missing:
         raise UnsupportedFeature(
-            f"The table needs {', '.join(missing)}, which neuralake does not implement. "
-            f"Write to it with the engine that turned this on, or turn it off there.",
+            f"The table needs {', '.join(missing)}, which neuralake does not implement. Write to "
+            f"it with the engine that turned this on (delta-rs implements some: deltalake's "
+            f"write_deltalake), or turn it off there.",
             features=missing,
         )
+
+
+def _may_map(protocol: ProtocolAction) -> bool:
+    """Whether the protocol lets the table's property turn column mapping on."""
+    if protocol.min_reader_version == 3:
+        return "columnMapping" in (protocol.reader_features or [])
+    return protocol.min_reader_version == 2
 
 
 def _missing(protocol: ProtocolAction, metadata: MetaData) -> list[str]:
     reader, writer = protocol.min_reader_version, protocol.min_writer_version
     missing = [] if reader in _READER_VERSIONS else [f"reader version {reader}"]
     missing += [] if writer in _WRITER_VERSIONS else [f"writer version {writer}"]
-    missing += [name for name in protocol.reader_features or [] if name not in _READER_FEATURES]
-    missing += [name for name in protocol.writer_features or [] if name not in _WRITER_FEATURES]
-    for key, value in metadata.configuration.items():
-        if key.startswith("delta.constraints."):
-            missing.append("checkConstraints")
-        if key == "delta.columnMapping.mode" and value != "none":
-            missing.append("columnMapping")
+    missing += [name for name in protocol.reader_features or [] if name not in _READER_WRITER]
+    known = IMPLEMENTED | REFUSED_IN_USE
+    missing += [name for name in protocol.writer_features or [] if name not in known]
+    if any(key.startswith("delta.constraints.") for key in metadata.configuration):
+        missing.append("checkConstraints")
     missing += _of_columns(msgspec.json.decode(metadata.schema_string)["fields"])
     return missing
 
@@ -109,10 +156,8 @@ def _of_columns(fields: list[dict[str, Any]]) -> list[str]:
     found = []
     for field in fields:
         for key in field.get("metadata") or {}:
-            if key == "delta.invariants":
-                found.append("invariants")
-            elif key == "delta.generationExpression":
-                found.append("generatedColumns")
+            if key in _OF_METADATA:
+                found.append(_OF_METADATA[key])
             elif key.startswith("delta.identity."):
                 found.append("identityColumns")
         kind = field["type"]

@@ -14,9 +14,11 @@ import pyarrow as pa
 from neuralake import __version__
 from neuralake.clock import Clock, SystemClock
 from neuralake.delta.actions import CommitInfo, MetaData, encode_entry
+from neuralake.delta.column_mapping import MAX_ID, assigned
 from neuralake.delta.coordination import check_coordination, recorded
 from neuralake.delta.log import entry_name, has_log
 from neuralake.delta.partition import check_partitioning
+from neuralake.delta.properties import Properties
 from neuralake.delta.protocol import TableState, protocol_for
 from neuralake.delta.replay import replay
 from neuralake.delta.types import to_schema_string
@@ -55,20 +57,26 @@ def create_table(
     check_partitioning(schema, partition_by)
     store, clock = as_store(at), clock or SystemClock()
     now_ms = int(clock.now_s() * 1000)
+    configuration = {**recorded(store), **(properties or {})}
+    schema_string = to_schema_string(schema)
+    if Properties.of(configuration).column_mapping != "none":
+        schema_string, highest = assigned(schema_string)
+        configuration[MAX_ID] = str(highest)
     metadata = MetaData(
         id=str(uuid.uuid4()),
         description=description or None,
-        schema_string=to_schema_string(schema),
+        schema_string=schema_string,
         partition_columns=list(partition_by),
-        configuration={**recorded(store), **(properties or {})},
+        configuration=configuration,
         created_time=now_ms,
     )
     check_coordination(metadata.configuration, store)
     # Also checks the properties: what we could not write to later is not made at all.
-    state = TableState.of(protocol_for(schema), metadata)
+    state = TableState.of(protocol_for(schema, configuration), metadata)
     if has_log(store):
         return _same(store, schema, tuple(partition_by))
     info = CommitInfo(
+        in_commit_timestamp=now_ms if state.properties.in_commit_timestamps else None,
         timestamp=now_ms,
         operation="CREATE TABLE",
         operation_parameters={"mode": "ErrorIfExists"},
