@@ -239,8 +239,4 @@ def _rows(stats: str | None) -> int | None:
 
 def _partition_keys(state: TableState) -> dict[str, str]:
     """Partition columns, each with its name in the log: physical, under column mapping."""
-    if state.metadata.configuration.get("delta.columnMapping.mode", "none") == "none":
-        return {name: name for name in state.partition_by}
-    fields: list[dict[str, Any]] = msgspec.json.decode(state.metadata.schema_string)["fields"]
-    physical = {field["name"]: field["metadata"] for field in fields}
-    return {name: physical[name]["delta.columnMapping.physicalName"] for name in state.partition_by}
+    return {name: state.columns.physical_name(name) for name in state.partition_by}
