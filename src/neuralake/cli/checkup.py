@@ -18,6 +18,7 @@ from neuralake import delta
 from neuralake.catalog import Catalog
 from neuralake.cli.session import Session
 from neuralake.clock import SystemClock
+from neuralake.delta.coordination import check_coordination
 from neuralake.errors import NeuralakeError
 from neuralake.queue.topic import app_id, topic_of
 from neuralake.settings import Settings
@@ -103,11 +104,13 @@ def _server(settings: Settings) -> Finding:
 
 
 def _table(catalog: Catalog, database: str, definition: Definition) -> Finding:
-    name, uri = topic_of(database, definition.name), catalog.uri_of(definition)
+    name = topic_of(database, definition.name)
     try:
-        if not delta.exists(uri):
+        store = catalog.store_of(definition)
+        if not delta.exists(store):
             return Finding("hint", name, "no rows yet; the writer makes the table")
-        now = delta.snapshot(uri)
+        now = delta.snapshot(store)
+        check_coordination(now.state.metadata.configuration, store)
         difference = _difference(definition, now)
         # Asking makes a queue where there is none, and a check changes nothing.
         may_ask = not difference and catalog.settings.queue_path.exists()
@@ -120,6 +123,8 @@ def _table(catalog: Catalog, database: str, definition: Definition) -> Finding:
         return Finding("wrong", name, difference)
     partitions = len({tuple(file.partition.items()) for file in files})
     text = f"version {now.version}, {now.rows or 0:,} rows in {len(files):,} files"
+    if store.coordination != "local":
+        text += f", commits by {store.coordination}"
     if len(files) > _FILES_PER_PARTITION_MAX * max(1, partitions):
         return Finding("hint", name, f"{text}: compaction is behind; `neuralake compact --once`")
     return Finding("ok", name, text)
@@ -157,8 +162,8 @@ def _topic(catalog: Catalog, topic: str) -> Finding:
     if topic not in homes:
         rows = queue.bounds(topic).rows
         return Finding("hint", about, f"{rows:,} rows of a table that the catalog does not have")
-    uri = catalog.uri_of(homes[topic])
-    committed = delta.snapshot(uri).txn(app_id(queue.id, topic)) if delta.exists(uri) else None
+    store = catalog.store_of(homes[topic])
+    committed = delta.snapshot(store).txn(app_id(queue.id, topic)) if delta.exists(store) else None
     waiting = queue.read(topic, after=max(committed or 0, queue.bounds(topic).trimmed))
     if not waiting:
         return Finding("ok", about, "everything is committed")

@@ -140,7 +140,7 @@ def _names(catalog: Catalog) -> str:
 
 
 def _summary(catalog: Catalog, database: str, found: Definition) -> tuple[Any, ...]:
-    log = _log(catalog, found)
+    log, _ = _log(catalog, found)
     first_line = found.description.split("\n", 1)[0]
     if found.deprecated is not None:
         first_line = f"(deprecated) {first_line}"
@@ -156,7 +156,7 @@ def _summary(catalog: Catalog, database: str, found: Definition) -> tuple[Any, .
 
 
 def _facts(catalog: Catalog, database: str, found: Definition) -> dict[str, str]:
-    log = _log(catalog, found)
+    log, coordination = _log(catalog, found)
     stream = found.stream and (
         f"POST /v1/{database}/{found.name}, committed within "
         f"{found.stream.flush_ms_max or catalog.settings.writer.flush_ms_max} ms"
@@ -172,6 +172,7 @@ def _facts(catalog: Catalog, database: str, found: Definition) -> dict[str, str]
         "latency": found.latency_info,
         "stream": stream,
         "partitions": ", ".join(found.partition_by),
+        "coordination": coordination,
         "log": ", ".join(f"{key} {value:,}" for key, value in log.items() if value is not None),
         "Python": f'catalog.db("{database}").table("{found.name}")',
         "SQL": f"SELECT * FROM {database}.{found.name} LIMIT 10",  # noqa: S608 shown, never run
@@ -181,23 +182,28 @@ def _facts(catalog: Catalog, database: str, found: Definition) -> dict[str, str]
     return {label: text for label, text in described.items() if text}
 
 
-def _log(catalog: Catalog, found: Definition) -> dict[str, int | None]:
-    """Version, rows, files and bytes of a Delta table by its log; empty if there is none."""
+def _log(catalog: Catalog, found: Definition) -> tuple[dict[str, int | None], str | None]:
+    """Version, rows, files and bytes of a Delta table by its log, and how its writers agree.
+
+    Nothing if there is no table.
+    """
     from neuralake import delta
+    from neuralake.delta.coordination import COORDINATION
 
     if found.kind != "delta":
-        return {}
+        return {}, None
     try:
-        snapshot = delta.snapshot(catalog.uri_of(found))
+        snapshot = delta.snapshot(catalog.store_of(found))
     except UnknownName:
-        return {}
+        return {}, None
     files = snapshot.files
-    return {
+    log = {
         "version": snapshot.version,
         "rows": snapshot.rows,
         "files": len(files),
         "bytes": sum(file.bytes for file in files),
     }
+    return log, snapshot.state.metadata.configuration.get(COORDINATION)
 
 
 def add_to(app: typer.Typer) -> None:

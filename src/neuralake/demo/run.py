@@ -201,7 +201,7 @@ def _is_settled(catalog: Catalog, table: str) -> bool:
     if not last:
         return True
     try:
-        now = snapshot(catalog.uri_of(catalog.definition(database, name)))
+        now = snapshot(catalog.store_of(catalog.definition(database, name)))
     except UnknownName:
         return False
     return (now.txn(app_id(queue.id, table)) or 0) >= last

@@ -18,11 +18,17 @@ from neuralake import __version__
 from neuralake.catalog import Catalog
 from neuralake.clock import Clock, SystemClock
 from neuralake.delta import Snapshot, exists, snapshot
+from neuralake.delta.coordination import COORDINATION
 from neuralake.errors import SchemaMismatch
 from neuralake.filters import Filter
 from neuralake.frame import scan_parquet
 from neuralake.manifest.columns import example_row, partition_value, type_text
-from neuralake.manifest.facts import delta_log, delta_statistics, parquet_log
+from neuralake.manifest.facts import (
+    delta_log,
+    delta_statistics,
+    parquet_log,
+    remote_parquet_log,
+)
 from neuralake.manifest.literals import python_literal, sql_predicate
 from neuralake.manifest.model import (
     Column,
@@ -46,6 +52,7 @@ from neuralake.tables import (
     ParquetTable,
     PartitioningScheme,
 )
+from neuralake.tables.parquet_files import list_parquet
 
 __all__ = ["describe"]
 
@@ -93,6 +100,7 @@ class _Data:
         self.schema: pa.Schema | None = None
         self.log: Log | None = None
         self.statistics: dict[str, Statistics] = {}
+        self.coordination: str | None = None
 
 
 def _described(catalog: Catalog, database: str, definition: Definition) -> Table:
@@ -156,6 +164,7 @@ def _table(catalog: Catalog, database: str, definition: Definition) -> Table:
             for condition in filters
         ),
         example_row=example_row(data.schema, known) if is_stream else None,
+        coordination=data.coordination,
         log=data.log,
         problem=problem,
     )
@@ -164,12 +173,13 @@ def _table(catalog: Catalog, database: str, definition: Definition) -> Table:
 def _look(catalog: Catalog, definition: Definition, data: _Data) -> None:
     """Fill `data` step by step, so that what was found before an error is kept."""
     if isinstance(definition, DeltaTable):
-        uri = catalog.uri_of(definition)
-        if definition.is_stream and not exists(uri):
+        store = catalog.store_of(definition)
+        if definition.is_stream and not exists(store):
             # The platform makes it with the first start; until then it is empty, as it reads.
             data.log = Log(files=0, bytes=0, rows=0)
             return
-        found = snapshot(uri)
+        found = snapshot(store)
+        data.coordination = found.state.metadata.configuration.get(COORDINATION)
         data.log = delta_log(found)
         _refuse_drift(definition, found)
         data.statistics = delta_statistics(found)
@@ -178,11 +188,15 @@ def _look(catalog: Catalog, definition: Definition, data: _Data) -> None:
         is_hive = definition.partitioning_scheme is PartitioningScheme.HIVE
         if is_local(uri):
             data.log = parquet_log(local_path(uri), definition.partition_by, hive=is_hive)
+        else:
+            files = list_parquet(uri, catalog.store_at)
+            data.log = remote_parquet_log(files, definition.partition_by, hive=is_hive)
         if data.schema is None:
             frame = scan_parquet(
                 uri,
                 partition_schema=definition.partition_schema,
                 hive=is_hive,
+                store_at=catalog.store_at,
                 name=definition.name,
             )
             data.schema = frame.collect_schema().to_arrow()

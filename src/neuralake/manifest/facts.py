@@ -14,12 +14,15 @@ import pyarrow.parquet as pq
 from neuralake.delta import DataFile, Snapshot
 from neuralake.manifest.columns import partition_value, value_text
 from neuralake.manifest.model import Log, PartitionFacts, Statistics
+from neuralake.storage import LogStore
+from neuralake.tables.parquet_files import ParquetFiles
 
-__all__ = ["delta_log", "delta_statistics", "parquet_log"]
+__all__ = ["delta_log", "delta_statistics", "parquet_log", "remote_parquet_log"]
 
 PARTITIONS_SHOWN = 20
 # A footer costs about 0.2 ms from a local disk: 1,000 of them are the patience of one page.
 FOOTERS_MAX = 1000
+REMOTE_FOOTERS_MAX = 100
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -60,6 +63,27 @@ def parquet_log(path: Path, partition_by: Sequence[str], *, hive: bool) -> Log:
     return _log(files, tuple(partition_by), version=None)
 
 
+def remote_parquet_log(found: ParquetFiles, partition_by: Sequence[str], *, hive: bool) -> Log:
+    """The same of the files in an object store, where a footer costs a request."""
+    reads_footers = len(found.files) <= REMOTE_FOOTERS_MAX
+    files = [
+        DataFile(
+            file.name,
+            _folder_values(file.name.split("/")[:-1], partition_by, hive=hive),
+            file.bytes,
+            _footer_rows(found.store, file.name) if reads_footers else None,
+            file.modified_s or 0.0,
+        )
+        for file in found.files
+    ]
+    return _log(files, tuple(partition_by), version=None)
+
+
+def _footer_rows(store: LogStore, name: str) -> int | None:
+    with store.open(name) as file:
+        return None if file is None else pq.read_metadata(file).num_rows
+
+
 def _log(files: Sequence[DataFile], partition_by: tuple[str, ...], *, version: int | None) -> Log:
     partitions: dict[tuple[str | None, ...], list[DataFile]] = {}
     if partition_by:
@@ -84,7 +108,8 @@ def _log(files: Sequence[DataFile], partition_by: tuple[str, ...], *, version: i
         bytes=sum(file.bytes for file in files),
         rows=_sum(file.rows for file in files),
         version=version,
-        modified_s=max((file.modified_s for file in files), default=None),
+        # A store that was not asked gives 0: unknown, never the year 1970.
+        modified_s=max((file.modified_s for file in files), default=None) or None,
         partitions=len(facts),
         partitions_latest=tuple(facts[:PARTITIONS_SHOWN]),
     )

@@ -139,6 +139,9 @@ class Table(_Data, frozen=True):
     """The filters that the examples use: the documented ones, else the latest partition."""
     example_row: dict[str, Any] | None = None
     """One row that ingestion accepts, in its JSON form; None if the table takes no rows."""
+    coordination: str | None = None
+    """How writers of a Delta table agree on the next commit, as the table says; None if it does
+    not, as local tables need not."""
     log: Log | None = None
     problem: str | None = None
     """Why the data could not be described; None if it could, or if nobody looked."""

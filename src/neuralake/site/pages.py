@@ -210,6 +210,8 @@ def _facts(table: Table) -> list[_Fact]:
         facts.append(_Fact("Partitions", words.thousands(log.partitions)))
     if log.version is not None:
         facts.append(_Fact("Version", words.thousands(log.version)))
+    if table.coordination not in (None, "local"):
+        facts.append(_Fact("Commits by", table.coordination))
     return facts
 
 
