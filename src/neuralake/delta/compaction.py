@@ -12,22 +12,21 @@ Memory: about one row group of the file that is read and one of the file that is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
-import pyarrow as pa
 
 from neuralake.clock import Clock, SystemClock
-from neuralake.delta.actions import Action, Add, CommitInfo, Remove
-from neuralake.delta.clustering import CLUSTERED_BY, clustering_of, mark_of, sorted_batches
+from neuralake.delta.actions import Action, Add, CommitInfo
+from neuralake.delta.clustering import CLUSTERED_BY, clustering_of, mark_of
 from neuralake.delta.commit import WRITE_S_MAX, TableLog
 from neuralake.delta.conflicts import Footprint, Operation
 from neuralake.delta.files import NewFile
 from neuralake.delta.lease import Lease
 from neuralake.delta.live_files import LiveFiles
 from neuralake.delta.plan import Bin, plan, shares
-from neuralake.delta.snapshot import DataFile
+from neuralake.delta.rewrite import rewrite
 from neuralake.errors import CommitConflict, NeedsAttention, SchemaMismatch, Unavailable, UsageError
 from neuralake.storage import LogStore, as_store
 
@@ -236,31 +235,9 @@ class _Work:
 
     def _rewritten(self, packed: Bin) -> NewFile | None:
         """The new file with the rows of `packed`; None if all of them are deleted."""
-        counted = 0
-
-        def batches() -> Iterator[pa.Table]:
-            nonlocal counted
-            for file in packed.files:
-                for batch in self._log.files.read(file):
-                    self._keep_lease()
-                    counted += batch.num_rows
-                    yield batch
-
         if all(file.live_rows == 0 for file in packed.files):
             return None
-        rows = sorted_batches(batches(), self._by) if self._by else batches()
-        written = self._log.files.write_one(packed.partition, rows)
-        said = [file.live_rows for file in packed.files]
-        expected = counted if None in said else sum(count or 0 for count in said)
-        if not written.content.rows == counted == expected:
-            self._log.files.remove([written])
-            raise NeedsAttention(
-                f"Compaction read {counted} rows of {packed.files[0].path} and its neighbours in "
-                f"{self._log.store.uri}, wrote {written.content.rows}, and the log says "
-                f"{expected}. Nothing was committed.",
-                path=packed.files[0].path,
-            )
-        return written
+        return rewrite(self._log.files, packed.files, by=self._by, guard=self._keep_lease)
 
     def _keep_lease(self) -> None:
         if self._lease is not None and not self._lease.keep():
@@ -286,7 +263,11 @@ class _Work:
         adds = [self._added(*each) for each in self._outputs if each[1] is not None]
 
         def actions(now_ms: int) -> list[Action]:
-            return [*(_tombstone(file, now_ms) for file in inputs), *adds]
+            files = self._log.files
+            removes = [
+                files.tombstone(file, deleted_ms=now_ms, data_change=False) for file in inputs
+            ]
+            return [*removes, *adds]
 
         def overtaken() -> bool:
             for packed, _ in self._outputs:
@@ -345,18 +326,6 @@ class _Work:
             version=version,
             conflicts=self._conflicts,
         )
-
-
-def _tombstone(file: DataFile, now_ms: int) -> Remove:
-    return Remove(
-        path=file.path,
-        deletion_timestamp=now_ms,
-        data_change=False,
-        extended_file_metadata=True,
-        partition_values=file.partition,
-        size=file.bytes,
-        deletion_vector=file.deletion_vector,
-    )
 
 
 def _taken_over(log: TableLog) -> CommitConflict:
