@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from aws_account import AwsAccount
-from moto_server import moto_account
 from store_behaviour import OpenStore, StoreBehaviour
 
 from neuralake.settings import StorageProfile
 from neuralake.storage import LocalStore, MemoryStore, open_store
-
-
-@pytest.fixture(scope="module")
-def account() -> Iterator[AwsAccount]:
-    with moto_account() as account:
-        yield account
 
 
 class TestLocalStore(StoreBehaviour):

@@ -112,6 +112,7 @@ class Bucket:
         """
         import obstore
 
+        self._check_credentials()
         data, fault, doubtful = _octets(data), None, False
         for _ in self._patience.tries():
             try:
@@ -156,6 +157,7 @@ class Bucket:
         """
         import obstore
 
+        self._check_credentials()
         self._count("upload")
         writer = obstore.open_writer(self._steady, key, buffer_size=_PART_BYTES, max_concurrency=3)
         sink = _Upload(writer, lambda error: self._error(_fault(error), key))
@@ -253,6 +255,7 @@ class Bucket:
 
     def _ask(self, kind: str, key: str, request: Callable[[], _Answer]) -> _Answer | None:
         """The answer to a request that may be repeated; None if the object is not there."""
+        self._check_credentials()
         fault = None
         for _ in self._patience.tries():
             self._count(kind)
@@ -269,6 +272,10 @@ class Bucket:
         assert fault is not None  # noqa: S101 there was at least one try
         # Without its cause, which quotes the server's answer: see `_Fault.reason`.
         raise self._error(fault, key) from None
+
+    def _check_credentials(self) -> None:
+        """Raise what is wrong with them here: through the client it would look like a bad line."""
+        self._access.credentials()
 
     def _error(self, fault: _Fault, key: str) -> NeuralakeError:
         """What `fault` means to the caller, with what helps."""
@@ -320,8 +327,9 @@ class _Upload(io.RawIOBase):
         return True
 
     def write(self, data: Bytes, /) -> int:  # type: ignore[override] # bytes are all we take
+        data = _octets(data)
         try:
-            self._writer.write(_octets(data))
+            self._writer.write(data)
         except Exception as error:  # noqa: BLE001 the client raises several kinds; see _fault
             raise self._error_of(error) from None
         self.written += len(data)

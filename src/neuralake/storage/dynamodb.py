@@ -71,11 +71,11 @@ class LockTable:
             return self._counted.copy()
 
     def put_if_absent(self, entry: LockEntry) -> None:
-        fault, doubtful = None, False
+        boto, fault, doubtful = self._boto(), None, False
         for _ in self._patience.tries():
             try:
                 self._count("lock_put")
-                self._boto().put_item(
+                boto.put_item(
                     TableName=self._name,
                     Item=_item(entry),
                     ConditionExpression="attribute_not_exists(fileName)",
@@ -235,11 +235,11 @@ class LockTable:
 
     def _ask(self, kind: str, request: Callable[[Any], _Answer]) -> _Answer:
         """The answer to a request that may be repeated; AlreadyThere if its condition failed."""
-        fault = None
+        boto, fault = self._boto(), None
         for _ in self._patience.tries():
             self._count(kind)
             try:
-                return request(self._boto())
+                return request(boto)
             except Exception as error:  # noqa: BLE001 botocore raises several kinds; see _fault
                 fault = _fault(error)
             if fault.code == _TAKEN:
