@@ -13,13 +13,14 @@ import polars as pl
 import pyarrow as pa
 
 from neuralake.batch.statistics import Statistics, partition_value
+from neuralake.delta.column_mapping import Columns
 from neuralake.errors import InvalidRows, UnknownName, UsageError, suggestion
 
 __all__ = ["Keys"]
 
 
 class Keys:
-    """The columns `on` of `source`, which has the table's types.
+    """The columns `on` of `source`, which has the table's types; `columns` as of `Where`.
 
     Raises:
         UnknownName: the table has no such column.
@@ -34,9 +35,10 @@ class Keys:
         schema: pa.Schema,
         partition_by: tuple[str, ...],
         name: str,
+        columns: Columns | None = None,
     ) -> None:
         _check(source, on, schema, name)
-        self._schema, self._partition_by = schema, partition_by
+        self._schema, self._partition_by, self._names_in_log = schema, partition_by, columns
         self.on = tuple(on)
         self._source = _renamed(source, self.on).with_row_index("source")
         self._refuse_repeats()
@@ -49,7 +51,7 @@ class Keys:
         local = self._local(partition)
         if not local.rows.height:
             return False
-        known = Statistics.of(stats, self._schema)
+        known = Statistics.of(stats, self._schema, self._names_in_log)
         return all(known.may_hold_one_of(column, values) for column, values in local.values.items())
 
     def match(self, rows: pa.Table, partition: Mapping[str, str | None]) -> pa.Array:

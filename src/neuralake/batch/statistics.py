@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
+from neuralake.delta.column_mapping import Columns
 from neuralake.filters import Filter, values_of
 
 __all__ = ["ALL_NULL", "Statistics", "partition_value"]
@@ -55,23 +56,27 @@ class Statistics:
     low: Mapping[str, Any]
     high: Mapping[str, Any]
     nulls: Mapping[str, Any]
+    columns: Columns | None = None
+    """What the columns are called in the log, if not as in the schema."""
 
     @classmethod
-    def of(cls, stats: str | None, schema: pa.Schema) -> Statistics:
+    def of(cls, stats: str | None, schema: pa.Schema, columns: Columns | None = None) -> Statistics:
         """Decode `add.stats`; without any, or damaged, they tell nothing."""
         try:
             found = _DECODER.decode(stats or "{}")
             rows = found.get("numRecords")
-            trees = [found.get(key) or {} for key in ("minValues", "maxValues", "nullCount")]
-            if any(not isinstance(tree, dict) for tree in trees):
+            low, high, nulls = (
+                found.get(key) or {} for key in ("minValues", "maxValues", "nullCount")
+            )
+            if not all(isinstance(tree, dict) for tree in (low, high, nulls)):
                 raise TypeError
         except (msgspec.DecodeError, AttributeError, TypeError):
             return cls(schema, None, {}, {}, {})
-        return cls(schema, rows if isinstance(rows, int) else None, *trees)
+        return cls(schema, rows if isinstance(rows, int) else None, low, high, nulls, columns)
 
     def may_hold(self, condition: Filter) -> bool:
         """Whether some row may pass `condition`, which fits the schema."""
-        nulls = self.nulls.get(condition.column)
+        nulls = self.nulls.get(self._key(condition.column))
         if condition.operator == "is null":
             return nulls is None or nulls != 0
         bounds = self.bounds(condition.column)
@@ -102,17 +107,21 @@ class Statistics:
 
         Of floats they bound all values but NaN.
         """
-        nulls = self.nulls.get(column)
+        key = self._key(column)
+        nulls = self.nulls.get(key)
         if self.rows is not None and isinstance(nulls, int) and nulls == self.rows:
             return ALL_NULL
         kind = self.schema.field(column).type
-        low, high = self.low.get(column), self.high.get(column)
+        low, high = self.low.get(key), self.high.get(key)
         if low is None or high is None:
             return None
         try:
             return _low(kind, low), _high(kind, high)
         except (TypeError, ValueError, ArithmeticError):
             return None
+
+    def _key(self, column: str) -> str:
+        return column if self.columns is None else self.columns.physical_name(column)
 
 
 def partition_value(text: str | None, field: pa.Field) -> pa.Array:

@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from neuralake.batch.statistics import Statistics, partition_value
+from neuralake.delta.column_mapping import Columns
 from neuralake.errors import UsageError
 from neuralake.filters import Conditions, Filter, Filters, check, expression
 
@@ -23,7 +24,7 @@ EVERY_ROW: Conditions = ()
 
 
 class Where:
-    """`filters` over tables of `schema`.
+    """`filters` over tables of `schema`; `columns` are their names in the log.
 
     Raises:
         UsageError: there is no condition in it (a list that came out empty), or a value can never
@@ -32,7 +33,12 @@ class Where:
     """
 
     def __init__(
-        self, filters: Filters | None, schema: pa.Schema, partition_by: tuple[str, ...], name: str
+        self,
+        filters: Filters | None,
+        schema: pa.Schema,
+        partition_by: tuple[str, ...],
+        name: str,
+        columns: Columns | None = None,
     ) -> None:
         self.conditions = EVERY_ROW if filters is None else check(filters, schema, name=name)
         if filters is not None and not self.conditions:
@@ -41,6 +47,7 @@ class Where:
                 f"leave where out of overwrite(rows); overwrite([]) empties the table.",
             )
         self.schema, self.partition_by, self._name = schema, partition_by, name
+        self.names_in_log = columns
         self._rest: dict[tuple[str | None, ...], Conditions | None] = {}
 
     def __str__(self) -> str:
@@ -59,7 +66,7 @@ class Where:
         rest = self.within(partition)
         if rest is None or rest == EVERY_ROW:
             return rest is not None
-        known = Statistics.of(stats, self.schema)
+        known = Statistics.of(stats, self.schema, self.names_in_log)
         return any(all(map(known.may_hold, group)) for group in rest)
 
     def mask(self, rows: pa.Table, conditions: Conditions) -> pa.ChunkedArray:

@@ -203,7 +203,9 @@ class BatchWriter:
         def make(state: TableState) -> Merge:
             slice_ = self._where(where, state)
             source = self._part(rows, state)
-            keys = Keys(source, columns, state.schema, state.partition_by, self._name)
+            keys = Keys(
+                source, columns, state.schema, state.partition_by, self._name, state.columns
+            )
             _refuse_outside(slice_, source)
             return Merge(source, keys, slice_, rules, name=self._name)
 
@@ -224,7 +226,7 @@ class BatchWriter:
         return self._log
 
     def _where(self, filters: Filters | None, state: TableState) -> Where:
-        return Where(filters, state.schema, state.partition_by, self._name)
+        return Where(filters, state.schema, state.partition_by, self._name, state.columns)
 
     def _whole(self, rows: Any, state: TableState) -> pa.Table:
         return normalise(fitted(rows, state.schema, name=self._name), state.partition_by)
