@@ -14,18 +14,38 @@ from pyarrow import fs
 
 from neuralake.storage import LogStore
 
-__all__ = ["filesystem", "reachable"]
+__all__ = ["Reach", "filesystem"]
 
 
-def reachable(context: SessionContext, store: LogStore, number: int) -> Callable[[str], str]:
-    """What turns `bucket/key` into an address that `context` can read.
+class Reach:
+    """What lets one session of the engine read the files of stores."""
 
-    Each store has a host of its own, `number`: two tables of one bucket may have two accesses.
-    """
-    bucket, options = urlsplit(store.uri).netloc, _short(store.storage_options)
+    def __init__(self, context: SessionContext) -> None:
+        self._context = context
+        self._stores = 0
+
+    def address(self, store: LogStore) -> Callable[[str], str]:
+        """What turns `bucket/key` of `store` into an address that the engine can read.
+
+        Each store has a host of its own: two tables of one bucket may have two accesses.
+        """
+        bucket = urlsplit(store.uri).netloc
+        self._stores += 1
+        host = f"store{self._stores}"
+        self._context.register_object_store("s3://", _access(store), host)
+
+        def address(path: str) -> str:
+            # An address is decoded, and only then a key.
+            return f"s3://{host}/{quote(path.removeprefix(f'{bucket}/'))}"
+
+        return address
+
+
+def _access(store: LogStore) -> AmazonS3:
+    options = _short(store.storage_options)
     endpoint = options.get("endpoint_url")
-    access = AmazonS3(
-        bucket,
+    return AmazonS3(
+        urlsplit(store.uri).netloc,
         region=options.get("region"),
         access_key_id=options.get("access_key_id"),
         secret_access_key=options.get("secret_access_key"),
@@ -33,14 +53,6 @@ def reachable(context: SessionContext, store: LogStore, number: int) -> Callable
         endpoint=endpoint,
         allow_http=bool(endpoint and endpoint.startswith("http:")),
     )
-    host = f"store{number}"
-    context.register_object_store("s3://", access, host)
-
-    def address(path: str) -> str:
-        # An address is decoded, and only then a key.
-        return f"s3://{host}/{quote(path.removeprefix(f'{bucket}/'))}"
-
-    return address
 
 
 def filesystem(store: LogStore) -> fs.FileSystem:

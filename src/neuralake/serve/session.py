@@ -20,7 +20,7 @@ from neuralake.errors import UnknownName, suggestion
 from neuralake.serve.files import parquet_dataset
 from neuralake.serve.messages import Source
 from neuralake.serve.prune import Scans, scan_filters
-from neuralake.serve.remote import reachable
+from neuralake.serve.remote import Reach
 from neuralake.serve.tables import Opened, delta_table, parquet_table, rows_table, stand_in
 from neuralake.storage import LogStore, is_local, open_store
 
@@ -61,7 +61,6 @@ class Session:
         self.failure: Exception | None = None
         self._function_rows, self._store_at = function_rows, store_at
         self._stage = _Stage.LIST
-        self._stores = 0
         self._opened: dict[str, Opened] = {}
         self._chosen: dict[str, Table] = {}
         self._default = next(iter(databases)) if len(databases) == 1 else "public"
@@ -80,6 +79,7 @@ class Session:
             .with_temp_file_path(str(spill_folder))
         )
         self.context = SessionContext(config, runtime)
+        self._reach = Reach(self.context)
         # It would tell where on this machine the files are.
         self.context.deregister_udf("input_file_name")
         self.context.register_catalog_provider(CATALOG, _Databases(self))
@@ -138,7 +138,8 @@ class Session:
         if source.kind == "parquet":
             dataset, store = parquet_dataset(source, self._store_at)
             partition_by = _schema(source.partition_schema).names
-            return parquet_table(dataset, partition_by, self._address(store))
+            address = None if store is None else self._reach.address(store)
+            return parquet_table(dataset, partition_by, address)
         if source.kind != "delta":
             return rows_table(self._function_rows(database, name))
         store = self._store_at(source.uri)
@@ -154,15 +155,9 @@ class Session:
             return rows_table(_schema(source.schema).empty_table())
         snapshot = delta.snapshot(store)
         self.versions[f"{database}.{name}"] = snapshot.version
-        is_far = not is_local(source.uri)
-        return delta_table(snapshot, store.uri, self._address(store if is_far else None))
-
-    def _address(self, store: LogStore | None) -> Callable[[str], str] | None:
-        """What tells the engine's address of a file in `store`; None for local files."""
-        if store is None:
-            return None
-        self._stores += 1
-        return reachable(self.context, store, self._stores)
+        if is_local(source.uri):
+            return delta_table(snapshot, store.uri)
+        return delta_table(snapshot, store.uri, address=self._reach.address(store))
 
 
 class _Databases(CatalogProvider):

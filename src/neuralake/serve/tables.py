@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -18,8 +19,9 @@ from datafusion import DataFrame, SessionContext, col, lit
 from datafusion.catalog import Table
 from datafusion.expr import Expr
 
-from neuralake.delta import Snapshot
+from neuralake.delta import DataFile, Snapshot
 from neuralake.serve.prune import Ranges, Scans, file_ranges, may_match
+from neuralake.serve.whole import dataset_of, is_rewritten, rows_of
 
 __all__ = ["Opened", "delta_table", "parquet_table", "rows_table", "stand_in"]
 
@@ -53,7 +55,7 @@ def rows_table(rows: pa.Table) -> Opened:
 
 
 def delta_table(
-    snapshot: Snapshot, uri: str, address: Callable[[str], str] | None = None
+    snapshot: Snapshot, uri: str, *, address: Callable[[str], str] | None = None
 ) -> Opened:
     """The table at `uri`, at the version of `snapshot`.
 
@@ -61,18 +63,47 @@ def delta_table(
     """
     actions = pa.table(snapshot.delta_table.get_add_actions())
     sizes = actions["size_bytes"].to_pylist()
-    ranges = file_ranges(actions, snapshot.partition_by)
+    logged = {file.path: file for file in snapshot.files}
     files = [
-        _File(_within(uri, unquote(path), address), span, size)
-        for (path, span), size in zip(ranges, sizes, strict=True)
+        _File(
+            _within(uri, unquote(path), address),
+            span,
+            size,
+            logged.get(path),
+            is_plain=not is_rewritten(snapshot, logged.get(path)),
+        )
+        for (path, span), size in zip(
+            file_ranges(actions, snapshot.partition_by), sizes, strict=True
+        )
     ]
+    ours = partial(_ours, snapshot)
     return _Files(
         snapshot.schema,
         tuple(snapshot.partition_by),
         files,
         singles_max=_FILES_MAX if address is None else _FAR_FILES_MAX,
-        whole=lambda: Table(snapshot.delta_table),
-        repeatable=lambda: Table(snapshot.delta_table.to_pyarrow_dataset()),
+        whole=ours if address else lambda *_: Table(snapshot.delta_table),
+        repeatable=ours,
+    )
+
+
+def _ours(snapshot: Snapshot, context: SessionContext, kept: Sequence[_File]) -> Table:
+    """The rows of `kept` without delta-rs's provider; see `whole.py`."""
+    plain, others = (
+        [
+            (file.logged, {name: _value(file.ranges[name]) for name in snapshot.partition_by})
+            for file in kept
+            if file.logged is not None and file.is_plain is is_plain
+        ]
+        for is_plain in (True, False)
+    )
+    if not others:
+        return Table(dataset_of(snapshot, plain))
+    rows = _memory(context, rows_of(snapshot, others))
+    if not plain:
+        return rows
+    return Table(
+        _union([context.read_table(Table(dataset_of(snapshot, plain))), context.read_table(rows)])
     )
 
 
@@ -95,8 +126,8 @@ def parquet_table(
         tuple(partition_by),
         files,
         singles_max=_FILES_MAX if address is None else _FAR_FILES_MAX,
-        whole=lambda: Table(dataset),
-        repeatable=lambda: Table(dataset),
+        whole=lambda *_: Table(dataset),
+        repeatable=lambda *_: Table(dataset),
     )
 
 
@@ -114,6 +145,12 @@ class _File:
     address: str
     ranges: Ranges
     bytes: int
+    logged: DataFile | None = None
+    is_plain: bool = True
+    """Whether its rows are the table's as they stand in the file."""
+
+
+_Reader = Callable[[SessionContext, Sequence[_File]], Table]
 
 
 @dataclass(frozen=True)
@@ -123,8 +160,8 @@ class _Files:
     files: list[_File]
     singles_max: int
     """Files that are worth a branch of the plan each."""
-    whole: Callable[[], Table]
-    repeatable: Callable[[], Table]
+    whole: _Reader
+    repeatable: _Reader
     """As `whole`, for plans that scan more than once. delta-rs's provider gives its rows only to
     the first scan (1.6.6): a recursive query over it ends early, without an error."""
 
@@ -137,13 +174,16 @@ class _Files:
         if not kept:
             return _memory(context, self.schema.empty_table())
         if not self._can_single(kept):
-            return self.repeatable() if scans is None else self.whole()
+            reader = self.repeatable if scans is None else self.whole
+            return reader(context, kept)
         if scans is not None and not self._is_worth(kept):
-            return self.whole()
+            return self.whole(context, kept)
         return Table(_union([self._one(context, file) for file in kept]))
 
     def _can_single(self, kept: list[_File]) -> bool:
-        return len(kept) <= _FILES_MAX and not any(_GLOB & set(file.address) for file in kept)
+        return len(kept) <= _FILES_MAX and all(
+            file.is_plain and not _GLOB & set(file.address) for file in kept
+        )
 
     def _is_worth(self, kept: list[_File]) -> bool:
         if len(kept) > self.singles_max:
@@ -156,8 +196,7 @@ class _Files:
         columns: list[Expr] = []
         for field in self.schema:
             if field.name in self.partition_by:
-                span = file.ranges[field.name]
-                value = pa.scalar(None if span is None else span[0], field.type)
+                value = pa.scalar(_value(file.ranges[field.name]), field.type)
                 columns.append(lit(value).alias(field.name))
             else:
                 columns.append(col(f'"{field.name}"'))
@@ -170,6 +209,11 @@ def _within(uri: str, name: str, address: Callable[[str], str] | None) -> str:
     if address is None:
         return str(Path(uri, name))
     return address(f"{uri.partition('://')[2].rstrip('/')}/{name}")
+
+
+def _value(span: tuple[Any, Any] | None) -> Any:
+    """The one value of a partition column."""
+    return None if span is None else span[0]
 
 
 def _memory(context: SessionContext, rows: pa.Table) -> Table:
