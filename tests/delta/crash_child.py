@@ -1,7 +1,9 @@
-"""A process that kills itself with SIGKILL at a chosen step of the store.
+"""Processes that kill themselves with SIGKILL at a chosen step of the store.
 
-Usage: crash_child.py OPERATION URI STEP. It does OPERATION ("create", "append" or "compact") and
-dies right before the store's step number STEP (from 0); half through it if it writes a file.
+Usage: crash_child.py OPERATION URI…. For each URI in turn a process does OPERATION ("create",
+"append", "compact" or "vacuum") there, and dies right before the store's step number 0 for the
+first, 1 for the second and so on; half through it if it writes a file. Ends at the first that comes
+to the end of its work, and prints how each ended.
 """
 
 from __future__ import annotations
@@ -9,22 +11,25 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 
-from neuralake.delta import TableLog, Txn, compact_once, create_table
-from neuralake.storage import Bytes, LocalStore
+from neuralake.clock import ManualClock, SystemClock
+from neuralake.delta import TableLog, Txn, compact_once, create_table, vacuum
+from neuralake.storage import Bytes, LocalStore, Sink
 
 SCHEMA = pa.schema([("id", pa.int64()), ("p", pa.string())])
-ROWS = pa.table({"id": [100, 101, 102], "p": ["a", "new/one", "a"]}, SCHEMA)
 TXN = Txn("app", 1000)
 
 
 class CrashingStore(LocalStore):
-    def __init__(self, folder: str, step: str) -> None:
+    def __init__(self, folder: str, step: int) -> None:
         super().__init__(folder)
-        self._left = int(step)
+        self._left = step
 
     def _step(self, path: str = "", data: Bytes = b"") -> None:
         if self._left == 0:
@@ -33,6 +38,13 @@ class CrashingStore(LocalStore):
                 Path(path).write_bytes(data[: len(data) // 2])
             os.kill(os.getpid(), signal.SIGKILL)
         self._left -= 1
+
+    @contextmanager
+    def create(self, name: str) -> Iterator[Sink]:
+        self._step()
+        with super().create(name) as sink:
+            yield sink
+            self._step()
 
     def _write_new(self, path: str, data: Bytes) -> None:
         self._step(path, data)
@@ -55,22 +67,35 @@ class CrashingStore(LocalStore):
         super()._sync_folder(path)
 
 
-def main(operation: str, uri: str, step: str) -> None:
+def work(operation: str, uri: str, step: int) -> None:
     store = CrashingStore(uri, step)
     if operation == "create":
-        create_table(
-            store,
-            SCHEMA,
-            partition_by=["p"],
-        )
+        create_table(store, SCHEMA, partition_by=["p"])
     elif operation == "append":
-        TableLog.open(store).append(ROWS, txn=TXN)
-    else:
-        compact_once(
-            store,
-            target_bytes=2**20,
-            files_min=2,
-        )
+        rows = pa.table({"id": [100, 101, 102], "p": ["a", "new/one", "a"]}, SCHEMA)
+        TableLog.open(store).append(rows, txn=TXN)
+    elif operation == "compact":
+        compact_once(store, target_bytes=2**20, files_min=2)
+    elif operation == "vacuum":
+        days_later = ManualClock(SystemClock().now_s() + 10 * 86_400)
+        vacuum(store, retention_hours=24, full=True, clock=days_later)
+
+
+def main(operation: str, *uris: str) -> None:
+    # One process imports, and others are forked off it: a second each is saved. It has no threads
+    # yet, and has begun nothing that a fork would break.
+    for step, uri in enumerate(uris):
+        if (child := os.fork()) == 0:
+            try:
+                work(operation, uri, step)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        print(code, uri)
+        if code != -signal.SIGKILL:
+            return
 
 
 if __name__ == "__main__":

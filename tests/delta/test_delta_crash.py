@@ -9,13 +9,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 
-from neuralake.clock import ManualClock
+from neuralake.clock import ManualClock, SystemClock
 from neuralake.delta import TableLog, Txn, compact_once, create_table, exists, snapshot, vacuum
 from neuralake.storage import LocalStore
 
@@ -24,29 +23,19 @@ SCHEMA = pa.schema([("id", pa.int64()), ("p", pa.string())])
 # As in crash_child.py.
 NEW = [(100, "a"), (101, "new/one"), (102, "a")]
 TXN = Txn("app", 1000)
-STEPS_MAX = 40
+STEPS_MAX = 60
 
 
 def crashes(operation: str, tables: Iterator[str]) -> list[tuple[str, bool]]:
     """Run `operation` on each table with a crash one step later each; (uri, came to the end)."""
-
-    def run(uri: str, step: str) -> tuple[str, bool]:
-        done = subprocess.run(
-            [sys.executable, CHILD, operation, uri, step],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode in (0, -9), done.stderr
-        return uri, done.returncode == 0
-
-    results: list[tuple[str, bool]] = []
-    with ThreadPoolExecutor(2) as pool:
-        for first in range(0, STEPS_MAX, 2):
-            results += pool.map(run, [next(tables), next(tables)], [str(first), str(first + 1)])
-            if results[-1][1]:
-                return results
-    raise AssertionError(f"{operation} took more than {STEPS_MAX} steps")
+    done = subprocess.run(
+        [sys.executable, CHILD, operation, *tables], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line.split(" ", 1) for line in done.stdout.splitlines()]
+    assert {code for code, _ in lines[:-1]} <= {"-9"}, done.stderr
+    assert lines[-1][0] == "0", done.stderr or f"{operation} took more than {STEPS_MAX} steps"
+    return [(uri, code == "0") for code, uri in lines]
 
 
 def tables(folder: Path, *, commits: int) -> Iterator[str]:
@@ -96,26 +85,57 @@ def test_a_crash_while_appending_keeps_all_or_nothing_and_the_retry_adds_it_once
     assert outcomes == {True, False}, "the crashes were on both sides of the commit"
 
 
+def later(days: float) -> ManualClock:
+    return ManualClock(SystemClock().now_s() + days * 86_400)
+
+
 def test_a_crash_while_compacting_changes_no_row_and_the_next_round_ends_it(tmp_path: Path) -> None:
+    """Whoever comes next waits for the lease of the dead, and no longer."""
     counts = set()
     for uri, _ in crashes("compact", tables(tmp_path, commits=3)):
         counts.add(len(snapshot(uri).files))
         assert read(uri) == before(3)
-        compact_once(uri, target_bytes=2**20, files_min=2)
+        compact_once(uri, target_bytes=2**20, files_min=2, clock=later(days=0.01))
         assert len(snapshot(uri).files) == 2
         assert read(uri) == before(3)
-    assert counts == {6, 4, 2}, "no, one, or both partitions were rewritten"
+        assert snapshot(uri).txn("app") == 2
+        vacuum(uri, retention_hours=24, full=True, clock=later(days=10))
+        left = {path.name for path in Path(uri).rglob("*") if path.is_file()}
+        assert len([name for name in left if name.endswith(".parquet")]) == 2
+        assert not [name for name in left if name.endswith(".tmp")]
+        assert read(uri) == before(3)
+    assert counts == {6, 2}, "the crashes were on both sides of the commit"
+
+
+def test_a_crash_while_vacuuming_loses_nothing_and_the_next_one_ends_it(tmp_path: Path) -> None:
+    outcomes = set()
+    for uri, _ in crashes("vacuum", dirty_tables(tmp_path)):
+        outcomes.add(len([*Path(uri).rglob("*.parquet")]))
+        assert read(uri) == before(3)
+        vacuum(uri, retention_hours=24, full=True, clock=later(days=11))
+        assert len([*Path(uri).rglob("*.parquet")]) == 2
+        assert read(uri) == before(3)
+    assert outcomes == {2, 3, 4, 5, 6, 7, 8, 9}, "the crashes were between any two removals"
+
+
+def dirty_tables(folder: Path) -> Iterator[str]:
+    """Two live files, six that were replaced, an orphan, and what a killed write left aside."""
+    for uri in tables(folder, commits=3):
+        compact_once(uri, target_bytes=2**20, files_min=2)
+        Path(uri, "p=a", "part-orphan.parquet").write_bytes(b"x")
+        Path(uri, "p=a", f".part-1.parquet.{'0f' * 16}.tmp").write_bytes(b"x")
+        yield uri
 
 
 def test_what_a_crash_left_aside_goes_after_a_day(tmp_path: Path) -> None:
     uri = next(tables(tmp_path, commits=1))
-    leftover = Path(uri, "_delta_log", f".{2:020d}.json.0f.tmp")
+    leftover = Path(uri, "_delta_log", f".{2:020d}.json.{'0f' * 16}.tmp")
     leftover.write_bytes(b"{half")
     now_s = leftover.stat().st_mtime
 
-    vacuum(uri, retention_hours=1000, clock=ManualClock(now_s + 3600))
+    vacuum(uri, retention_hours=1000, full=True, clock=ManualClock(now_s + 3600))
     assert leftover.exists()
-    vacuum(uri, retention_hours=1000, clock=ManualClock(now_s + 25 * 3600))
+    vacuum(uri, retention_hours=1000, full=True, clock=ManualClock(now_s + 25 * 3600))
     assert not leftover.exists()
     assert read(uri) == before(1)
 
