@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from aws_account import AwsAccount
 from dynamodb_server import with_dynamodb
 from s3_server import s3_account
+from service_table import Coordination, ServiceTable
 
 HERE = Path(__file__).parent
 
@@ -33,11 +35,8 @@ def aws() -> Iterator[AwsAccount]:
         yield account
 
 
-@pytest.fixture
-def bucket(aws: AwsAccount) -> str:
-    return aws.make_bucket()
-
-
-@pytest.fixture
-def lock_table(aws: AwsAccount) -> str:
-    return aws.make_lock_table()
+@pytest.fixture(params=get_args(Coordination))
+def table(aws: AwsAccount, request: pytest.FixtureRequest) -> ServiceTable:
+    """Where a table can be made, in each way that writers agree on S3."""
+    lock_table = aws.make_lock_table() if request.param == "dynamodb" else ""
+    return ServiceTable(aws, aws.make_bucket(), request.param, lock_table)
