@@ -53,12 +53,14 @@ def test_the_longest_prefix_of_whole_folders_wins() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["s3", "s3a", "s3n"])
-def test_hadoops_spellings_are_the_same_place(scheme: str) -> None:
+def test_hadoops_spellings_are_one_place_and_several_keys(scheme: str) -> None:
+    """As Spark and deltalake do: each looks in the lock table for the address that it was given."""
     profile = StorageProfile(uri="s3://lake/", coordination="dynamodb", lock_table="locks")
     store = open_store(f"{scheme}://lake/a/t/", [profile], KEYS)
 
     assert isinstance(store, CoordinatedStore)
-    assert store.uri == store.table_path == "s3://lake/a/t"
+    assert store.uri == "s3://lake/a/t"
+    assert store.table_path == f"{scheme}://lake/a/t"
     assert store.lock_table == "locks"
     assert store.coordination == "dynamodb"
 

@@ -20,7 +20,7 @@ from neuralake.storage.uri import is_local, local_path
 __all__ = ["as_store", "open_store"]
 
 # One place in the same bucket, three ways in which Hadoop spells it.
-_S3 = re.compile(r"s3[an]?://([^/?#]+)(?:/(.*))?")
+_S3 = re.compile(r"(?P<scheme>s3[an]?)://(?P<bucket>[^/?#]+)(?:/(?P<prefix>.*))?")
 
 
 def open_store(
@@ -31,8 +31,9 @@ def open_store(
     """The store of the table at `uri`: a path, a `file://` URL or an `s3://` URL.
 
     The profile with the longest `uri` that `uri` begins with says how to reach it; without one,
-    AWS' own variables do. `s3a://` and `s3n://` name the same place as `s3://`. Nothing is asked of
-    a server yet.
+    AWS' own variables do. `s3a://` and `s3n://` name the same place as `s3://`; but a lock table
+    has the table under the address as it is given here, because that is how Spark and deltalake
+    look for it. Nothing is asked of a server yet.
 
     Raises:
         SettingsError: no credentials where the profile says, or the environment asks for another
@@ -43,20 +44,23 @@ def open_store(
     if is_local(uri):
         return LocalStore(local_path(uri))
     found = _S3.fullmatch(uri)
-    if found is None or not (prefix := (found[2] or "").strip("/")):
+    if found is None or not (prefix := (found["prefix"] or "").strip("/")):
         raise UsageError(
             f"Cannot commit to {uri!r}: this version commits to local folders (a path or file:///…)"
             f" and to folders of S3 buckets (s3://bucket/folder).",
             uri=uri,
         )
     environment = os.environ if environment is None else environment
-    profile = _profile(f"s3://{found[1]}/{prefix}", profiles)
+    bucket = found["bucket"]
+    profile = _profile(f"s3://{bucket}/{prefix}", profiles)
     _check_environment(uri, profile, environment)
-    access = _access(found[1], profile, environment)
+    access = _access(bucket, profile, environment)
     store = S3Store(Bucket(access), prefix, access)
     if profile is None or profile.coordination != "dynamodb":
         return store
-    return CoordinatedStore(store, LockTable(profile.lock_table, access))
+    table_path = f"{found['scheme']}://{bucket}/{prefix}"
+    locks = LockTable(profile.lock_table, access)
+    return CoordinatedStore(store, locks, table_path=table_path)
 
 
 def as_store(at: str | LogStore) -> LogStore:
