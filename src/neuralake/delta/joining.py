@@ -21,7 +21,7 @@ from neuralake.storage import LogStore, Sink
 __all__ = ["Part", "parts_of", "write_joined"]
 
 # A row group of this size is read as quickly as a larger one, and pays for its part of the footer.
-_GROUP_BYTES_MIN = 1024 * 1024
+_GROUP_BYTES_MIN = 512 * 1024
 # Below this share of bytes that can be copied, one good file is worth more than the time.
 _COPIED_SHARE_MIN = 0.5
 
