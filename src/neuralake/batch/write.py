@@ -9,6 +9,7 @@ writer that commits several times a second does not starve a delete that takes m
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -89,13 +90,19 @@ class _Plan:
 class BatchWrite:
     """Commit the change that `make` gives for the table as it is; see the module.
 
-    `make` is called anew when the table's schema or properties have changed.
+    `make` is called anew when the table's schema or properties have changed. Files are looked at by
+    `threads` at once.
     """
 
     def __init__(
-        self, log: TableLog, make: Callable[[TableState], Change], txn: Txn | None = None
+        self,
+        log: TableLog,
+        make: Callable[[TableState], Change],
+        txn: Txn | None = None,
+        *,
+        threads: int = 1,
     ) -> None:
-        self._log, self._make, self._txn = log, make, txn
+        self._log, self._make, self._txn, self._threads = log, make, txn, threads
         self._state: TableState | None = None
         self._outcomes: dict[_Key, Outcome] = {}
         self._rows: pa.Table | None = None
@@ -166,9 +173,7 @@ class BatchWrite:
         ]
         self._forget_but({_key(file) for file in touched})
         try:
-            for file in touched:
-                if _key(file) not in self._outcomes:
-                    self._outcomes[_key(file)] = self._outcome(change, file)
+            self._look_at([file for file in touched if _key(file) not in self._outcomes], change)
             outcomes = [self._outcomes[_key(file)] for file in touched]
             self._store(change.added(outcomes))
         except NeedsAttention as error:
@@ -183,6 +188,25 @@ class BatchWrite:
         ]
         moved_rows = sum(each.moved.num_rows for each in outcomes if each.moved is not None)
         return _Plan(found, self._log.files, changed, self._added, moved_rows)
+
+    def _look_at(self, files: Sequence[DataFile], change: Change) -> None:
+        """Have the outcome of each; those that came before a failure are kept."""
+
+        def look(file: DataFile) -> None:
+            self._outcomes[_key(file)] = self._outcome(change, file)
+
+        if len(files) < 2 or self._threads == 1:
+            for file in files:
+                look(file)
+            return
+        with ThreadPoolExecutor(self._threads) as pool:
+            asked = [pool.submit(look, file) for file in files]
+            try:
+                for each in asked:
+                    each.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
 
     def _outcome(self, change: Change, file: DataFile) -> Outcome:
         outcome = change.outcome(self._log.files, file)

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from neuralake.batch.change import Change
 from neuralake.batch.keys import Keys
 from neuralake.batch.merge import Merge, MergeRules
 from neuralake.batch.result import BatchResult
@@ -44,6 +45,7 @@ class BatchWriter:
         partition_by: of a table that is made.
         description: of a table that is made.
         name: what errors call the table; default its address.
+        threads: how many files are read and written at once; each takes the memory of a row group.
     """
 
     def __init__(
@@ -54,9 +56,12 @@ class BatchWriter:
         partition_by: Sequence[str] = (),
         description: str = "",
         name: str = "",
+        threads: int = 4,
         clock: Clock | None = None,
     ) -> None:
-        self._at, self._clock = at, clock
+        if threads < 1:
+            raise UsageError(f"threads={threads}: at least 1.", threads=threads)
+        self._at, self._clock, self._threads = at, clock, threads
         self._schema, self._partition_by = schema, tuple(partition_by)
         self._description = description
         self._name = name or (at if isinstance(at, str) else "table")
@@ -120,7 +125,7 @@ class BatchWriter:
             _refuse_outside(slice_, new)
             return Overwrite(slice_, new)
 
-        return BatchWrite(self._open(), make, txn).run()
+        return self._run(make, txn)
 
     def overwrite_partitions(
         self, rows: Any, *, app_id: str | None = None, version: int | None = None
@@ -142,7 +147,7 @@ class BatchWriter:
             new = self._whole(rows, state)
             return Overwrite(Partitions(new, state.partition_by, self._name), new)
 
-        return BatchWrite(self._open(), make, txn).run()
+        return self._run(make, txn)
 
     def delete(
         self, where: Filters, *, app_id: str | None = None, version: int | None = None
@@ -162,7 +167,7 @@ class BatchWriter:
         txn = _txn(app_id, version)
         if where is None:
             raise UsageError("delete needs a condition; overwrite([]) empties a table.")
-        return BatchWrite(self._open(), lambda state: Delete(self._where(where, state)), txn).run()
+        return self._run(lambda state: Delete(self._where(where, state)), txn)
 
     def merge(
         self,
@@ -209,7 +214,7 @@ class BatchWriter:
             _refuse_outside(slice_, source)
             return Merge(source, keys, slice_, rules, name=self._name)
 
-        return BatchWrite(self._open(), make, txn).run()
+        return self._run(make, txn)
 
     def _open(self) -> TableLog:
         if self._log is None:
@@ -224,6 +229,9 @@ class BatchWriter:
                 )
             self._log = TableLog.open(store, clock=self._clock)
         return self._log
+
+    def _run(self, make: Callable[[TableState], Change], txn: Txn | None) -> BatchResult:
+        return BatchWrite(self._open(), make, txn, threads=self._threads).run()
 
     def _where(self, filters: Filters | None, state: TableState) -> Where:
         return Where(filters, state.schema, state.partition_by, self._name, state.columns)
