@@ -3,8 +3,8 @@
     python -m bench.batch [--rows 10_000_000] [--rounds 3] [--folder .bench/batch]
 
 Each measurement gets a fresh copy of the same table (40 files, unpartitioned, in order of time) and
-they take turns (A B A B). Both must leave equal rows. Ours syncs what it stores, deltalake does not.
-Exit code 1 if ours takes more than 1.5 times as long in one of them.
+they take turns (A B A B). Both must leave equal rows. Ours syncs what it stores, deltalake's does
+not. Exit code 1 if ours takes more than 1.5 times as long in one of them.
 """
 
 from __future__ import annotations

@@ -352,7 +352,9 @@ def test_the_log_says_what_was_done_as_other_writers_do(table: BatchWriter, uri:
     table.merge(rows((2, "a", 9.0), (9, "a", 9.0)), on="id")
     table.overwrite(rows((5, "a", 5.0)), Filter("site", "=", "a"))
 
-    overwrite, merge, delete = Rival(uri).history(3)
+    overwrite, merge, delete, append = Rival(uri).history(4)
+    assert append["operation"] == "WRITE"
+    assert append["operationParameters"] == {"mode": "Append", "partitionBy": '["site"]'}
     assert [each["operation"] for each in (delete, merge, overwrite)] == [
         "DELETE",
         "MERGE",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -23,6 +24,7 @@ from neuralake.batch.where import Where
 from neuralake.batch.write import BatchWrite
 from neuralake.clock import Clock
 from neuralake.delta import TableLog, Txn, create_table, normalise
+from neuralake.delta.actions import CommitInfo
 from neuralake.delta.protocol import TableState
 from neuralake.errors import InvalidRows, UsageError
 from neuralake.filters import Filters
@@ -89,7 +91,15 @@ class BatchWriter:
                 without them look at the table first.
         """
         txn, log = _txn(app_id, version), self._open()
-        done = log.append(fitted(rows, log.schema, name=self._name), txn=txn)
+        info = CommitInfo(
+            operation="WRITE",
+            operation_parameters={
+                "mode": "Append",
+                "partitionBy": msgspec.json.encode(log.partition_by).decode(),
+            },
+            is_blind_append=True,
+        )
+        done = log.append(fitted(rows, log.schema, name=self._name), txn=txn, info=info)
         return BatchResult(
             version=done.version,
             repeated=done.repeated,

@@ -147,12 +147,14 @@ class TableLog:
         """The highest transaction version of `app_id`, as of `version` or newer; None: none."""
         return self._head.committed(app_id)
 
-    def append(self, rows: pa.Table, *, txn: Txn | None = None) -> Commit:
+    def append(
+        self, rows: pa.Table, *, txn: Txn | None = None, info: CommitInfo | None = None
+    ) -> Commit:
         """Commit `rows` as one new version: one file per partition value.
 
         When this returns, the rows are durable and every reader sees them together. With `txn`,
         repeating the call adds nothing, whatever happened to the first. The order of rows within a
-        partition is kept.
+        partition is kept. `info` is what the log says of it; default a stream's or a plain write.
 
         Raises:
             SchemaMismatch: the rows do not fit the table (anew, if its schema was changed).
@@ -173,7 +175,8 @@ class TableLog:
         if fitted.num_rows == 0 and txn is None:
             return Commit(self.version, repeated=False, files=0, rows=0, bytes=0)
         stored = _Stored(self.files, fitted)
-        info = CommitInfo(operation="STREAMING UPDATE" if txn else "WRITE", is_blind_append=True)
+        name = "STREAMING UPDATE" if txn else "WRITE"
+        info = info or CommitInfo(operation=name, is_blind_append=True)
 
         def overtaken() -> bool:
             if self.files is not stored.writer:
