@@ -1,19 +1,22 @@
 """The Delta commit engine: create tables, append to them, compact them, and look at them.
 
-Commits are ours (one put of the data, one put-if-absent of the log entry); snapshots, checkpoints
-and vacuum are delta-rs's. Nothing outside this folder uses deltalake.
+All of it is our own code over a store's few operations: a commit is one put of the data and one
+put-if-absent of the log entry. delta-rs opens the same versions for those who read rows through it;
+nothing outside this folder uses deltalake.
 """
 
+from neuralake.delta.checkpoint import checkpoint, checkpoint_if_due
+from neuralake.delta.cleanup import CleanupResult, cleanup
 from neuralake.delta.clustering import clustering_properties
 from neuralake.delta.commit import Commit, TableLog, Txn
 from neuralake.delta.compaction import Compactor, CompactResult, compact_once
-from neuralake.delta.maintenance import checkpoint, checkpoint_if_due
 from neuralake.delta.partition import normalise
 from neuralake.delta.snapshot import DataFile, Snapshot, exists, snapshot
 from neuralake.delta.table import create_table
 from neuralake.delta.vacuum import VacuumedFile, VacuumResult, vacuum
 
 __all__ = [
+    "CleanupResult",
     "Commit",
     "CompactResult",
     "Compactor",
@@ -25,6 +28,7 @@ __all__ = [
     "VacuumedFile",
     "checkpoint",
     "checkpoint_if_due",
+    "cleanup",
     "clustering_properties",
     "compact_once",
     "create_table",

@@ -15,7 +15,14 @@ import msgspec
 from neuralake.delta.log import FOLDER
 from neuralake.storage import LogStore
 
-__all__ = ["LAST_CHECKPOINT", "SIDECARS", "CheckpointName", "complete_checkpoints", "hinted"]
+__all__ = [
+    "LAST_CHECKPOINT",
+    "SIDECARS",
+    "CheckpointName",
+    "checkpoint_version",
+    "complete_checkpoints",
+    "hinted",
+]
 
 LAST_CHECKPOINT = f"{FOLDER}/_last_checkpoint"
 SIDECARS = f"{FOLDER}/_sidecars"

@@ -8,6 +8,7 @@ one per file of the table, are filtered as Arrow columns, a batch at a time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 from urllib.parse import unquote
 
@@ -25,13 +26,28 @@ _Key = tuple[str, str | None]
 
 
 class _FileLine(msgspec.Struct):
-    """The file actions of a line, as they are: every field stays, known to us or not."""
+    """The file actions of a line as they are stored, undecoded: every field stays."""
 
-    add: dict[str, Any] | None = None
-    remove: dict[str, Any] | None = None
+    add: msgspec.Raw = msgspec.Raw(b"null")
+    remove: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Vector(msgspec.Struct, rename="camel"):
+    storage_type: str
+    path_or_inline_dv: str
+    offset: int | None = None
+
+
+class _LogicalFile(msgspec.Struct, rename="camel"):
+    path: str
+    deletion_vector: _Vector | None = None
 
 
 _LINES = msgspec.json.Decoder(_FileLine)
+_FILE = msgspec.json.Decoder(_LogicalFile)
+_ACTION = msgspec.json.Decoder(dict[str, Any])
+_NULL = b"null"
+_BATCH_ROWS = 16_384
 
 
 class FileActions:
@@ -39,8 +55,8 @@ class FileActions:
 
     def __init__(self, checkpoint: Checkpoint | None, entries: Sequence[bytes]) -> None:
         self._checkpoint = checkpoint
-        self._adds: dict[_Key, dict[str, Any]] = {}
-        self._removes: dict[_Key, dict[str, Any]] = {}
+        self._adds: dict[_Key, msgspec.Raw] = {}
+        self._removes: dict[_Key, msgspec.Raw] = {}
         for entry in entries:
             self._apply(_LINES.decode_lines(entry))
         names = {path for path, _ in (*self._adds, *self._removes)}
@@ -57,18 +73,18 @@ class FileActions:
     def _apply(self, lines: list[_FileLine]) -> None:
         # An entry may replace (path, one vector) by (path, another one); no key twice.
         for line in lines:
-            if line.remove is not None:
+            if bytes(line.remove) != _NULL:
                 key = _key(line.remove)
                 self._adds.pop(key, None)
                 self._removes[key] = line.remove
         for line in lines:
-            if line.add is not None:
+            if bytes(line.add) != _NULL:
                 key = _key(line.add)
                 self._removes.pop(key, None)
                 self._adds[key] = line.add
 
     def _of(
-        self, kind: str, newer: dict[_Key, dict[str, Any]], fields: Sequence[str] | None
+        self, kind: str, newer: dict[_Key, msgspec.Raw], fields: Sequence[str] | None
     ) -> Iterator[pa.StructArray]:
         wanted = TYPES[kind] if fields is None else optional(TYPES[kind], fields)
         if self._checkpoint is not None:
@@ -77,8 +93,9 @@ class FileActions:
                 kept = self._untouched(rows)
                 if len(kept):
                     yield _only(kept, wanted)
-        if newer:
-            yield from_json([*newer.values()], wanted)
+        actions = iter([*newer.values()])
+        while batch := [_ACTION.decode(action) for action in islice(actions, _BATCH_ROWS)]:
+            yield from_json(batch, wanted)
 
     def _untouched(self, rows: pa.StructArray) -> pa.StructArray:
         """The rows of the checkpoint that no later entry is about."""
@@ -95,12 +112,18 @@ class FileActions:
             for place, path, vector in zip(
                 places.to_pylist(), paths.take(places).to_pylist(), vectors, strict=True
             )
-            if (key := (path, _vector_id(vector))) in self._adds or key in self._removes
+            if (key := (path, _id_of(vector))) in self._adds or key in self._removes
         ]
         kept = pc.invert(
             pc.is_in(pa.array(range(len(rows)), pa.int64()), value_set=pa.array(gone, pa.int64()))
         )
         return rows.filter(kept)
+
+
+def _id_of(vector: dict[str, Any] | None) -> str | None:
+    if vector is None:
+        return None
+    return _vector_id(vector["storageType"], vector["pathOrInlineDv"], vector["offset"])
 
 
 def _only(rows: pa.StructArray, kind: pa.StructType) -> pa.StructArray:
@@ -115,16 +138,17 @@ def _decoded(paths: pa.StringArray) -> pa.StringArray:
     return pa.array([unquote(path) for path in paths.to_pylist()], pa.string())
 
 
-def _key(action: dict[str, Any]) -> _Key:
+def _key(action: msgspec.Raw) -> _Key:
     # Writers may encode the same path differently: it is a URL.
-    return unquote(action["path"]), _vector_id(action.get("deletionVector"))
-
-
-def _vector_id(vector: dict[str, Any] | None) -> str | None:
-    """Section "Derived Fields" of deletion vectors: their unique id."""
+    file = _FILE.decode(action)
+    vector = file.deletion_vector
     if vector is None:
-        return None
-    offset = vector.get("offset")
-    return f"{vector['storageType']}{vector['pathOrInlineDv']}" + (
-        "" if offset is None else f"@{offset}"
+        return unquote(file.path), None
+    return unquote(file.path), _vector_id(
+        vector.storage_type, vector.path_or_inline_dv, vector.offset
     )
+
+
+def _vector_id(storage_type: str, path: str, offset: int | None) -> str:
+    """Section "Derived Fields" of deletion vectors: their unique id."""
+    return f"{storage_type}{path}" + ("" if offset is None else f"@{offset}")
