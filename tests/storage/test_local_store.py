@@ -64,7 +64,9 @@ class FailingStore(LocalStore):
 
     def __init__(self, folder: Path, step: str, code: int) -> None:
         super().__init__(folder)
-        self._failing, self._error = step, OSError(code, os.strerror(code), "aside", None, "path")
+        # Of the steps only a link names two files.
+        names = ("aside", None, "path") if step == "link" else ("aside",)
+        self._failing, self._error = step, OSError(code, os.strerror(code), *names)
 
     def _write_new(self, path: str, data: Bytes) -> None:
         if self._failing == "write":
@@ -109,6 +111,24 @@ def test_a_file_system_without_hard_links_is_refused_by_name(tmp_path: Path) -> 
     with pytest.raises(UnsupportedFeature, match="no hard links") as caught:
         FailingStore(tmp_path, "link", errno.EPERM).put_if_absent(NAME, b"x")
     assert caught.value.features == ["hard links"]
+
+
+@pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_atomic_create_is_refused_by_name(tmp_path: Path, code: int) -> None:
+    (tmp_path / "_delta_log").mkdir()
+    with pytest.raises(UnsupportedFeature, match="no atomic create") as caught:
+        FailingStore(tmp_path, "write", code).put_if_absent(NAME, b"x")
+    assert caught.value.features == ["atomic create"]
+
+
+def test_a_put_that_fails_takes_no_file_that_was_there_before(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    store.put({"old": b"before", "file": b""})
+    with pytest.raises(Unavailable):
+        store.put({"old": b"after", "new": b"1", "file/below": b"2"})
+
+    assert store.read("old") in (b"before", b"after")
+    assert sorted(file.name for file in store.files()) == ["file", "old"]
 
 
 def test_an_entry_whose_folder_cannot_be_synced_needs_a_person(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ __all__ = ["Bucket", "StoredObject"]
 
 _Answer = TypeVar("_Answer")
 _PART_BYTES = 8 * 1024 * 1024
+# What S3 lists, or removes, with one request.
+_PAGE = 1000
 # Of these S3 says that nothing was done and that the same request may work later.
 _NOTHING_DONE = {"SlowDown", "RequestTimeout", "RequestLimitExceeded", "ExpiredToken"}
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -232,7 +234,7 @@ class Bucket:
             nonlocal pages
             if pages is None:
                 pages = iter(
-                    obstore.list(self._once, folder or None, offset=last or None, chunk_size=1000)
+                    obstore.list(self._once, folder or None, offset=last or None, chunk_size=_PAGE)
                 )
             try:
                 return [*next(pages, [])]
@@ -242,6 +244,8 @@ class Bucket:
 
         while page := self._ask("list", folder, ask):
             yield from (_stored(item) for item in page)
+            if len(page) < _PAGE:
+                return
             last = page[-1]["path"]
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -249,8 +253,8 @@ class Bucket:
         import obstore
 
         asked = [*keys]
-        for start in range(0, len(asked), 1000):
-            some = asked[start : start + 1000]
+        for start in range(0, len(asked), _PAGE):
+            some = asked[start : start + _PAGE]
             self._ask("delete", some[0], partial(obstore.delete, self._once, some))
 
     def _ask(self, kind: str, key: str, request: Callable[[], _Answer]) -> _Answer | None:

@@ -146,6 +146,17 @@ class CoordinatedStore:
     def settle(self) -> None:
         self._files.settle()
 
+    def check(self) -> None:
+        """Make sure that the bucket can be written to and the lock table be asked.
+
+        Raises:
+            SettingsError: one of them is not there, or may not be used.
+        """
+        probe = f"_neuralake/probe-{uuid.uuid4().hex}"
+        self._files.put({probe: b"probe"})
+        self._files.remove([probe])
+        self._locks.get(self._table_path, _base(_name(0)))
+
     # A commit, step by step. Each step is a method, so that tests can stop between any two.
 
     def put_if_absent(self, name: str, data: Bytes) -> None:

@@ -24,6 +24,8 @@ __all__ = ["LocalStore"]
 # A log begins with entry 0: a later one must not bring back a folder that was deleted.
 _LATER_ENTRY = re.compile(r"/_delta_log/\.(?!0{20})\d{20}\.json\.[^/]*$")
 _WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+# What open(2) with O_EXCL and fsync(2) answer where a file system does not know them.
+_NO_CREATE = {errno.EOPNOTSUPP, errno.ENOSYS}
 # What link(2) answers where the file system has no hard links (FAT, some network mounts).
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
@@ -301,6 +303,13 @@ def _unavailable(error: OSError, name: str) -> Exception:
             f"Cannot commit {name!r}: the file system of {error.filename2} has no hard links "
             f"({error.strerror}). Put the lake on a local disk with ext4, XFS, APFS or the like.",
             features=["hard links"],
+        )
+    if error.errno in _NO_CREATE:
+        return UnsupportedFeature(
+            f"Cannot store {name!r}: the file system of {error.filename} has no atomic create or "
+            f"no sync ({error.strerror}). Put the lake on a local disk with ext4, XFS, APFS or the "
+            f"like.",
+            features=["atomic create"],
         )
     return Unavailable(
         f"Cannot store {name!r}: {error.strerror}. Nothing was stored.",
