@@ -24,13 +24,7 @@ from neuralake.errors import UnsupportedFeature
 
 __all__ = ["IMPLEMENTED", "REFUSED_IN_USE", "TableState", "protocol_for"]
 
-_READER_WRITER = {
-    "columnMapping",
-    "deletionVectors",
-    "timestampNtz",
-    "v2Checkpoint",
-    "vacuumProtocolCheck",  # Our vacuum asks of a table what every writer of ours does.
-}
+_READER_WRITER = {"columnMapping", "deletionVectors", "timestampNtz", "v2Checkpoint"}
 IMPLEMENTED = _READER_WRITER | {
     "appendOnly",
     "changeDataFeed",  # Appends and compaction need no change files; commit.py refuses the rest.
