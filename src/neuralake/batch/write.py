@@ -166,11 +166,7 @@ class BatchWrite:
         return self._change
 
     def _plan(self, change: Change, found: Snapshot) -> _Plan:
-        touched = [
-            file
-            for file in found.files
-            if change.may_touch(file.partition, _stats(file, found.state))
-        ]
+        touched = [file for file in found.files if change.may_touch(file.partition, file.stats)]
         self._forget_but({_key(file) for file in touched})
         try:
             self._look_at([file for file in touched if _key(file) not in self._outcomes], change)
@@ -245,7 +241,7 @@ class BatchWrite:
     def _commit(self, change: Change, plan: _Plan) -> int | None:
         def reads(add: Add) -> bool:
             file = data_file(add, plan.found.state)
-            return change.may_touch(file.partition, _stats(file, plan.found.state))
+            return change.may_touch(file.partition, file.stats)
 
         entries: list[Entry] = []
 
@@ -306,11 +302,6 @@ def _key(file: DataFile) -> _Key:
     # A file with another deletion vector has other rows.
     vector = file.deletion_vector
     return file.path, None if vector is None else vector.unique_id
-
-
-def _stats(file: DataFile, state: TableState) -> str | None:
-    """Statistics by the names that people know; mapped columns have others in the log."""
-    return file.stats if state.columns.mode == "none" else None
 
 
 def _metrics(operation: Operation, plan: _Plan) -> dict[str, str]:
