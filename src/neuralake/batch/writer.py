@@ -25,6 +25,7 @@ from neuralake.batch.write import BatchWrite
 from neuralake.clock import Clock
 from neuralake.delta import TableLog, Txn, create_table, normalise
 from neuralake.delta.actions import CommitInfo
+from neuralake.delta.commit import WRITE_S_MAX
 from neuralake.delta.protocol import TableState
 from neuralake.errors import InvalidRows, UsageError
 from neuralake.filters import Filters
@@ -48,6 +49,7 @@ class BatchWriter:
         description: of a table that is made.
         name: what errors call the table; default its address.
         threads: how many files are read and written at once; each takes the memory of a row group.
+        write_s_max: as of `TableLog.open`: what was stored longer ago is written anew.
     """
 
     def __init__(
@@ -59,11 +61,13 @@ class BatchWriter:
         description: str = "",
         name: str = "",
         threads: int = 4,
+        write_s_max: float = WRITE_S_MAX,
         clock: Clock | None = None,
     ) -> None:
         if threads < 1:
             raise UsageError(f"threads={threads}: at least 1.", threads=threads)
         self._at, self._clock, self._threads = at, clock, threads
+        self._write_s_max = write_s_max
         self._schema, self._partition_by = schema, tuple(partition_by)
         self._description = description
         self._name = name or (at if isinstance(at, str) else "table")
@@ -237,7 +241,7 @@ class BatchWriter:
                     description=self._description,
                     clock=self._clock,
                 )
-            self._log = TableLog.open(store, clock=self._clock)
+            self._log = TableLog.open(store, clock=self._clock, write_s_max=self._write_s_max)
         return self._log
 
     def _run(self, make: Callable[[TableState], Change], txn: Txn | None) -> BatchResult:

@@ -123,6 +123,7 @@ class Database:
             partition_by=definition.partition_by,
             description=definition.description,
             name=f"{self._name}.{name}",
+            write_s_max=catalog.settings.writer.write_s_max,
         )
 
     def __getattr__(self, name: str) -> NlkDataFrame:
