@@ -8,7 +8,6 @@ code (`replay.py`); delta-rs only opens the same version again for those who rea
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -74,6 +73,10 @@ class Snapshot:
         """What the log says, with the files as Arrow columns."""
         self.state = TableState.of(log.protocol, log.metadata)
         """Protocol, metadata and schema, checked."""
+        # Not cached_property: in Python 3.11 it has one lock for all snapshots of the process, and
+        # what follows waits for the store.
+        self._files: list[DataFile] | None = None
+        self._delta_table: DeltaTable | None = None
 
     @property
     def version(self) -> int:
@@ -92,18 +95,20 @@ class Snapshot:
         """Domain metadata by domain."""
         return self.log.domains
 
-    @cached_property
+    @property
     def files(self) -> list[DataFile]:
         """The live files, oldest rows first."""
-        keys = _partition_keys(self.state)
-        return sorted(
-            (
-                _data_file(add, keys)
-                for batch in self.log.files.adds(_FIELDS)
-                for add in batch.to_pylist(maps_as_pydicts="strict")
-            ),
-            key=lambda file: (file.modified_s, file.path),
-        )
+        if self._files is None:
+            keys = _partition_keys(self.state)
+            self._files = sorted(
+                (
+                    _data_file(add, keys)
+                    for batch in self.log.files.adds(_FIELDS)
+                    for add in batch.to_pylist(maps_as_pydicts="strict")
+                ),
+                key=lambda file: (file.modified_s, file.path),
+            )
+        return self._files
 
     @property
     def rows(self) -> int | None:
@@ -124,7 +129,7 @@ class Snapshot:
         found = self.log.txns.get(app_id)
         return None if found is None else found.version
 
-    @cached_property
+    @property
     def delta_table(self) -> DeltaTable:
         """The `deltalake.DeltaTable` at this version, to read rows with; opened when first asked.
 
@@ -132,7 +137,9 @@ class Snapshot:
             UnknownName: the version was cleaned up since.
             UnsupportedFeature: the table is not in a store that delta-rs reads.
         """
-        return open_delta(self.store, self.version)
+        if self._delta_table is None:
+            self._delta_table = open_delta(self.store, self.version)
+        return self._delta_table
 
 
 def snapshot(at: str | LogStore, version: int | None = None) -> Snapshot:
