@@ -218,6 +218,39 @@ def test_a_writer_that_is_overtaken_again_and_again_gives_up_and_leaves_nothing(
     assert writer.delete(Filter("k", "=", 1)).rows_deleted == snapshot(store).version - 1
 
 
+class SleepyStore(MemoryStore):
+    """The laptop is closed for two hours when the first data file of a write was stored."""
+
+    is_tired = False
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock=clock)
+        self._manual = clock
+
+    def put(self, files: Mapping[str, Bytes]) -> None:
+        super().put(files)
+        if self.is_tired:
+            self.is_tired = False
+            self._manual.advance(7200)
+
+
+def test_files_that_waited_so_long_that_vacuum_may_have_them_are_written_anew() -> None:
+    clock = ManualClock()
+    store = SleepyStore(clock)
+    create_table(store, SCHEMA, clock=clock)
+    writer = BatchWriter(store, clock=clock)
+    writer.append(table_of([(1, "a", ""), (2, "a", "")]))
+
+    slept_s = clock.now_s() + 7200
+    store.is_tired = True
+    assert writer.delete(Filter("k", "=", 1)).rows_deleted == 1
+
+    (live,) = snapshot(store).files
+    stored = {file.name: file.modified_s for file in store.files()}
+    assert stored[live.path] >= slept_s
+    assert len([name for name in stored if name.endswith(".parquet")]) == 2, "no orphan is left"
+
+
 class FullStore(MemoryStore):
     """Takes no log entry: the disk is full."""
 
