@@ -84,9 +84,16 @@ def _recorded(state: TableState) -> tuple[str, ...]:
 
 
 def sorted_batches(
-    batches: Iterable[pa.Table], by: Sequence[str], *, run_bytes: int = _RUN_BYTES
+    batches: Iterable[pa.Table],
+    by: Sequence[str],
+    *,
+    run_bytes: int = _RUN_BYTES,
+    piece_rows: int = _PIECE_ROWS,
 ) -> Iterator[pa.Table]:
-    """The rows of `batches` sorted by `by`; holds about twice `run_bytes` of them in memory."""
+    """The rows of `batches` sorted by `by`.
+
+    Holds about twice `run_bytes` of them in memory, and `piece_rows` of each run while it merges.
+    """
     runs: list[Iterator[pa.Table]] = []
     held: list[pa.Table] = []
     size = 0
@@ -94,16 +101,16 @@ def sorted_batches(
         held.append(batch)
         size += batch.nbytes
         if size >= run_bytes:
-            runs.append(_spilled(_sorted(held, by)))
+            runs.append(_spilled(_sorted(held, by), piece_rows))
             held, size = [], 0
     if not runs:
         if held:
-            yield from _pieces(_sorted(held, by))
+            yield from _pieces(_sorted(held, by), piece_rows)
         return
     if held:
-        runs.append(_pieces(_sorted(held, by)))
+        runs.append(_pieces(_sorted(held, by), piece_rows))
         held = []
-    yield from _merged(runs, by)
+    yield from _merged(runs, by, piece_rows)
 
 
 def _sorted(tables: list[pa.Table], by: Sequence[str]) -> pa.Table:
@@ -112,18 +119,18 @@ def _sorted(tables: list[pa.Table], by: Sequence[str]) -> pa.Table:
     return rows.take(pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in by]))
 
 
-def _pieces(rows: pa.Table) -> Iterator[pa.Table]:
-    for start in range(0, rows.num_rows, _PIECE_ROWS):
-        yield rows.slice(start, _PIECE_ROWS)
+def _pieces(rows: pa.Table, piece_rows: int) -> Iterator[pa.Table]:
+    for start in range(0, rows.num_rows, piece_rows):
+        yield rows.slice(start, piece_rows)
 
 
-def _spilled(rows: pa.Table) -> Iterator[pa.Table]:
+def _spilled(rows: pa.Table, piece_rows: int) -> Iterator[pa.Table]:
     """`rows` written aside now, and read back piece by piece later."""
     # The iterator holds the file, which has no name and goes with it, whatever happens.
     file = tempfile.TemporaryFile()  # noqa: SIM115 as said above
     options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
     with pa.ipc.new_stream(file, rows.schema, options=options) as writer:
-        writer.write_table(rows, max_chunksize=_PIECE_ROWS)
+        writer.write_table(rows, max_chunksize=piece_rows)
     file.seek(0)
 
     def read() -> Iterator[pa.Table]:
@@ -134,7 +141,9 @@ def _spilled(rows: pa.Table) -> Iterator[pa.Table]:
     return read()
 
 
-def _merged(runs: list[Iterator[pa.Table]], by: Sequence[str]) -> Iterator[pa.Table]:
+def _merged(
+    runs: list[Iterator[pa.Table]], by: Sequence[str], piece_rows: int
+) -> Iterator[pa.Table]:
     """The rows of sorted `runs` in order; of equal rows, those of the first run come first.
 
     Keeps some rows of every run that is not at its end. Of these, sorted together, everything up to
@@ -147,7 +156,7 @@ def _merged(runs: list[Iterator[pa.Table]], by: Sequence[str]) -> Iterator[pa.Ta
         parts = [] if pending is None else [pending]
         for number, run in [*waiting.items()]:
             # All that are low together, or each would have everything sorted again.
-            while counts[number] < _PIECE_ROWS // 2 and number in waiting:
+            while counts[number] <= piece_rows // 2 and number in waiting:
                 piece = next(run, None)
                 if piece is None:
                     del waiting[number]
@@ -162,8 +171,8 @@ def _merged(runs: list[Iterator[pa.Table]], by: Sequence[str]) -> Iterator[pa.Ta
             if number in waiting:
                 certain = min(certain, last + 1)
         yield rows.slice(0, certain).drop_columns([_RUN])
-        pending = rows.slice(certain)
-        counts = dict.fromkeys(counts, 0) | _counts(pending)
+        pending = rows.slice(certain) if certain < rows.num_rows else None
+        counts = dict.fromkeys(counts, 0) | ({} if pending is None else _counts(pending))
 
 
 def _lasts(rows: pa.Table) -> dict[int, int]:
