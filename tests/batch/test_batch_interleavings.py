@@ -125,13 +125,6 @@ class World:
             rows = model(rows)
         assert sorted(read(self.store)) == sorted(rows)
 
-    def orphans(self) -> set[str]:
-        stored = {file.name for file in self.store.files() if file.name.endswith(".parquet")}
-        mentioned: set[str] = set()
-        for version in range(TableLog.open(self.store).version + 1):
-            mentioned |= {file.path for file in snapshot(self.store, version).files}
-        return stored - mentioned
-
 
 def read(store: MemoryStore) -> Rows:
     log = TableLog.open(store)
@@ -171,7 +164,7 @@ def test_the_table_is_what_the_writes_give_in_the_order_of_their_versions(
 
     world.store.actions = []
     world.check()
-    assert not world.orphans(), "what a lost race stored is removed"
+    assert not unmentioned(world.store), "what a lost race stored is removed"
 
 
 def test_a_delete_beside_an_append_that_it_should_have_read_takes_its_rows_too() -> None:
@@ -190,32 +183,73 @@ def test_a_delete_beside_an_append_that_it_should_have_read_takes_its_rows_too()
 
 
 class BusyStore(MemoryStore):
-    """Another writer is quicker each time a log entry is put."""
+    """Before an entry of ours is put, `others` commit."""
 
-    rival: BatchWriter | None = None
+    others: Callable[[], object] | None = None
 
     def put_if_absent(self, name: str, data: Bytes) -> None:
-        rival, self.rival = self.rival, None
-        if rival is not None:
-            rival.append(table_of([(1, "a", "rival")]))
-        self.rival = rival
+        others, self.others = self.others, None
+        if others is not None:
+            others()
         super().put_if_absent(name, data)
 
 
-def test_a_writer_that_is_overtaken_again_and_again_gives_up_and_leaves_nothing() -> None:
+@pytest.fixture
+def busy() -> BusyStore:
+    """Two files of rows 1 and 2."""
     store = BusyStore()
     create_table(store, SCHEMA, partition_by=["p"])
-    rival, writer = BatchWriter(store), BatchWriter(store)
-    rival.append(table_of([(1, "a", "first"), (2, "a", "first")]))
+    for by in ("first", "second"):
+        BatchWriter(store).append(table_of([(1, "a", by), (2, "a", by)]))
+    return store
 
-    store.rival = rival
+
+def unmentioned(store: MemoryStore) -> set[str]:
+    """Data files that no version has."""
+    stored = {file.name for file in store.files() if file.name.endswith(".parquet")}
+    versions = range(snapshot(store).version + 1)
+    return stored - {file.path for v in versions for file in snapshot(store, v).files}
+
+
+def test_a_writer_that_is_overtaken_again_and_again_gives_up_and_leaves_nothing(
+    busy: BusyStore,
+) -> None:
+    rival = BatchWriter(busy)
+
+    def overtake() -> None:
+        rival.append(table_of([(1, "a", "rival")]))
+        busy.others = overtake
+
+    busy.others = overtake
     with pytest.raises(CommitConflict, match="should have been read"):
-        writer.delete(Filter("k", "=", 1))
-    store.rival = None
+        BatchWriter(busy).delete(Filter("k", "=", 1))
+    busy.others = None
 
-    live = {file.path for file in snapshot(store).files}
-    assert {file.name for file in store.files() if file.name.endswith(".parquet")} == live
-    assert writer.delete(Filter("k", "=", 1)).rows_deleted == snapshot(store).version - 1
+    assert not unmentioned(busy)
+    assert BatchWriter(busy).delete(Filter("k", "=", 1)).rows_deleted == 52
+
+
+def test_a_delete_beside_a_compaction_reads_the_new_file_and_drops_its_old_work(
+    busy: BusyStore,
+) -> None:
+    busy.others = lambda: compact_once(busy, target_bytes=2**20, files_min=2)
+
+    done = BatchWriter(busy).delete(Filter("k", "=", 1))
+
+    assert (done.rows_deleted, done.files_removed, done.version) == (2, 1, 4)
+    assert read(busy) == [(2, "a", "first"), (2, "a", "second")]
+    assert not unmentioned(busy)
+
+
+def test_work_on_files_that_are_still_there_is_not_done_again(busy: BusyStore) -> None:
+    rival = BatchWriter(busy)
+    busy.others = lambda: rival.append(table_of([(1, "a", "late"), (2, "a", "late")]))
+    writer = BatchWriter(busy)
+    writer.delete(Filter("k", "=", 1))
+
+    written = [file.name for file in busy.files() if file.name.endswith(".parquet")]
+    assert len(written) == 6, "three that were appended, and each rewritten once"
+    assert [row[0] for row in read(busy)] == [2, 2, 2]
 
 
 class SleepyStore(MemoryStore):
