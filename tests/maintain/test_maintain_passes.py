@@ -11,8 +11,8 @@ import pytest
 
 from neuralake import delta
 from neuralake.catalog import Catalog, Database
-from neuralake.clock import ManualClock
-from neuralake.maintain import checkpoint_all, compact_all, run_compaction, vacuum_all
+from neuralake.clock import ManualClock, SystemClock
+from neuralake.maintain import checkpoint_all, compact_all, run_compaction, run_vacuum, vacuum_all
 from neuralake.settings import (
     CheckpointSettings,
     CompactSettings,
@@ -28,20 +28,26 @@ SCHEMA = pa.schema([("id", pa.int64()), ("site", pa.string())])
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Catalog:
+    return lake(tmp_path)
+
+
+def lake(
+    folder: Path, *, compact_s: float = 60, checkpoint_s: float = 5, filled: bool = True
+) -> Catalog:
     tables = {
         name: DeltaTable(name=name, uri=f"lab/{name}", schema=SCHEMA, partition_by=["site"])
         for name in ("events", "notes", "unwritten")
     }
     settings = Settings(
-        folder=str(tmp_path),
+        folder=str(folder),
         lake=LakeSettings(root="lake"),
-        compact=CompactSettings(interval_s=60, files_min=2),
-        checkpoint=CheckpointSettings(commits=5, interval_s=5),
+        compact=CompactSettings(interval_s=compact_s, files_min=2),
+        checkpoint=CheckpointSettings(commits=5, interval_s=checkpoint_s),
         vacuum=VacuumSettings(retention_hours=1),
     )
     catalog = Catalog({"lab": Database(tables)}, settings=settings)
-    for name in ("events", "notes"):
-        fill(str(tmp_path / "lake" / "lab" / name), commits=6)
+    for name in ("events", "notes") if filled else ():
+        fill(str(folder / "lake" / "lab" / name), commits=6)
     return catalog
 
 
@@ -97,16 +103,64 @@ def test_a_broken_table_is_counted_and_does_not_stop_the_others(
 
 def test_the_loop_checks_often_and_compacts_on_its_cadence(catalog: Catalog) -> None:
     """Two minutes of the loop in no time: the clock is turned by the loop's own waiting."""
-
-    class EndingClock(ManualClock):
-        def wait_s(self, seconds: float, stop: threading.Event) -> bool:
-            if self.now_s() > 1_700_000_000 + 130:
-                stop.set()
-            return super().wait_s(seconds, stop)
-
     telemetry = Telemetry()
-    run_compaction(catalog, stop=threading.Event(), clock=EndingClock(), telemetry=telemetry)
+    run_compaction(catalog, stop=threading.Event(), clock=EndingClock(130), telemetry=telemetry)
 
     assert telemetry.counter("compact_files_added", table="lab.events") == 2
     frame = pl.scan_delta(catalog.uri_of(catalog.definition("lab", "events")))
     assert frame.select(pl.len()).collect().item() == 12
+
+
+class EndingClock(ManualClock):
+    """Sets `stop` after so many seconds of the loop's own waiting."""
+
+    def __init__(self, seconds: float, *, now_s: float = 1_700_000_000.0) -> None:
+        super().__init__(now_s)
+        self._end_s = self.now_s() + seconds
+
+    def wait_s(self, seconds: float, stop: threading.Event) -> bool:
+        if self.now_s() >= self._end_s:
+            stop.set()
+        return super().wait_s(seconds, stop)
+
+
+def test_a_broken_table_is_tried_less_and_less_often(tmp_path: Path) -> None:
+    lake(tmp_path)
+    log = tmp_path / "lake" / "lab" / "events" / "_delta_log" / f"{3:020}.json"
+    log.write_text("this is no log entry")
+    telemetry = Telemetry()
+    # Only compaction's own failures are counted here.
+    broken = lake(tmp_path, compact_s=1, checkpoint_s=1e6, filled=False)
+    run_compaction(broken, stop=threading.Event(), clock=EndingClock(100), telemetry=telemetry)
+
+    errors = sum(v for k, v in telemetry.snapshot().items() if k.startswith("maintain_errors"))
+    assert 3 <= errors <= 8, "after 2, 4, 8, 16, 32 and 64 seconds"
+    assert telemetry.counter("compact_files_added", table="lab.notes") == 2
+
+
+def test_two_maintenance_processes_do_the_work_once(catalog: Catalog) -> None:
+    """One holds the leases of its tables between its rounds; the other leaves them to it."""
+    stop, clock, telemetry = threading.Event(), ManualClock(), Telemetry()
+    others: list[delta.CompactResult] = []
+
+    class Meanwhile(EndingClock):
+        def wait_s(self, seconds: float, stop: threading.Event) -> bool:
+            if telemetry.counter("compact_files_added", table="lab.events"):
+                fill(catalog.uri_of(catalog.definition("lab", "events")), commits=6)
+                others.extend(compact_all(catalog, clock=self).values())
+                stop.set()
+            return super().wait_s(seconds, stop)
+
+    run_compaction(catalog, stop=stop, clock=Meanwhile(200), telemetry=telemetry)
+    assert others[0].is_elsewhere
+    assert compact_all(catalog, clock=clock)["lab.events"].files_removed == 14
+
+
+def test_vacuum_and_log_clean_up_run_on_their_cadence(catalog: Catalog) -> None:
+    compact_all(catalog)
+    clock = EndingClock(3 * 3600, now_s=SystemClock().now_s())
+    telemetry = Telemetry()
+    run_vacuum(catalog, stop=threading.Event(), clock=clock, telemetry=telemetry)
+
+    assert telemetry.counter("vacuum_files_removed", table="lab.events") == 12
+    assert ids(catalog, "events") == list(range(12))

@@ -21,7 +21,14 @@ from neuralake.storage import LogStore
 from neuralake.tables import DeltaTable
 from neuralake.telemetry import Telemetry
 
-__all__ = ["checkpoint_all", "compact_all", "run_compaction", "run_vacuum", "vacuum_all"]
+__all__ = [
+    "checkpoint_all",
+    "clean_logs",
+    "compact_all",
+    "run_compaction",
+    "run_vacuum",
+    "vacuum_all",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -45,12 +52,15 @@ def compact_all(
     return results
 
 
-def checkpoint_all(catalog: Catalog, *, telemetry: Telemetry | None = None) -> dict[str, int]:
+def checkpoint_all(
+    catalog: Catalog, *, clock: Clock | None = None, telemetry: Telemetry | None = None
+) -> dict[str, int]:
     """Write a checkpoint where enough commits have passed; versions by `database.table`."""
     written = {}
 
     def checkpoint(name: str, _: DeltaTable, store: LogStore) -> None:
-        version = delta.checkpoint_if_due(store, commits=catalog.settings.checkpoint.commits)
+        commits = catalog.settings.checkpoint.commits
+        version = delta.checkpoint_if_due(store, commits=commits, clock=clock)
         if version is not None:
             written[name] = version
 
@@ -92,6 +102,21 @@ def vacuum_all(
     return results
 
 
+def clean_logs(
+    catalog: Catalog, *, clock: Clock | None = None, telemetry: Telemetry | None = None
+) -> dict[str, delta.CleanupResult]:
+    """Remove log entries that are older than their table's log retention; by `database.table`."""
+    results: dict[str, delta.CleanupResult] = {}
+    telemetry = telemetry or Telemetry()
+
+    def clean(name: str, _: DeltaTable, store: LogStore) -> None:
+        results[name] = delta.cleanup(store, clock=clock)
+        telemetry.count("log_files_removed", len(results[name].names), table=name)
+
+    _for_each_table(catalog, clean, telemetry)
+    return results
+
+
 def run_compaction(
     catalog: Catalog,
     *,
@@ -118,7 +143,7 @@ def run_compaction(
             _for_each_table(catalog, compact, telemetry, known=kept)
             if clock.monotonic_s() >= checkpoint_due_s:
                 checkpoint_due_s = clock.monotonic_s() + settings.checkpoint.interval_s
-                checkpoint_all(catalog, telemetry=telemetry)
+                checkpoint_all(catalog, clock=clock, telemetry=telemetry)
     finally:
         for upkeep in kept.values():
             upkeep.close()
@@ -131,8 +156,8 @@ def run_vacuum(
     clock: Clock | None = None,
     telemetry: Telemetry | None = None,
 ) -> None:
-    """Vacuum on its cadence until `stop` is set, in full on another."""
-    clock = clock or SystemClock()
+    """Vacuum and clean logs on one cadence until `stop` is set, vacuum in full on another."""
+    clock, telemetry = clock or SystemClock(), telemetry or Telemetry()
     settings = catalog.settings.vacuum
     full_due_s = clock.monotonic_s() + settings.full_interval_s
     while not clock.wait_s(min(settings.interval_s, settings.full_interval_s), stop):
@@ -140,6 +165,7 @@ def run_vacuum(
         if full:
             full_due_s = clock.monotonic_s() + settings.full_interval_s
         vacuum_all(catalog, full=full, clock=clock, telemetry=telemetry)
+        clean_logs(catalog, clock=clock, telemetry=telemetry)
 
 
 def _compactor(
