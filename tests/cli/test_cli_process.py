@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import signal
 import subprocess
 from collections.abc import Callable
@@ -68,8 +69,17 @@ def test_one_pass_says_what_it_did(run: Run, project: Settings) -> None:
             post(platform.url, [number])
             assert eventually(lambda number=number: number in ids_in(project))  # type: ignore[misc]  # on purpose
 
-    assert "lab.events" in run("vacuum", "--dry-run").stdout
+    orphan = Path(catalog.uri_of(catalog.definition("lab", "events")), "part-orphan.parquet")
+    orphan.write_bytes(b"x")
+    os.utime(orphan, (0, 0))
+    told = run("vacuum", "--full", "--dry-run").stdout
+    assert "lab.events: 1 files could go (1 bytes)" in told
+    assert "part-orphan.parquet  1 bytes" in told
+    assert "no version inside the retention mentions it" in told
     assert run("vacuum", "--once").exit_code == 0
+    assert orphan.exists()
+    assert "1 files removed" in run("vacuum", "--full").stdout
+    assert not orphan.exists()
     compacted = run("compact", "--once")
     assert compacted.exit_code == 0, compacted.stderr
     assert ids_in(project) == list(range(6))

@@ -126,6 +126,19 @@ def test_a_name_that_sql_would_quote_is_refused_with_one_to_try(name: Any) -> No
         ({"tags": ["a", "a"]}, "names 'a' twice"),
         ({"partition_by": "session"}, "partition_by is a list"),
         ({"partition_by": ["x"]}, "partition column 'x' is double"),
+        ({"cluster_by": "x"}, "cluster_by is a list"),
+        ({"cluster_by": ["x", "x"]}, "cluster_by names 'x' twice"),
+        (
+            {"cluster_by": ["session"], "partition_by": ["session"]},
+            "'session', which is in partition_by",
+        ),
+        (
+            {
+                "schema": pa.schema([("x", pa.int32()), ("l", pa.list_(pa.int32()))]),
+                "cluster_by": ["l"],
+            },
+            "lists and structs have no order",
+        ),
         ({"partition_by": ["raw"]}, "partition column 'raw' is binary"),
         (
             {
@@ -158,6 +171,7 @@ def test_a_mistake_in_a_definition_is_refused_with_its_place(
     "changes",
     [
         {"partition_by": ["sesion"]},
+        {"cluster_by": ["sesion"]},
         {"unique_columns": ["sesion"]},
         {"docs_columns": {"sesion": "."}},
         {"docs_filters": [Filter("sesion", "=", "a")]},
