@@ -41,6 +41,7 @@ _log = logging.getLogger(__name__)
 
 _FOLDER = "_delta_log"
 _ENTRY = re.compile(rf"{_FOLDER}/(\d{{20}})\.json")
+_TEMPORARY = re.compile(rf"{_FOLDER}/\.tmp/(\d{{20}})\.json\.")
 # As Spark: longer than any pause between putting the item and looking for N.json, in a sane world;
 # in another one the look, and the put where nothing is, still hold.
 _EXPIRE_S = 24 * 3600
@@ -316,9 +317,12 @@ class CoordinatedStore:
         self._complete(entry)
 
     def _check_lost(self, entry: LockEntry) -> None:
-        """Raise unless another process finished or gave up `entry` while we looked."""
+        """Raise unless another process finished or gave up `entry`, or the log is past it."""
         now = self._locks.get(entry.table_path, entry.file_name)
         if now is None or now.complete or now.temp_path != entry.temp_path:
+            return
+        if self._is_behind(entry):
+            self._complete(entry)
             return
         raise NeedsAttention(
             f"Version {entry.file_name[:20].lstrip('0') or '0'} of {entry.table_path} is taken in "
@@ -330,8 +334,16 @@ class CoordinatedStore:
             name=entry.file_name,
         )
 
+    def _is_behind(self, entry: LockEntry) -> bool:
+        """Whether later versions are there: a sleeper took one that was cleaned up long ago."""
+        later = self._files.names(_FOLDER, after=entry.file_name)
+        return any(name[:20].isdigit() for name in later)
+
     def leftovers(self, *, older_than_s: float) -> list[str]:
         """Temporary files of this and other engines that no unfinished commit needs.
+
+        One of ours for a version that nobody has committed stays, however old: its writer may wake
+        up, take the version and die, and then everybody needs the file.
 
         Unfinished commits, however far behind, are finished first where that is possible: one whose
         entry can be read hinders nobody, and would otherwise stay for ever.
@@ -348,10 +360,15 @@ class CoordinatedStore:
                 except NeedsAttention as error:
                     kept.add(f"{_FOLDER}/{entry.temp_path}")
                     _log.warning("%s", error)
+        listed = [*self._files.files(_FOLDER)]
+        newest = max((_version(file.name) or 0 for file in listed), default=0)
         return [
             file.name
-            for file in self._files.files(_FOLDER)
-            if _is_temporary(file.name) and file.modified_s < before_s and file.name not in kept
+            for file in listed
+            if _is_temporary(file.name)
+            and file.modified_s < before_s
+            and file.name not in kept
+            and (_temporary_version(file.name) or 0) <= newest
         ]
 
     def _saw(self, version: int) -> None:
@@ -387,6 +404,12 @@ def _temp(entry: LockEntry) -> str:
             name=entry.file_name,
         )
     return f"{_FOLDER}/{entry.temp_path}"
+
+
+def _temporary_version(name: str) -> int | None:
+    """The version that a temporary file is for; None: its name does not say."""
+    found = _TEMPORARY.match(name)
+    return int(found[1]) if found else None
 
 
 def _is_temporary(name: str) -> bool:
