@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from neuralake.delta.clustering import sorted_batches
 from neuralake.delta.files import DataFiles, NewFile
 from neuralake.delta.snapshot import DataFile
-from neuralake.errors import NeedsAttention
+from neuralake.errors import CommitConflict, NeedsAttention
 
 __all__ = ["rewrite"]
 
@@ -36,6 +36,7 @@ def rewrite(
     Raises:
         NeedsAttention: a file is missing (`missing`), damaged, or has other rows than the log says;
             or the new file has not exactly their rows. No file is left.
+        CommitConflict: this took so long that vacuum removed the new file.
         SchemaMismatch: a value does not fit the table's columns.
     """
     counted = 0
@@ -57,6 +58,11 @@ def rewrite(
     said = [file.live_rows for file in inputs]
     wanted = counted if None in said else sum(count or 0 for count in said)
     stored = _stored_rows(files, written)
+    if stored is None:
+        raise CommitConflict(
+            f"{written.name} in {files.store.uri} is gone: so much time passed since it was "
+            f"written that vacuum took it. Read again.",
+        )
     if not stored == written.content.rows == counted == wanted:
         files.remove([written])
         raise NeedsAttention(
