@@ -138,6 +138,32 @@ def test_nobody_at_home_is_unavailable_not_unknown() -> None:
         put_new(bucket_at("http://127.0.0.1:9"))
 
 
+def test_a_404_is_only_an_answer_to_who_looks() -> None:
+    """A put that ends so was not done, whatever the server is."""
+    with canned([Answer(404)]) as (endpoint, _):
+        bucket = bucket_at(endpoint)
+        assert bucket.get("name") is None
+        assert bucket.head("name") is None
+        for ask in (put, put_new, list_all):
+            with pytest.raises(SettingsError):
+                ask(bucket)
+
+
+@pytest.mark.parametrize("name", ["status: 404,", "<Code>SlowDown</Code>", "kind: Connect,", '"a'])
+def test_a_name_cannot_pass_for_an_answer(name: str) -> None:
+    """Values of partitions are in names, and anybody may send them."""
+    spoof = f'x\n      {name}\n body: Some(\n "{name}'.replace("\n", "%0A")
+    for key in (spoof, name):
+        with (
+            canned([Answer(500, "InternalError", name), Answer(412, "PreconditionFailed")]) as (
+                endpoint,
+                _,
+            ),
+            pytest.raises(OutcomeUnknown),
+        ):
+            bucket_at(endpoint).put_if_absent(key, b"data")
+
+
 def test_a_server_without_conditional_put_says_so() -> None:
     with canned([Answer(501, "NotImplemented")]) as (endpoint, seen):
         with pytest.raises(UnsupportedFeature) as caught:

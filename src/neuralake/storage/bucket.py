@@ -36,8 +36,12 @@ _PART_BYTES = 8 * 1024 * 1024
 _PAGE = 1000
 # Of these S3 says that nothing was done and that the same request may work later.
 _NOTHING_DONE = {"SlowDown", "RequestTimeout", "RequestLimitExceeded", "ExpiredToken"}
-_STATUS = re.compile(r"status code: (\d{3})")
-_CODE = re.compile(r"<Code>(\w{1,60})</Code>")
+# In the client's account of its error, one fact a line; names of objects and what servers say have
+# no line breaks there, and so cannot pass for one.
+_STATUS = re.compile(r"^ +status: (\d{3}),$", re.MULTILINE)
+_KIND = re.compile(r"^ +kind: (\w+),$", re.MULTILINE)
+_REDIRECT = re.compile(r"^ +inner: BareRedirect,$", re.MULTILINE)
+_CODE = re.compile(r"^ +body: Some\(\n +\".*?<Code>(\w{1,60})</Code>", re.MULTILINE)
 # How long the client keeps credentials before it asks `Access` again.
 _KEY_AGE = timedelta(seconds=60)
 
@@ -179,13 +183,13 @@ class Bucket:
     def get(self, key: str) -> bytes | None:
         import obstore
 
-        return self._ask("get", key, lambda: bytes(obstore.get(self._once, key).bytes()))
+        return self._look("get", key, lambda: bytes(obstore.get(self._once, key).bytes()))
 
     def get_range(self, key: str, start: int, end: int) -> bytes:
         """Bytes `start` to before `end` of an object that is there."""
         import obstore
 
-        data = self._ask(
+        data = self._look(
             "get", key, lambda: bytes(obstore.get_range(self._once, key, start=start, end=end))
         )
         if data is None:
@@ -201,14 +205,14 @@ class Bucket:
             return bytes(found.bytes()), found.meta["size"]
 
         try:
-            return self._ask("get", key, ask)
+            return self._look("get", key, ask)
         except _EmptyObjectError:
             return b"", 0
 
     def head(self, key: str) -> StoredObject | None:
         import obstore
 
-        found = self._ask("head", key, lambda: obstore.head(self._once, key))
+        found = self._look("head", key, lambda: obstore.head(self._once, key))
         return None if found is None else _stored(found)
 
     def children(self, folder: str) -> list[StoredObject]:
@@ -218,7 +222,7 @@ class Bucket:
         found = self._ask(
             "list", folder, lambda: obstore.list_with_delimiter(self._once, folder or None)
         )
-        return sorted((_stored(item) for item in (found or {"objects": []})["objects"]), key=_key)
+        return sorted((_stored(item) for item in found["objects"]), key=_key)
 
     def below(self, folder: str, *, after: str = "") -> Iterator[StoredObject]:
         """Objects anywhere below `folder` with keys behind `after`, in order, page by page.
@@ -257,8 +261,15 @@ class Bucket:
             some = asked[start : start + _PAGE]
             self._ask("delete", some[0], partial(obstore.delete, self._once, some))
 
-    def _ask(self, kind: str, key: str, request: Callable[[], _Answer]) -> _Answer | None:
-        """The answer to a request that may be repeated; None if the object is not there."""
+    def _look(self, kind: str, key: str, request: Callable[[], _Answer]) -> _Answer | None:
+        """The answer about an object; None if it is not there."""
+        try:
+            return self._ask(kind, key, request)
+        except _MissingError:
+            return None
+
+    def _ask(self, kind: str, key: str, request: Callable[[], _Answer]) -> _Answer:
+        """The answer to a request that may be repeated; _MissingError if it is a 404."""
         self._check_credentials()
         fault = None
         for _ in self._patience.tries():
@@ -268,7 +279,7 @@ class Bucket:
             except Exception as error:  # noqa: BLE001 the client raises several kinds; see _fault
                 fault = _fault(error)
             if fault.kind is _Kind.MISSING:
-                return None
+                raise _MissingError(f"s3://{self.name} has no {key!r}.", name=key) from None
             if fault.code == "InvalidRange":
                 raise _EmptyObjectError
             if fault.kind not in (_Kind.UNKNOWN, _Kind.NOTHING_DONE):
@@ -297,11 +308,12 @@ class Bucket:
                 features=["conditional put"],
                 **facts,
             )
-        if fault.kind is _Kind.REFUSED:
+        if fault.kind in (_Kind.REFUSED, _Kind.MISSING):
             return SettingsError(
                 f"{where} refused {key!r} ({fault.reason}). The credentials come from "
                 f"{self._access.source}, the region is {self._access.region!r}: check both, what "
-                f"they may do in this bucket, and this machine's clock.",
+                f"they may do in this bucket (s3:ListBucket too: without it S3 does not tell that "
+                f"an object is missing), and this machine's clock.",
                 **facts,
             )
         return Unavailable(
@@ -313,6 +325,11 @@ class Bucket:
     def _count(self, kind: str) -> None:
         with self._lock:
             self._counted[kind] += 1
+
+
+class _MissingError(SettingsError):
+    """A 404 without `NoSuchBucket`: of a request that looks, that the object is not there; of any
+    other, that this is no S3."""
 
 
 class _EmptyObjectError(Exception):
@@ -410,19 +427,20 @@ def _fault(error: Exception) -> _Fault:
         return _Fault(_Kind.THERE, reason, code)
     if status == 404 and code not in ("NoSuchBucket", "NoSuchUpload"):
         return _Fault(_Kind.MISSING, reason, code)
-    if 400 <= status < 500 or status == 501 or "BareRedirect" in text:
+    if 400 <= status < 500 or status == 501 or _REDIRECT.search(text):
         return _Fault(_Kind.REFUSED, reason, code)
-    if not status and "kind: Connect" in text:
+    if not status and "Connect" in _KIND.findall(text):
         return _Fault(_Kind.NOTHING_DONE, reason, code)
     return _Fault(_Kind.UNKNOWN, reason, code)
 
 
 def _reason(text: str) -> str:
-    if "BareRedirect" in text:
+    if _REDIRECT.search(text):
         return "redirected: the bucket is in another region"
-    if "kind: Connect" in text:
+    kinds = _KIND.findall(text)
+    if "Connect" in kinds:
         return "no connection"
-    return "no answer in time" if "kind: Timeout" in text else "the connection broke"
+    return "no answer in time" if "Timeout" in kinds else "the connection broke"
 
 
 def _stored(item: Any) -> StoredObject:
