@@ -23,7 +23,9 @@ def main(arguments: list[str]) -> int:
             counts += outcome.counts
             if outcome.failure is not None:
                 failed += 1
-                print(f"seed {seed}: {type(outcome.failure).__name__}: {outcome.failure}")
+                print(
+                    f"seed {seed}: {type(outcome.failure).__name__}: {outcome.failure}", flush=True
+                )
             if failed == 10:
                 last = seed + 1
                 break

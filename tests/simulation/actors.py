@@ -17,10 +17,11 @@ from tests.simulation.world import Process, Violation
 
 from neuralake import delta
 from neuralake.delta import TableLog, Txn
+from neuralake.delta.cleanup import cleanup
 from neuralake.errors import CommitConflict, Unavailable
 from neuralake.writer import FlushLimits, TopicWriter
 
-__all__ = ["Appender", "Compactor", "Job", "Sender", "Vacuum", "checkpoints", "writer"]
+__all__ = ["Appender", "Compactor", "Job", "Maintenance", "Sender", "Vacuum", "writer"]
 
 _LIMITS = FlushLimits(age_ms_max=100, rows_max=10, bytes_max=1_000_000)
 _GRACE_S = 60.0
@@ -140,6 +141,7 @@ class Compactor:
 
     target_bytes: int
     keeps: bool
+    lease_s: float = 60.0
     files_min: int = 2
 
     def __call__(self, lake: Lake, process: Process) -> Round:
@@ -147,6 +149,7 @@ class Compactor:
             lake.store(process),
             target_bytes=self.target_bytes,
             files_min=self.files_min,
+            lease_s=self.lease_s,
             clock=process.clock,
         )
 
@@ -180,12 +183,19 @@ class Vacuum:
         return vacuum
 
 
-def checkpoints(lake: Lake, process: Process) -> Round:
-    """Writes a checkpoint when it is time."""
-    store = lake.store(process)
+@dataclass
+class Maintenance:
+    """Writes checkpoints, and cleans up the log behind them."""
 
-    def checkpoint() -> None:
-        version = delta.checkpoint_if_due(store, commits=lake.world.random.choice((3, 10)))
-        process.note(f"checkpoint: {version}")
+    commits: int
 
-    return checkpoint
+    def __call__(self, lake: Lake, process: Process) -> Round:
+        store = lake.store(process)
+
+        def maintain() -> None:
+            version = delta.checkpoint_if_due(store, commits=self.commits, clock=process.clock)
+            process.note(f"checkpoint: {version}")
+            gone = cleanup(store, clock=process.clock)
+            process.note(f"clean-up to {gone.checkpoint}: {len(gone.names)} files")
+
+        return maintain

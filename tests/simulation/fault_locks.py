@@ -101,7 +101,9 @@ class FaultLocks:
         self._process.world.later(spread(self._random, 0.01, _LATE_S_MAX), arrive)
 
     def _begin(self, what: str) -> None:
-        self._process.pause(self._lake.trouble.wait_s(self._random))
+        self._process.pause(
+            self._lake.trouble.wait_s(self._random, commits=what.startswith("lock put"))
+        )
         # The server forgets expired items in its own time.
         if self._random.random() < 0.05:
             self._inner.expire(self._process.world.now_s)
@@ -113,7 +115,9 @@ class FaultLocks:
             raise Unavailable(f"Cannot {what}: the lock table does not answer.")
 
     def _end(self, what: str) -> None:
-        self._process.pause(self._lake.trouble.wait_s(self._random))
+        self._process.pause(
+            self._lake.trouble.wait_s(self._random, commits=what.startswith("lock put"))
+        )
         if self._random.random() < self._lake.trouble.crash:
             self._process.note(f"{what}: CRASH after")
             self._process.crash()

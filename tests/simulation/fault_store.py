@@ -163,7 +163,7 @@ class FaultStore:
         return answer
 
     def _begin(self, what: str) -> None:
-        self._process.pause(self._lake.trouble.wait_s(self._random))
+        self._process.pause(self._lake.trouble.wait_s(self._random, commits=_commits(what)))
         if self._happens(self._lake.trouble.crash):
             self._note(f"{what}: CRASH before")
             self._process.crash()
@@ -172,7 +172,7 @@ class FaultStore:
             raise self._unavailable(what)
 
     def _end(self, what: str) -> None:
-        self._process.pause(self._lake.trouble.wait_s(self._random))
+        self._process.pause(self._lake.trouble.wait_s(self._random, commits=_commits(what)))
         if self._happens(self._lake.trouble.crash):
             self._note(f"{what}: CRASH after")
             self._process.crash()
@@ -206,3 +206,7 @@ class FaultStore:
 
     def _unavailable(self, what: str) -> Unavailable:
         return Unavailable(f"Cannot {what}: the store does not answer. Nothing was stored.")
+
+
+def _commits(what: str) -> bool:
+    return what.startswith("put_if_absent _delta_log/")

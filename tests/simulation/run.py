@@ -11,9 +11,10 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 
-from tests.simulation.actors import Appender, Compactor, Job, Sender, Vacuum, checkpoints, writer
+from tests.simulation.actors import Appender, Compactor, Job, Maintenance, Vacuum, writer
+from tests.simulation.crew import employ_crew
 from tests.simulation.lake import TOPIC, Lake
-from tests.simulation.reader import LiveReader, check_snapshot, reader
+from tests.simulation.reader import LiveReader, check_snapshot
 from tests.simulation.world import Process, Violation, World, determined
 
 from neuralake import delta
@@ -67,36 +68,12 @@ def _simulate(seed: int, steps_max: int | None) -> Outcome:
 
 
 def _begin(lake: Lake) -> None:
-    """Employ a crew; each of them is there in some runs and not in others, most in several."""
-    chance = lake.world.random
-    world = lake.world
+    """Make the table in calm weather, and employ the crew."""
     lake.weather, weather = lake.weather.calm(), lake.weather
-    world.start("first", lambda process: lake.create(lake.store(process), process))
-    world.run()
+    lake.world.start("first", lambda process: lake.create(lake.store(process), process))
+    lake.world.run()
     lake.weather = weather
-    senders = [Sender(maker) for maker in range(1, 1 + chance.randint(1, 2))]
-    lake.senders = senders
-    rounds = chance.choice((3, 6, 12))
-    for sender in senders:
-        lake.employ(f"sender-{sender.maker}", sender, rounds=rounds)
-    for number in range(chance.choice((1, 1, 2, 3))):
-        lake.employ(f"writer-{number}", writer, rounds=2 * rounds)
-    for maker in range(11, 11 + chance.randint(0, 2)):
-        for rival in range(chance.choice((1, 2))):
-            lake.employ(f"job-{maker}-{rival}", Job(maker), rounds=rounds)
-    for maker in range(21, 21 + chance.randint(0, 2)):
-        lake.employ(f"appender-{maker}", Appender(maker), rounds=rounds)
-    for number in range(chance.choice((0, 1, 1, 2))):
-        compactor = Compactor(chance.choice((3_000, 20_000, 1_000_000)), chance.random() < 0.5)
-        lake.employ(f"compactor-{number}", compactor, rounds=rounds)
-    for number in range(chance.choice((0, 1, 2))):
-        vacuum = Vacuum(full=chance.random() < 0.7)
-        lake.employ(f"vacuum-{number}", vacuum, rounds=rounds // 2)
-    for number in range(chance.choice((0, 0, 0))):
-        lake.employ(f"checkpoint-{number}", checkpoints, rounds=rounds // 2)
-    for number in range(chance.randint(1, 2)):
-        lake.employ(f"reader-{number}", reader, rounds=rounds // 2)
-    lake.employ("live", LiveReader(senders), rounds=rounds // 2)
+    employ_crew(lake)
 
 
 def _last_round(lake: Lake, process: Process) -> None:
@@ -116,6 +93,7 @@ def _last_round(lake: Lake, process: Process) -> None:
     Job(11)(lake, process)()
     Appender(29)(lake, process)()
     Compactor(1_000_000, keeps=False)(lake, process)()
+    Maintenance(1)(lake, process)()
     LiveReader(lake.senders)(lake, process)()
     _check_versions(lake, process)
     _check_rows(lake)

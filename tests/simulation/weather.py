@@ -13,6 +13,15 @@ from dataclasses import dataclass, replace
 __all__ = ["Weather"]
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60.0, 3600.0, 86_400.0
+# The longest pause, and the longest rest between two rounds of an actor: others must be at work
+# while one stands still, or the pause means nothing.
+_CLIMATES = (
+    (_MINUTE_S, 1.0),
+    (_MINUTE_S, 10.0),
+    (2 * _HOUR_S, 10 * _MINUTE_S),
+    (3 * _DAY_S, 6 * _HOUR_S),
+    (10 * _DAY_S, 2 * _DAY_S),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +41,8 @@ class Weather:
     pause: float
     """The process stands still for up to `pause_s_max` before or after the effect."""
     pause_s_max: float
+    commit_pause: float
+    """The same, right before or after it puts a log entry: where it hurts most."""
     latency_s: float
     """Mean time of a store operation."""
     pace_s: float
@@ -42,6 +53,7 @@ class Weather:
         def often(*rates: float) -> float:
             return chance.choice((0.0, *rates))
 
+        pause_s_max, pace_s = chance.choice(_CLIMATES)
         return cls(
             error_before=often(0.01, 0.05),
             error_after=often(0.01, 0.05),
@@ -49,21 +61,30 @@ class Weather:
             repeated=often(0.0, 0.05),
             crash=often(0.004, 0.015),
             pause=often(0.005, 0.03),
-            pause_s_max=chance.choice((_MINUTE_S, 2 * _HOUR_S, 2 * _DAY_S, 10 * _DAY_S)),
+            commit_pause=often(0.05, 0.2),
+            pause_s_max=pause_s_max,
             latency_s=chance.choice((0.005, 0.05, 1.0)),
-            pace_s=chance.choice((1.0, 10.0, 10 * _MINUTE_S, 6 * _HOUR_S)),
+            pace_s=pace_s,
         )
 
     def calm(self) -> Weather:
         """The same paces without any trouble."""
         return replace(
-            self, error_before=0.0, error_after=0.0, late=0.0, repeated=0.0, crash=0.0, pause=0.0
+            self,
+            error_before=0.0,
+            error_after=0.0,
+            late=0.0,
+            repeated=0.0,
+            crash=0.0,
+            pause=0.0,
+            commit_pause=0.0,
         )
 
-    def wait_s(self, chance: random.Random) -> float:
-        """How long the next step of a store operation takes."""
-        if chance.random() < self.pause:
-            return spread(chance, 1.0, self.pause_s_max)
+    def wait_s(self, chance: random.Random, *, commits: bool = False) -> float:
+        """How long the next step of a store operation takes; `commits`: it puts a log entry."""
+        if chance.random() < (max(self.pause, self.commit_pause) if commits else self.pause):
+            long_s = chance.uniform(self.pause_s_max / 4, self.pause_s_max)
+            return chance.choice((long_s, spread(chance, 1.0, self.pause_s_max)))
         return chance.expovariate(1 / self.latency_s)
 
     def rest_s(self, chance: random.Random) -> float:
