@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 import pytest
+from delta_tables import inline_vector
 from deltalake import DeltaTable, Field
 from deltalake.schema import PrimitiveType
 
@@ -24,6 +26,8 @@ from neuralake.delta import (
     snapshot,
     vacuum,
 )
+from neuralake.delta.actions import Action, Add, CommitInfo
+from neuralake.delta.conflicts import Footprint, Operation
 from neuralake.delta.log import read_entry
 from neuralake.errors import NeedsAttention, UnsupportedFeature
 from neuralake.storage import Bytes, LocalStore, Sink
@@ -265,6 +269,74 @@ def test_a_table_can_ask_for_smaller_files(tmp_path: Path) -> None:
 
     assert len(snapshot(uri).files) > 2
     assert read(uri) == [(i, "a") for i in range(20)]
+
+
+def delete_rows(uri: str, *deleted: Sequence[int]) -> None:
+    """As another engine does it: a deletion vector for each of the oldest files."""
+
+    def actions(now_ms: int) -> list[Action]:
+        found: list[Action] = []
+        for file, places in zip(snapshot(uri).files, deleted, strict=False):
+            found.append(log.files.tombstone(file, deleted_ms=now_ms, data_change=True))
+            found.append(
+                Add(
+                    path=file.path,
+                    partition_values=file.partition,
+                    size=file.bytes,
+                    modification_time=round(file.modified_s * 1000),
+                    data_change=True,
+                    stats=file.stats,
+                    deletion_vector=inline_vector(places),
+                )
+            )
+        return found
+
+    log = TableLog.open(uri)
+    log.commit(actions, CommitInfo(), footprint=Footprint(Operation.APPEND))
+
+
+def test_deleted_rows_and_their_vectors_are_gone_after_a_compaction(uri: str) -> None:
+    """Of the first file one row is deleted, of the second both."""
+    delete_rows(uri, [1], [0, 1])
+    left = [row for row in EXPECTED if row[0] not in (1, 2, 3)]
+    assert [(row["id"], row["p"]) for row in rows_of(uri)] == left
+    done = compact(uri)
+
+    assert done.rows == 9
+    assert [file.deletion_vector for file in snapshot(uri).files] == [None, None]
+    assert read(uri) == left
+
+
+def test_a_file_of_which_every_row_is_deleted_is_removed_and_nothing_takes_its_place(
+    tmp_path: Path,
+) -> None:
+    uri = str(tmp_path / "table")
+    create_table(uri, SCHEMA, partition_by=["p"])
+    TableLog.open(uri).append(rows(1, 2))
+    delete_rows(uri, [0, 1])
+    done = compact(uri)
+
+    assert (done.files_removed, done.files_added) == (1, 0)
+    assert snapshot(uri).files == []
+
+
+def test_a_delete_of_rows_meanwhile_wins(uri: str) -> None:
+    """The path of the file stays live, with other rows in it."""
+    done = compact(uri, MeddlingStore(uri, lambda: delete_rows(uri, [1])))
+
+    assert (done.conflicts, done.partitions) == (1, 1)
+    assert [row["id"] for row in rows_of(uri)] == [0, *range(2, 12)]
+
+
+def rows_of(uri: str) -> list[dict[str, Any]]:
+    log = TableLog.open(uri)
+    found = [
+        {**row, **file.partition}
+        for file in snapshot(uri).files
+        for batch in log.files.read(file)
+        for row in batch.to_pylist()
+    ]
+    return sorted(found, key=lambda row: row["id"])
 
 
 def test_a_kept_compactor_reads_only_what_is_new(uri: str) -> None:
