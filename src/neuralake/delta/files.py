@@ -58,7 +58,7 @@ class NewFile:
         )
 
 
-def indexed(state: TableState) -> Indexed:
+def _indexed(state: TableState) -> Indexed:
     """Which columns of the table's files have statistics, by its properties."""
     properties = state.properties
     if properties.stats_columns is None:
@@ -112,7 +112,7 @@ class DataFiles:
         )
         self._decoder = Decoder(self._columns)
         self._encoder = Encoder(
-            self._columns.physical, indexed(state), label=self._columns.to_physical
+            self._columns.physical, _indexed(state), label=self._columns.to_physical
         )
 
     @property
