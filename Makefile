@@ -58,7 +58,7 @@ format: $(VENV)/.dev ## Put the code into the one format.
 	$(BIN)/ruff check --fix $(FOLDERS)
 
 bench: $(VENV)/.dev ## Measure, with peers in the same run; answers are checked.
-	$(BIN)/python -m bench $(BENCH_OPTIONS)
+	PYTHONPATH=tests/support $(BIN)/python -m bench $(BENCH_OPTIONS)
 
 clean: ## Remove everything that make and the tools have made.
 	rm -rf $(VENV) build dist .bench .services .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*

@@ -22,7 +22,7 @@ from bench.commit import SCHEMA, alternate, batch, show
 from bench.machine import describe
 from deltalake import DeltaTable, write_deltalake
 from dynamodb_server import with_dynamodb
-from gate_proxy import Request, gate
+from gate_proxy import Request, Verdict, gate
 from s3_server import s3_account
 from service_table import Coordination, ServiceTable
 
@@ -52,10 +52,10 @@ def counted(table: ServiceTable, make: Callable[[ServiceTable, pa.Table], Step])
     """Print the requests of one append of a handle that has made some already."""
     seen: Counter[str] = Counter()
 
-    def judge(request: Request) -> bool:
+    def judge(request: Request) -> Verdict:
         if not request.is_answered:
             seen[request.target or ("COPY" if request.is_copy else request.method)] += 1
-        return True
+        return "pass"
 
     with ExitStack() as doors:
         s3 = doors.enter_context(gate(table.account.s3_endpoint, judge))
@@ -100,11 +100,11 @@ def measure(
     given: argparse.Namespace,
 ) -> None:
     rows = batch(given.rows)
-    steps = [make(table, rows) for table, make in sides.values()]
     for table, _ in sides.values():
         fill = ours(table, batch(1))
         for _ in range(given.versions):
             fill()
+    steps = [make(table, rows) for table, make in sides.values()]
     print(f"\nappend of {given.rows} rows at version {given.versions} and later")
     times = alternate(steps, blocks=given.blocks, each=given.each)
     for (name, (table, make)), taken in zip(sides.items(), times, strict=True):
