@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from neuralake.clock import Clock
 from neuralake.delta.coordination import check_coordination
-from neuralake.delta.log import Entry, entries_after, entry_name, has_log
+from neuralake.delta.log import Entry, MissingEntry, entries_after, entry_name, has_log
 from neuralake.delta.protocol import TableState
 from neuralake.delta.replay import LogState, replay
 from neuralake.errors import CommitConflict, NeedsAttention, Unavailable
@@ -22,6 +22,9 @@ __all__ = ["STALE_S", "Head"]
 STALE_S = 3600.0
 """Log entries are cleaned up after hours at the earliest (`cleanup.py`); a handle that slept for
 longer than this does not trust that the entry after its own is the newest, and opens anew."""
+
+
+_NEVER = (float("-inf"), float("-inf"))
 
 
 class Head:
@@ -39,7 +42,8 @@ class Head:
         self.newest_ms = 0
         """Time of the newest live file, Unix milliseconds."""
         self.state: TableState
-        self._adopt(log or replay(store))
+        began_s = self._now_s()
+        self._adopt(log or replay(store), began_s)
 
     def refresh(self) -> int:
         """Read the entries that are new, and return the version; what it tells is durable.
@@ -50,7 +54,8 @@ class Head:
             UnknownName: the table is gone.
         """
         if self.is_stale() or self._is_replaced():
-            self._adopt(replay(self._store))
+            began_s = self._now_s()
+            self._adopt(replay(self._store), began_s)
         self.catch_up(None)
         return self.version
 
@@ -67,19 +72,25 @@ class Head:
     ) -> int | None:
         """Read the new entries; the version of the one that `commit_id` made, if it is there."""
         ours = None
-        before = self.version
-        for entry in entries_after(self._store, self.version):
-            self._apply(entry)
-            if commit_id is not None and entry.is_from(commit_id):
-                ours = entry.version
-                break
-            on_entry(entry)
+        before, began_s, was_stale = self.version, self._now_s(), self.is_stale()
+        try:
+            for entry in entries_after(self._store, self.version):
+                self._apply(entry)
+                if commit_id is not None and entry.is_from(commit_id):
+                    ours = entry.version
+                    break
+                on_entry(entry)
+        except MissingEntry as error:
+            # Cleaned up while we read, unless the log is damaged: who opens it anew will be told.
+            raise Unavailable(f"{error.message} Read again.", version=self.version) from error
         if self.version > before:
             # Another process may have died between making an entry visible and making it durable.
             # We are about to rely on it, and to say so.
             self._settle(is_ours=ours is not None)
             self._mark_newest()
-        self._touch()
+        if not was_stale:
+            # That no entry follows tells nothing where the log may have been cleaned up past us.
+            self._seen_s = began_s
         return ours
 
     def advance(self, version: int, *, now_ms: int, in_commit_ms: int | None = None) -> None:
@@ -101,7 +112,7 @@ class Head:
         self.version, self.newest_ms = version, max(self.newest_ms, now_ms)
         self.in_commit_ms = in_commit_ms
         self._mark_newest()
-        self._touch()
+        self._seen_s = self._now_s()
 
     def is_stale(self) -> bool:
         """Whether it was not looked at for so long that it must not be relied on."""
@@ -140,7 +151,7 @@ class Head:
             self.state = TableState.of(protocol, metadata)
         self.version = entry.version
 
-    def _adopt(self, log: LogState) -> None:
+    def _adopt(self, log: LogState, began_s: tuple[float, float]) -> None:
         """Take version, schema and transactions from the log, as it is in the store now."""
         check_coordination(log.metadata.configuration, self._store)
         self.state = TableState.of(log.protocol, log.metadata)
@@ -152,7 +163,7 @@ class Head:
         self.in_commit_ms = log.in_commit_ms
         """In-commit timestamp of `version`, Unix milliseconds; None: it has none."""
         self._mark_place()
-        self._touch()
+        self._seen_s = began_s
         # Its process may have died between making the newest entry visible and making it durable.
         self._store.settle()
 
@@ -204,11 +215,9 @@ class Head:
             # Each question is a request here: ours of the last seconds were not marked one by one.
             replaced = self._stamp is None or self._store.stamp(entry_name(marked)) != stamp
         if replaced:
-            self._stamp, self._marked = stamp, marked
+            # Also for the next question, however soon it comes.
+            self._stamp, self._marked, self._marked_s = stamp, marked, _NEVER
         return replaced
-
-    def _touch(self) -> None:
-        self._seen_s = self._now_s()
 
     def _now_s(self) -> tuple[float, float]:
         return self._clock.now_s(), self._clock.monotonic_s()
