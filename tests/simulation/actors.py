@@ -25,8 +25,6 @@ __all__ = ["Appender", "Compactor", "Job", "Maintenance", "Sender", "Vacuum", "w
 
 _LIMITS = FlushLimits(age_ms_max=100, rows_max=10, bytes_max=1_000_000)
 _GRACE_S = 60.0
-# The queue forgets keys after a day: who was away for longer does not send the same again.
-_RESEND_S = 20 * 3600.0
 
 
 @dataclass
@@ -36,17 +34,16 @@ class Sender:
     maker: int
     acknowledged: list[int] = field(default_factory=list)
     _serial: int = 0
-    _pending: tuple[list[int], float] | None = None
+    _pending: list[int] | None = None
 
     def __call__(self, lake: Lake, process: Process) -> Round:
         queue = lake.queue_of(process)
 
         def send() -> None:
-            if self._pending is None or lake.world.now_s - self._pending[1] > _RESEND_S:
-                ids = ids_from(self.maker, self._serial, lake.world.random.randint(1, 4))
-                self._serial += len(ids)
-                self._pending = ids, lake.world.now_s
-            ids, _ = self._pending
+            if self._pending is None:
+                self._pending = ids_from(self.maker, self._serial, lake.world.random.randint(1, 4))
+                self._serial += len(self._pending)
+            ids = self._pending
             queue.append(TOPIC, payload(ids), len(ids), key=str(ids[0]))
             self.acknowledged += ids
             self._pending = None

@@ -32,6 +32,7 @@ __all__ = ["TOPIC", "Actor", "Lake", "Round"]
 
 TOPIC = "lab.events"
 _DAY_S = 86_400.0
+_FOREVER_S = 1e9
 
 Round = Callable[[], None]
 """One round of an actor's work; `Unavailable` and `Conflict` are for its next round to get over."""
@@ -70,7 +71,9 @@ class Lake:
             lambda: world.now_s,
             by_locks=self.locks is not None,
         )
-        self.queue = MemoryQueue(clock=_WorldClock(world))
+        # Senders here may sleep for days with a key in hand; the queue's promise for a day is
+        # tested elsewhere.
+        self.queue = MemoryQueue(clock=_WorldClock(world), keys_retention_s=_FOREVER_S)
         self.app_id = app_id(self.queue.id, TOPIC)
         self.ledger.envelopes[self.app_id] = []
         self.senders: list[Sender] = []
