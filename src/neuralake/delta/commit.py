@@ -15,15 +15,16 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from neuralake.clock import Clock, SystemClock
-from neuralake.delta.actions import Action, Add, CommitInfo, Remove, TxnAction, encode_entry
-from neuralake.delta.conflicts import Footprint, Operation, conflict
-from neuralake.delta.files import DataFiles, NewFile, Waiting
+from neuralake.delta.actions import Action, Add, CommitInfo, TxnAction, encode_entry
+from neuralake.delta.attempt import Attempt, StoredRows, refuse_changes
+from neuralake.delta.conflicts import Footprint, Operation
+from neuralake.delta.files import DataFiles, Waiting
 from neuralake.delta.head import Head
 from neuralake.delta.log import Entry, entry_name, read_entry
 from neuralake.delta.protocol import TableState
 from neuralake.delta.replay import LogState
 from neuralake.delta.table import ENGINE
-from neuralake.errors import CommitConflict, Unavailable, UnsupportedFeature, UsageError
+from neuralake.errors import CommitConflict, Unavailable, UsageError
 from neuralake.storage import AlreadyThere, LogStore, OutcomeUnknown, as_store
 
 __all__ = ["WRITE_S_MAX", "Commit", "TableLog", "Txn"]
@@ -174,7 +175,7 @@ class TableLog:
         fitted = self.files.fit(rows)
         if fitted.num_rows == 0 and txn is None:
             return Commit(self.version, repeated=False, files=0, rows=0, bytes=0)
-        stored = _Stored(self.files, fitted)
+        stored = StoredRows(self.files, fitted)
         name = "STREAMING UPDATE" if txn else "WRITE"
         info = info or CommitInfo(operation=name, is_blind_append=True)
 
@@ -198,7 +199,7 @@ class TableLog:
         return Commit(version, repeated=False, files=files, rows=fitted.num_rows, bytes=size)
 
     def _commit_fresh(
-        self, stored: _Stored, info: CommitInfo, txn: Txn | None, overtaken: Callable[[], bool]
+        self, stored: StoredRows, info: CommitInfo, txn: Txn | None, overtaken: Callable[[], bool]
     ) -> int | None:
         """Commit the files of an append; those that became too old are stored anew."""
         for _ in range(_REWRITES_MAX):
@@ -241,7 +242,7 @@ class TableLog:
             Unavailable: nothing was committed.
             OutcomeUnknown: the store gave no answer; it may be committed.
         """
-        attempt = _Attempt(uuid.uuid4().hex, footprint, self.state, on_entry)
+        attempt = Attempt(uuid.uuid4().hex, footprint, self.state, on_entry)
         if self._stops(txn, lambda: False):
             return None
         self.check(footprint)
@@ -300,7 +301,7 @@ class TableLog:
                     f"entry {version} is gone. Read again.",
                     version=self.version,
                 )
-            attempt = _Attempt("", footprint, self.state)
+            attempt = Attempt("", footprint, self.state)
             attempt.see(entry)
             attempt.raise_conflict(self.version)
 
@@ -322,7 +323,7 @@ class TableLog:
 
     def _entry(
         self,
-        attempt: _Attempt,
+        attempt: Attempt,
         info: CommitInfo,
         txn: Txn | None,
         actions: Sequence[Action],
@@ -331,7 +332,7 @@ class TableLog:
         is_doubted: bool,
     ) -> bytes:
         """The bytes of the entry, if it may be put now."""
-        self._refuse_changes(actions, attempt.operation)
+        refuse_changes(self.state, actions, attempt.operation, uri=self._store.uri)
         age_s = self._waiting.age_s(actions)
         if age_s > self._write_s_max:
             if is_doubted:
@@ -349,35 +350,13 @@ class TableLog:
         )
         return encode_entry([self._sign(info, attempt.commit_id, now_ms), *txns, *actions])
 
-    def _refuse_changes(self, actions: Sequence[Action], operation: Operation) -> None:
-        """Refuse to change rows where the table's properties ask for more than we do."""
-        properties = self.state.properties
-        if not any(isinstance(action, Remove) and action.data_change for action in actions):
-            return
-        if properties.append_only:
-            raise UsageError(
-                f"{self._store.uri} has delta.appendOnly: no row of it can be removed or changed.",
-                property="delta.appendOnly",
-            )
-        if (
-            properties.change_data_feed
-            and operation is not Operation.OVERWRITE
-            and any(isinstance(action, Add) for action in actions)
-        ):
-            raise UnsupportedFeature(
-                f"{self._store.uri} has a change data feed: a {operation.value} must write which "
-                f"rows it changed, which we do not. Delete or overwrite whole files, or use the "
-                f"engine that turned the feed on.",
-                features=["changeDataFeed"],
-            )
-
-    def _done(self, version: int, attempt: _Attempt, txn: Txn | None) -> int:
+    def _done(self, version: int, attempt: Attempt, txn: Txn | None) -> int:
         self._waiting.forget(attempt.paths)
         if txn is not None:
             self._head.note(txn.app_id, txn.version)
         return version
 
-    def _look_up(self, asked: int, attempt: _Attempt) -> int | None:
+    def _look_up(self, asked: int, attempt: Attempt) -> int | None:
         """Catch up after a put for version `asked` that failed or has no known outcome."""
         try:
             return self._head.catch_up(attempt.commit_id, attempt.see)
@@ -417,59 +396,3 @@ class TableLog:
                 committed=known,
             )
         return known is not None and known >= txn.version
-
-
-class _Attempt:
-    """One call of `commit`: its id, and what it has seen of others since it began."""
-
-    def __init__(
-        self,
-        commit_id: str,
-        footprint: Footprint,
-        state: TableState,
-        on_entry: Callable[[Entry], None] = lambda _entry: None,
-    ) -> None:
-        self.commit_id = commit_id
-        self.paths: list[str] = []
-        self.operation = footprint.operation
-        self._footprint, self._on_entry = footprint, on_entry
-        self._serializable = state.properties.serializable
-        self._reason: str | None = None
-
-    def see(self, entry: Entry) -> None:
-        self._on_entry(entry)
-        known = self._footprint.version
-        if self._reason is None and (known is None or entry.version > known):
-            self._reason = conflict(self._footprint, entry, serializable=self._serializable)
-
-    def raise_conflict(self, version: int) -> None:
-        if self._reason is not None:
-            operation = self._footprint.operation.value
-            raise CommitConflict(
-                f"This {operation} cannot be committed: {self._reason}. Read again.",
-                version=version,
-                reason=self._reason,
-            )
-
-
-class _Stored:
-    """The rows of an append as data files, which may have to be written more than once."""
-
-    def __init__(self, writer: DataFiles, rows: pa.Table) -> None:
-        self.writer, self.rows = writer, rows
-        self.files: list[NewFile] = writer.write(rows)
-
-    def adds(self, now_ms: int) -> list[Action]:
-        return [file.add(modified_ms=now_ms, data_change=True) for file in self.files]
-
-    def renew(self, writer: DataFiles, rows: pa.Table) -> None:
-        """Store `rows` as the table is now, in place of the files that there are."""
-        fitted = writer.fit(rows)
-        files = writer.write(fitted)
-        self.drop()
-        self.writer, self.rows, self.files = writer, fitted, files
-
-    def drop(self) -> None:
-        """Remove files whose commit certainly does not exist."""
-        self.writer.remove(self.files)
-        self.files = []

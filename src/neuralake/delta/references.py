@@ -16,7 +16,7 @@ from neuralake.delta.deletion_vector import vector_file
 from neuralake.errors import NeedsAttention, UnsupportedFeature
 from neuralake.storage import LogStore
 
-__all__ = ["References", "is_below_table", "is_change_file"]
+__all__ = ["References", "Replaced", "is_below_table", "is_change_file"]
 
 
 @dataclass(frozen=True, slots=True)
