@@ -251,6 +251,7 @@ def _check(store: LogStore, name: CheckpointName, log: LogState, written: _Writt
 
     Raises:
         NeedsAttention: it is not what was written; it was removed.
+        CommitConflict: it is not there: we slept, and clean-up has left its version behind.
     """
     try:
         found = read_checkpoint(store, name)
@@ -262,6 +263,12 @@ def _check(store: LogStore, name: CheckpointName, log: LogState, written: _Writt
         )
     except (UnreadableCheckpoint, pa.ArrowException, OSError):
         is_right = False
+    if not is_right and any(store.stamp(f"{FOLDER}/{file}") is None for file in name.files):
+        raise CommitConflict(
+            f"The checkpoint of version {log.version} of {store.uri} was cleaned up before it was "
+            f"read back: so much time passed.",
+            version=log.version,
+        )
     if not is_right:
         store.remove(f"{FOLDER}/{file}" for file in name.files)
         raise NeedsAttention(
