@@ -14,6 +14,9 @@ USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 # Lines and branches, of the part of the suite that `make test` runs.
 COVERAGE_PERCENT_MIN := 85
 
+# Lakes that `make chaos` simulates: minutes on two cores.
+SEEDS := 10000
+
 # SECONDS counts by itself in some shells: it is ours only if it was given to make.
 ifneq ($(filter command environment,$(origin SECONDS)),)
 DEMO_OPTIONS += --seconds $(SECONDS)
@@ -45,7 +48,8 @@ test-services: $(VENV)/.dev ## Fetch and start real S3, DynamoDB and rival write
 	$(BIN)/python tests/support/service_builds.py
 	$(BIN)/python -m pytest -n 2 -m services --timeout 300 tests/services $(TEST_OPTIONS)
 
-chaos: $(VENV)/.dev ## Kill random processes of the demo with -9, ten seeds in a row.
+chaos: $(VENV)/.dev ## Simulate SEEDS=10000 lakes where all fails, and kill -9 processes of the demo.
+	NEURALAKE_SEEDS=$(SEEDS) $(BIN)/python -m pytest -n 2 --timeout 1200 tests/simulation $(TEST_OPTIONS)
 	$(BIN)/python -m pytest -m slow --timeout 1200 tests/demo $(TEST_OPTIONS)
 
 lint: $(VENV)/.dev ## Check types, style and format.
