@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,11 +19,18 @@ def account() -> Iterator[AwsAccount]:
 
 
 @pytest.fixture
-def secrets(account: AwsAccount, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process has the account's key in its environment, as a person's shell would."""
+def secrets(account: AwsAccount, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This process has the account's key in its environment, as a person's shell would.
+
+    Commands that it runs import the modules of a project, which no other test sees.
+    """
+    monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", account.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", account.secret_key)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    yield
+    for name in ("lake", "tables"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture(params=["conditional-put", "dynamodb"])

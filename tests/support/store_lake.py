@@ -12,8 +12,10 @@ from typing import Any
 import pyarrow as pa
 from aws_account import AwsAccount
 from lab_project import LAKE, Command
+from typer.testing import CliRunner
 
 from neuralake.catalog import Catalog
+from neuralake.cli.app import app
 from neuralake.settings import Settings, load_settings
 from neuralake.storage import LogStore
 from neuralake.tables import DeltaTable, ParquetTable, Partition, PartitioningScheme, Stream
@@ -121,15 +123,13 @@ class StoreLake:
         )
 
     def run(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """`neuralake …` to its end; `more` are variables of its environment."""
-        return subprocess.run(
-            [sys.executable, "-m", "neuralake", *arguments],
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            env=self.environment | more,
-            timeout=90,
+        """`neuralake …` to its end, in this process; `more` are variables of its environment."""
+        settings = str(self.folder / "neuralake.toml")
+        found = CliRunner().invoke(
+            app, ["--settings", settings, *arguments], env={"NO_COLOR": "1", **more}
+        )
+        return subprocess.CompletedProcess(
+            ["neuralake", *arguments], found.exit_code, found.stdout, found.stderr
         )
 
 

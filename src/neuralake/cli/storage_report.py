@@ -84,7 +84,8 @@ def report(settings: Settings, place: Place, *, repair: bool, gives_up: bool) ->
             found.lines.append("  removed from the lock table")
         else:
             found.is_wrong = found.is_wrong or not can_finish
-    _leftovers(found, store, settings, repair=repair)
+    if repair:
+        _remove_leftovers(found, store, settings)
     return found
 
 
@@ -128,11 +129,9 @@ def _ages_s(store: CoordinatedStore) -> dict[str, float]:
     return {file.name: now_s - file.modified_s for file in store.files(FOLDER)}
 
 
-def _leftovers(found: Report, store: CoordinatedStore, settings: Settings, *, repair: bool) -> None:
-    older_than_s = settings.vacuum.orphan_age_hours * 3600
-    names = store.leftovers(older_than_s=older_than_s)
+def _remove_leftovers(found: Report, store: CoordinatedStore, settings: Settings) -> None:
+    # Only here: asking for them finishes what is unfinished.
+    names = store.leftovers(older_than_s=settings.vacuum.orphan_age_hours * 3600)
     if names:
-        found.lines.append(f"{len(names)} temporary files that no commit needs")
-    if names and repair:
         store.remove(names)
-        found.lines.append("  removed")
+        found.lines.append(f"{len(names)} temporary files that no commit needs: removed")
