@@ -1,9 +1,9 @@
 """Processes that kill themselves with SIGKILL at a chosen step of the store.
 
 Usage: crash_child.py OPERATION URI…. For each URI in turn a process does OPERATION ("create",
-"append", "compact" or "vacuum") there, and dies right before the store's step number 0 for the
-first, 1 for the second and so on; half through it if it writes a file. Ends at the first that comes
-to the end of its work, and prints how each ended.
+"append", "compact", "vacuum", "checkpoint" or "cleanup") there, and dies right before the store's
+step number 0 for the first, 1 for the second and so on; half through it if it writes a file. Ends
+at the first that comes to the end of its work, and prints how each ended.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ from pathlib import Path
 import pyarrow as pa
 
 from neuralake.clock import ManualClock, SystemClock
-from neuralake.delta import TableLog, Txn, compact_once, create_table, vacuum
+from neuralake.delta import (
+    TableLog,
+    Txn,
+    checkpoint,
+    cleanup,
+    compact_once,
+    create_table,
+    vacuum,
+)
 from neuralake.storage import Bytes, LocalStore, Sink
 
 SCHEMA = pa.schema([("id", pa.int64()), ("p", pa.string())])
@@ -79,6 +87,10 @@ def work(operation: str, uri: str, step: int) -> None:
     elif operation == "vacuum":
         days_later = ManualClock(SystemClock().now_s() + 10 * 86_400)
         vacuum(store, retention_hours=24, full=True, clock=days_later)
+    elif operation == "checkpoint":
+        checkpoint(store)
+    elif operation == "cleanup":
+        cleanup(store, clock=ManualClock(SystemClock().now_s() + 40 * 86_400))
 
 
 def main(operation: str, *uris: str) -> None:

@@ -15,7 +15,18 @@ import polars as pl
 import pyarrow as pa
 
 from neuralake.clock import ManualClock, SystemClock
-from neuralake.delta import TableLog, Txn, compact_once, create_table, exists, snapshot, vacuum
+from neuralake.delta import (
+    TableLog,
+    Txn,
+    checkpoint,
+    cleanup,
+    compact_once,
+    create_table,
+    exists,
+    snapshot,
+    vacuum,
+)
+from neuralake.delta.replay import replay
 from neuralake.storage import LocalStore
 
 CHILD = str(Path(__file__).with_name("crash_child.py"))
@@ -185,3 +196,55 @@ def test_a_repeat_is_only_reported_when_the_first_is_durable(tmp_path: Path) -> 
 
     assert log.append(rows, txn=TXN).repeated
     assert store.steps[-1] == "sync log"
+
+
+def checkpointed(folder: Path, *, after: int) -> Iterator[str]:
+    """Tables of four commits with a checkpoint after the second, and `after` more commits."""
+    for uri in tables(folder, commits=2):
+        checkpoint(uri)
+        log = TableLog.open(uri)
+        for i in range(2, 2 + after):
+            batch = pa.table({"id": [2 * i, 2 * i + 1], "p": ["a", "b"]}, SCHEMA)
+            log.append(batch, txn=Txn("app", i))
+        yield uri
+
+
+def test_a_crash_while_writing_a_checkpoint_leaves_the_old_one_or_the_new(tmp_path: Path) -> None:
+    versions = set()
+    for uri, done in crashes("checkpoint", checkpointed(tmp_path, after=2)):
+        found = replay(LocalStore(uri))
+        assert found.checkpoint is not None
+        versions.add(found.checkpoint.version)
+        assert found.checkpoint.version == 4 or not done
+        assert read(uri) == before(4)
+        assert snapshot(uri).rows == 8
+
+        TableLog.open(uri).append(pa.table({"id": [8, 9], "p": ["a", "b"]}, SCHEMA))
+        assert checkpoint(uri) == 5
+        assert read(uri) == before(5)
+    assert versions == {2, 4}, "the crashes were on both sides of the checkpoint"
+
+
+def test_a_crash_while_cleaning_up_the_log_loses_no_version_that_stays(tmp_path: Path) -> None:
+    def twice(folder: Path) -> Iterator[str]:
+        for uri in checkpointed(folder, after=2):
+            checkpoint(uri)
+            yield uri
+
+    counts = set()
+    for uri, _ in crashes("cleanup", twice(tmp_path)):
+        counts.add(len(LocalStore(uri).names("_delta_log")))
+        assert (read(uri), snapshot(uri).rows) == (before(4), 8)
+        assert snapshot(uri, 4).rows == 8
+
+        TableLog.open(uri).append(pa.table({"id": [8, 9], "p": ["a", "b"]}, SCHEMA))
+        later = ManualClock(SystemClock().now_s() + 40 * 86_400)
+        assert cleanup(uri, clock=later).checkpoint == 4
+        assert LocalStore(uri).names("_delta_log") == [
+            f"{4:020d}.checkpoint.parquet",
+            f"{4:020d}.json",
+            f"{5:020d}.json",
+            "_last_checkpoint",
+        ]
+        assert read(uri) == before(5)
+    assert len(counts) > 4, "the crashes were between the removals"

@@ -261,7 +261,7 @@ def _check(store: LogStore, name: CheckpointName, log: LogState, written: _Writt
             log.metadata,
             written.adds,
         )
-    except (UnreadableCheckpoint, pa.ArrowException, OSError):
+    except (UnreadableCheckpoint, NeedsAttention, CommitConflict):
         is_right = False
     if not is_right and any(store.stamp(f"{FOLDER}/{file}") is None for file in name.files):
         raise CommitConflict(

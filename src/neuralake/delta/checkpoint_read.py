@@ -20,7 +20,7 @@ from neuralake.delta.actions import DomainMetadata, MetaData, ProtocolAction, Tx
 from neuralake.delta.checkpoint_names import SIDECARS, CheckpointName
 from neuralake.delta.checkpoint_schema import TYPES, fit, from_json, optional
 from neuralake.delta.log import FOLDER
-from neuralake.errors import CommitConflict
+from neuralake.errors import CommitConflict, NeedsAttention
 from neuralake.storage import LogStore
 
 __all__ = ["Checkpoint", "UnreadableCheckpoint", "read_checkpoint"]
@@ -31,6 +31,10 @@ _SMALL = ("protocol", "metaData", "txn", "domainMetadata", "sidecar")
 
 class UnreadableCheckpoint(Exception):
     """A checkpoint is missing, torn or not one; an older one, or the entries, may do."""
+
+
+class _Missing(UnreadableCheckpoint):
+    """A file of it is not there."""
 
 
 @dataclass(slots=True)
@@ -56,15 +60,22 @@ class Checkpoint:
 
         Raises:
             CommitConflict: it was cleaned up since it was found; read again.
+            NeedsAttention: its rows are damaged.
         """
         wanted = TYPES[kind] if fields is None else optional(TYPES[kind], fields)
         try:
             for name in self._files():
                 yield from _rows(self.store, name, kind, wanted)
-        except UnreadableCheckpoint as error:
+        except _Missing as error:
             raise CommitConflict(
                 f"Checkpoint {self.version} of {self.store.uri} is gone: the log was cleaned up "
                 f"since it was opened ({error}). Read again.",
+                version=self.version,
+            ) from error
+        except UnreadableCheckpoint as error:
+            raise NeedsAttention(
+                f"Checkpoint {self.version} of {self.store.uri} is damaged: {error}. Remove it if "
+                f"an older one, or every log entry, is there; else restore it from a backup.",
                 version=self.version,
             ) from error
 
@@ -229,7 +240,7 @@ def _columns(file: pq.ParquetFile, wanted: dict[str, pa.StructType]) -> list[str
 def _parquet(store: LogStore, path: str) -> Iterator[pq.ParquetFile]:
     with store.open(path) as file:
         if file is None:
-            raise UnreadableCheckpoint(f"{path} is missing")
+            raise _Missing(f"{path} is missing")
         try:
             yield pq.ParquetFile(file)
         except (pa.ArrowException, OSError) as error:
@@ -239,5 +250,5 @@ def _parquet(store: LogStore, path: str) -> Iterator[pq.ParquetFile]:
 def _read(store: LogStore, path: str) -> bytes:
     data = store.read(path)
     if data is None:
-        raise UnreadableCheckpoint(f"{path} is missing")
+        raise _Missing(f"{path} is missing")
     return data

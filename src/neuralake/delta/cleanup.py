@@ -13,8 +13,6 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from neuralake.clock import Clock, SystemClock
 from neuralake.delta.actions import decode_entry
 from neuralake.delta.checkpoint import point_at
@@ -30,7 +28,7 @@ from neuralake.delta.head import STALE_S
 from neuralake.delta.log import FOLDER, entry_name, entry_version
 from neuralake.delta.protocol import TableState
 from neuralake.delta.replay import replay
-from neuralake.errors import CommitConflict
+from neuralake.errors import CommitConflict, NeedsAttention
 from neuralake.storage import LogStore, StoredFile, as_store
 
 __all__ = ["CleanupResult", "cleanup"]
@@ -132,7 +130,7 @@ def _is_whole(store: LogStore, name: CheckpointName) -> bool:
             for kind in ("add", "remove")
             for rows in found.rows(kind)
         )
-    except (UnreadableCheckpoint, CommitConflict, pa.ArrowException, OSError):
+    except (UnreadableCheckpoint, CommitConflict, NeedsAttention):
         return False
 
 

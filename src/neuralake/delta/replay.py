@@ -170,7 +170,7 @@ def _on(store: LogStore, base: _Base, version: int | None) -> LogState:
         for found, data in raw_entries_after(store, first, known=known, last=last):
             tail.take(found, data)
     except MissingEntry as error:
-        raise _Moved(error.message) from error
+        raise _Moved(f"log entry {error.version} is missing") from error
     reached = first + len(tail.entries)
     asked = base.known if version is None else min(base.known, version)
     if reached < asked or (not base.listed and _has_gap(store, reached, version)):
