@@ -170,6 +170,19 @@ def test_it_is_written_when_enough_commits_came_and_the_tables_word_counts(
     assert checkpoint_if_due(store, commits=100) is None
 
 
+def test_a_large_checkpoint_waits_for_more_commits() -> None:
+    store = MemoryStore()
+    make_table(store)
+    # 20,000 rows of checkpoint are worth at least four commits.
+    put_entry(store, 1, *(add(f"f-{i}.parquet") for i in range(20_000)))
+    assert checkpoint(store, clock=CLOCK) == 1
+    for version in (2, 3, 4):
+        put_entry(store, version, info())
+        assert checkpoint_if_due(store, commits=2, clock=CLOCK) is None
+    put_entry(store, 5, info())
+    assert checkpoint_if_due(store, commits=2, clock=CLOCK) == 5
+
+
 def test_without_pointer_and_first_entry_the_log_is_looked_at(store: LogStore) -> None:
     make_table(store)
     for n in range(1, 6):

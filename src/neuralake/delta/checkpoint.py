@@ -37,6 +37,8 @@ __all__ = ["checkpoint", "checkpoint_if_due", "point_at"]
 _INTERVAL = "delta.checkpointInterval"
 # Row groups are what a reader holds at once, and have a description each.
 _GROUP_ROWS = 32_768
+# See `checkpoint_if_due`: about 5 ms of work for a commit.
+_ROWS_PER_COMMIT = 5_000
 _COLUMNS = ("protocol", "metaData", "txn", "domainMetadata", "add", "remove")
 
 
@@ -73,13 +75,15 @@ def checkpoint_if_due(
 ) -> int | None:
     """Write a checkpoint if `commits` versions came since the last one; its version, or None.
 
-    The table's own `delta.checkpointInterval` goes before `commits`; a change of it is noticed at
-    the next checkpoint. Costs two or three look-ups by name when none is due.
+    A large checkpoint waits for more commits, one for every 5,000 rows in it, so that what is
+    rewritten for a commit is bounded. The table's own `delta.checkpointInterval` goes before both;
+    a change of it is noticed at the next checkpoint. Costs two or three look-ups by name when none is due.
     """
     store = as_store(at)
     hint = hinted(store)
     since = 0 if hint is None else hint.version
-    due = since + (_interval(store) or commits)
+    pointer = _pointer(store)
+    due = since + (_interval(store, pointer) or max(commits, pointer.size // _ROWS_PER_COMMIT))
     # Without a pointer, and with the first entry cleaned up, where the log ends is not known.
     is_lost = hint is None and store.stamp(entry_name(0)) is None
     if not is_lost and store.stamp(entry_name(due)) is None:
@@ -145,14 +149,19 @@ class _Counted(io.RawIOBase):
 class _Pointer(msgspec.Struct):
     tags: dict[str, str] = {}
     version: int = -1
+    size: int = -1
+    """Rows of the checkpoint; -1: not known."""
 
 
-def _interval(store: LogStore) -> int | None:
-    """Commits between checkpoints, by the table's property; None: it says nothing."""
+def _pointer(store: LogStore) -> _Pointer:
     try:
-        pointer = msgspec.json.decode(store.read(LAST_CHECKPOINT) or b"{}", type=_Pointer)
+        return msgspec.json.decode(store.read(LAST_CHECKPOINT) or b"{}", type=_Pointer)
     except msgspec.DecodeError:
-        pointer = _Pointer()
+        return _Pointer()
+
+
+def _interval(store: LogStore, pointer: _Pointer) -> int | None:
+    """Commits between checkpoints, by the table's property; None: it says nothing."""
     configuration = dict(pointer.tags)
     if pointer.version < 0:
         # Not one checkpoint yet: the table's first entry has its properties.

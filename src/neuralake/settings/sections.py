@@ -81,9 +81,10 @@ class CompactSettings(_Section, frozen=True):
 class CheckpointSettings(_Section, frozen=True):
     """When the table's log is summed up, so that opening it stays quick."""
 
-    commits: int = 100
-    """A checkpoint is written when this many commits have passed since the last one."""
-    interval_s: float = 5.0
+    commits: int = 20
+    """A checkpoint is written when this many commits have passed since the last one; of a table
+    with very many files or tombstones, more."""
+    interval_s: float = 1.0
 
 
 class VacuumSettings(_Section, frozen=True):
