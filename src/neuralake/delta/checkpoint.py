@@ -77,7 +77,7 @@ def checkpoint_if_due(
 
     A large checkpoint waits for more commits, one for every 5,000 rows in it, so that what is
     rewritten for a commit is bounded. The table's own `delta.checkpointInterval` goes before both;
-    a change of it is noticed at the next checkpoint. Costs two or three look-ups by name when none is due.
+    a change of it is noticed at the next checkpoint. Costs a few look-ups by name when none is due.
     """
     store = as_store(at)
     hint = hinted(store)
