@@ -7,19 +7,23 @@ In README.md and docs/**/*.md a block that begins with
 - ```` ```bash run ```` runs in a shell, and fails the page if a command fails;
 - ```` ```python illustration ```` is only read.
 
-Each page gets an empty folder and a process of its own.
+Each page gets an empty folder and a process of its own; one that sets up an object store, a server
+with the bucket that it speaks of.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from moto_server import moto_account
 
 import neuralake
 
@@ -36,19 +40,32 @@ def page_name(page: Path) -> str:
     return page.relative_to(REPOSITORY).as_posix()
 
 
+@contextlib.contextmanager
+def surroundings(page: Path) -> Iterator[dict[str, str]]:
+    """Variables that the programs of `page` find, and what these speak of."""
+    if page_name(page) != "docs/how-to/object-stores.md":
+        yield {}
+        return
+    with moto_account() as account:
+        account.client("s3").create_bucket(Bucket="lab-data")
+        # The page names the usual port of such a server; here another one is free.
+        yield {**account.environment(), "NEURALAKE_STORAGE_LAB_ENDPOINT": account.s3_endpoint}
+
+
 @pytest.mark.parametrize("page", pages(), ids=page_name)
 def test_the_programs_of_a_page_run_as_written(page: Path, tmp_path: Path) -> None:
     # The `neuralake` and `python` of a page are those that run this test.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    answer = subprocess.run(
-        [sys.executable, str(RUNNER), str(page)],
-        cwd=tmp_path,
-        env={**os.environ, "PATH": path, "NO_COLOR": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+    with surroundings(page) as variables:
+        answer = subprocess.run(
+            [sys.executable, str(RUNNER), str(page)],
+            cwd=tmp_path,
+            env={**os.environ, "PATH": path, "NO_COLOR": "1", **variables},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
 
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
