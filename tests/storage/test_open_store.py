@@ -234,3 +234,13 @@ def test_the_clients_are_loaded_only_where_they_are_needed() -> None:
         "sys.exit(bool({'obstore', 'boto3', 'botocore'} & {*sys.modules}))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://KEY:hidden@lake/t", "s3://lake/t?key=hidden", "s3://lake/t#hidden"]
+)
+def test_an_address_with_a_secret_in_it_is_refused_unshown(uri: str) -> None:
+    with pytest.raises(UsageError, match="without a user, a password") as caught:
+        open_store(uri, [], {})
+
+    assert "hidden" not in str(caught.value) + repr(caught.value.facts)

@@ -22,6 +22,9 @@ __all__ = ["as_store", "open_store"]
 # One place in the same bucket, three ways in which Hadoop spells it.
 _S3 = re.compile(r"(?P<scheme>s3[an]?)://(?P<bucket>[^/?#]+)(?:/(?P<prefix>.*))?")
 
+# A user and a password before the bucket, a query or a fragment behind the folder.
+_MORE = re.compile(r"^\w+://[^/]*@|[?#]")
+
 
 def open_store(
     uri: str,
@@ -39,10 +42,18 @@ def open_store(
         SettingsError: no credentials where the profile says, or the environment asks for another
             coordination than the profile.
         MissingExtra: the coordination needs a library that is not installed.
-        UsageError: another scheme, which this version does not commit to.
+        UsageError: another scheme, which this version does not commit to; or a user, a password or
+            a query in the address.
     """
     if is_local(uri):
         return LocalStore(local_path(uri))
+    if _MORE.search(uri):
+        # Without the address: what is in there may be a key and its secret.
+        raise UsageError(
+            "The address of a table in an object store is a bucket and a folder, "
+            "s3://bucket/folder, without a user, a password, ? or #. Secrets belong in the "
+            "environment, or where the `credentials` of its storage profile say."
+        )
     found = _S3.fullmatch(uri)
     if found is None or not (prefix := (found["prefix"] or "").strip("/")):
         raise UsageError(
