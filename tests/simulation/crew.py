@@ -24,7 +24,8 @@ __all__ = ["employ_crew"]
 def employ_crew(lake: Lake) -> None:
     """Let everybody begin; the senders stay known to the lake."""
     chance = lake.world.random
-    rounds = chance.choice((3, 6, 10))
+    rounds = chance.choice((2, 4, 8))
+    few = max(2, rounds // 2)
     is_crowd = chance.random() < 0.6
 
     def many(*counts: int) -> range:
@@ -48,11 +49,11 @@ def employ_crew(lake: Lake) -> None:
         compactor = Compactor(target_bytes, is_kept, lease_s)
         lake.employ(f"compactor-{number}", compactor, rounds=rounds)
     for number in many(0, 1, 2):
-        lake.employ(f"vacuum-{number}", Vacuum(full=chance.random() < 0.7), rounds=rounds)
+        lake.employ(f"vacuum-{number}", Vacuum(full=chance.random() < 0.7), rounds=2 * rounds)
     commits = chance.choice((1, 3, 10))
     for number in many(0, 1, 2):
-        lake.employ(f"maintenance-{number}", Maintenance(commits), rounds=rounds)
+        lake.employ(f"maintenance-{number}", Maintenance(commits), rounds=few)
     for number in many(1, 2):
-        lake.employ(f"reader-{number}", reader, rounds=rounds)
+        lake.employ(f"reader-{number}", reader, rounds=few)
     if lake.senders:
-        lake.employ("live", LiveReader(lake.senders), rounds=rounds // 2)
+        lake.employ("live", LiveReader(lake.senders), rounds=few)

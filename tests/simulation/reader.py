@@ -15,7 +15,6 @@ from neuralake import delta
 from neuralake.delta.files import store_name
 from neuralake.errors import Trimmed, UnknownName
 from neuralake.live import read_tail
-from neuralake.storage import LogStore
 
 __all__ = ["LiveReader", "check_snapshot", "reader"]
 
@@ -47,7 +46,7 @@ def reader(lake: Lake, process: Process) -> Round:
         process.note(f"opened version {found.version}")
         check_snapshot(found, history)
         process.pause(spread(chance, 0.01, _HELD_S_MAX))
-        _check_files(store, found, history, process)
+        _check_files(found, history, process)
 
     return read
 
@@ -66,16 +65,15 @@ def check_snapshot(found: delta.Snapshot, history: History) -> None:
         raise Violation(f"Version {found.version} is at {version.txns}, but reads as {txns}.")
 
 
-def _check_files(
-    store: LogStore, found: delta.Snapshot, history: History, process: Process
-) -> None:
-    for file in history.versions[found.version].files():
-        data = store.read(store_name(file.path))
+def _check_files(found: delta.Snapshot, history: History, process: Process) -> None:
+    """The files of a version are there, as long as it is not too old; all at one moment."""
+    if not history.readable(found.version):
+        process.note(f"version {found.version} is too old by now")
+        return
+    for file in found.files:
+        data = history.store.read(store_name(file.path))
         if data is None:
-            if history.readable(found.version):
-                raise Violation(f"{file.path} of version {found.version} is gone.")
-            process.note(f"version {found.version} is too old by now")
-            return
+            raise Violation(f"{file.path} of version {found.version} is gone.")
         if not history.is_as_stored(store_name(file.path), data):
             raise Violation(f"{file.path} is not what was stored.")
 

@@ -22,7 +22,7 @@ from neuralake import delta
 __all__ = ["Outcome", "simulate"]
 
 _LAST_ROUNDS_MAX = 200
-_VERSIONS_READ_MAX = 5
+_VERSIONS_READ_MAX = 2
 _LEASES_END_S = 3600.0
 _ALL_IS_OLD_S = 30 * 86_400.0
 

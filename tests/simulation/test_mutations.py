@@ -13,9 +13,13 @@ from typing import Any
 import pytest
 from tests.simulation.run import simulate
 
+from neuralake.clock import Clock
+from neuralake.delta.attempt import Attempt
 from neuralake.delta.commit import TableLog
 from neuralake.delta.head import Head
+from neuralake.delta.lease import Lease
 from neuralake.errors import Unavailable
+from neuralake.storage import LogStore
 from neuralake.storage.coordinated import CoordinatedStore
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
@@ -45,8 +49,19 @@ def transactions_are_not_looked_up(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(TableLog, "_covers", lambda _log, _txn: False)
 
 
+def nobody_minds_leases(patch: pytest.MonkeyPatch) -> None:
+    def take(store: LogStore, purpose: str, *, clock: Clock, length_s: float = 60.0) -> Lease:
+        return Lease(store, purpose, clock=clock, length_s=length_s, holder="everybody")
+
+    patch.setattr(Lease, "take", take)
+    for method in ("keep", "is_held"):
+        patch.setattr(Lease, method, lambda _lease: True)
+    patch.setattr(Lease, "release", lambda _lease: None)
+
+
 def compaction_looks_at_no_other_commit(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(_COMMIT, "conflict", lambda *_arguments, **_options: None)
+    nobody_minds_leases(patch)
+    patch.setattr(Attempt, "raise_conflict", lambda _attempt, _version: None)
     patch.setattr(_COMPACTION._Work, "_is_untouched", lambda _work, _packed: True)
 
 
@@ -57,6 +72,8 @@ def clocks_are_trusted(patch: pytest.MonkeyPatch) -> None:
 
 
 def old_files_are_committed(patch: pytest.MonkeyPatch) -> None:
+    """Each of the two would do: a handle that slept reads anew, and then stores its rows anew."""
+    patch.setattr(Head, "is_stale", lambda _head: False)
     patch.setattr(_COMMIT.Waiting, "age_s", lambda _waiting, _actions: 0.0)
 
 
@@ -83,26 +100,22 @@ MUTATIONS: list[Mutation] = [
     clocks_are_trusted,
     clean_up_forgets_the_retention,
     what_others_began_in_the_lock_table_is_left,
+    old_files_are_committed,
+    vacuum_puts_no_fence,
 ]
-# Several rare things must meet: minutes of seeds.
-RARE_MUTATIONS: list[Mutation] = [old_files_are_committed, vacuum_puts_no_fence]
 
 
 def first_failing_seed(seeds: int) -> int | None:
     return next((seed for seed in range(seeds) if simulate(seed).failure is not None), None)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("mutate", MUTATIONS, ids=lambda mutate: mutate.__name__)
 def test_a_broken_engine_is_found(mutate: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
     mutate(monkeypatch)
     assert first_failing_seed(_SEEDS_MAX) is not None
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("mutate", RARE_MUTATIONS, ids=lambda mutate: mutate.__name__)
-def test_an_engine_that_is_broken_in_a_rare_case_is_found(
-    mutate: Mutation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mutate(monkeypatch)
-    assert first_failing_seed(4 * _SEEDS_MAX) is not None
+def test_leases_only_save_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody_minds_leases(monkeypatch)
+    assert first_failing_seed(60) is None

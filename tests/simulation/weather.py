@@ -61,7 +61,7 @@ class Weather:
             repeated=often(0.0, 0.05),
             crash=often(0.004, 0.015),
             pause=often(0.005, 0.03),
-            commit_pause=often(0.05, 0.2),
+            commit_pause=often(0.05, 0.3),
             pause_s_max=pause_s_max,
             latency_s=chance.choice((0.005, 0.05, 1.0)),
             pace_s=pace_s,
