@@ -71,6 +71,18 @@ def test_of_a_path_only_its_end_is_told() -> None:
     assert (found["uri"], found["path"]) == ("…/spikes", "…/queue.sqlite")
 
 
+def test_of_a_place_in_a_store_only_the_last_part_is_told() -> None:
+    error = NeedsAttention(
+        "'s3://lab-data/lake/spikes' and s3a://lab-data/lake/y/ of s3://lab-data do not agree.",
+        uri="s3://lab-data/lake/spikes",
+    )
+
+    found = json.loads(bytes(problem_response(error).body))
+
+    assert found["detail"] == "'…/spikes' and …/y of …/ do not agree."
+    assert found["uri"] == "…/spikes"
+
+
 def test_what_only_looks_like_a_path_stays() -> None:
     text = "Send text/plain to POST /v1/lab/spikes or http://127.0.0.1/v1/x/y; 1/2/2013, km/h, /x."
 

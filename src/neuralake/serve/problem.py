@@ -5,7 +5,7 @@
 
 The facts of our errors are members beside the standard ones. An error that is not ours answers
 500 without its text: a stranger must not learn paths or data from it, the log has it. Of absolute
-paths in our own errors, only the last part is told.
+paths and of places in object stores, only the last part is told.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ _STANDARD = ("type", "title", "status", "detail")
 _RETRY_AFTER_S = 1.0
 # An absolute path of two parts or more; of it, the last part may be told. Not our own routes.
 _PATH = re.compile(r"(?<![\w.:/*<])/(?!v1/|api/|health/)(?:[^/\s'\",;]+/)+([^/\s'\",;]*)")
+# The same of a place in an object store, whose bucket is nobody's business either.
+_STORE = re.compile(r"\bs3[an]?://[^/\s'\",;]*(?P<key>[^\s'\",;]*)")
 _LOG = logging.getLogger(__name__)
 
 
@@ -78,7 +80,8 @@ def problem_response(error: BaseException, headers: Mapping[str, str] | None = N
 
 
 def _without_places(text: str) -> str:
-    return _PATH.sub(r"…/\1", text)
+    stores_told = _STORE.sub(lambda found: "…/" + found["key"].rstrip("/").split("/")[-1], text)
+    return _PATH.sub(r"…/\1", stores_told)
 
 
 def _plain(fact: Any) -> Any:
