@@ -6,7 +6,7 @@ nothing outside this folder uses deltalake.
 """
 
 from neuralake.delta.checkpoint import checkpoint, checkpoint_if_due
-from neuralake.delta.cleanup import CleanupResult, cleanup
+from neuralake.delta.cleanup import STREAM_PROPERTIES, CleanupResult, cleanup
 from neuralake.delta.clustering import clustering_properties
 from neuralake.delta.commit import Commit, TableLog, Txn
 from neuralake.delta.compaction import Compactor, CompactResult, compact_once
@@ -16,6 +16,7 @@ from neuralake.delta.table import create_table
 from neuralake.delta.vacuum import VacuumedFile, VacuumResult, vacuum
 
 __all__ = [
+    "STREAM_PROPERTIES",
     "CleanupResult",
     "Commit",
     "CompactResult",

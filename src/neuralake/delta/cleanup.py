@@ -31,7 +31,13 @@ from neuralake.delta.replay import replay
 from neuralake.errors import CommitConflict, NeedsAttention
 from neuralake.storage import LogStore, StoredFile, as_store
 
-__all__ = ["CleanupResult", "cleanup"]
+__all__ = ["STREAM_PROPERTIES", "CleanupResult", "cleanup"]
+
+STREAM_PROPERTIES = {"delta.logRetentionDuration": "interval 1 days"}
+"""What tables begin with that are committed to all the time. One commit a second for a week is
+604,800 entries: we open that in 40 ms, but delta-rs and all who read through it list the folder at
+each opening, 550 ms. A day of it is 170 ms."""
+
 
 # A handle trusts what it knows for an hour, and clocks differ: nothing younger than this goes,
 # however short the table's retention is.

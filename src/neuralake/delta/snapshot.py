@@ -7,7 +7,9 @@ code (`replay.py`); delta-rs only opens the same version again for those who rea
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -101,11 +103,7 @@ class Snapshot:
         if self._files is None:
             keys = _partition_keys(self.state)
             self._files = sorted(
-                (
-                    _data_file(add, keys)
-                    for batch in self.log.files.adds(_FIELDS)
-                    for add in batch.to_pylist(maps_as_pydicts="strict")
-                ),
+                (file for adds in self.log.files.adds(_FIELDS) for file in _data_files(adds, keys)),
                 key=lambda file: (file.modified_s, file.path),
             )
         return self._files
@@ -222,19 +220,36 @@ def data_file(add: Add, state: TableState) -> DataFile:
     )
 
 
-def _data_file(add: dict[str, Any], keys: dict[str, str]) -> DataFile:
-    values, vector = add["partitionValues"], add["deletionVector"]
-    return DataFile(
-        add["path"],
-        # An empty text is null (section "Partition Value Serialization").
-        {name: values.get(key) or None for name, key in keys.items()},
-        add["size"],
-        _rows(add["stats"]),
-        add["modificationTime"] / 1000,
-        add["stats"],
-        None if vector is None else msgspec.convert(vector, DeletionVector),
-        add["tags"],
+def _data_files(adds: pa.StructArray, keys: dict[str, str]) -> Iterator[DataFile]:
+    # Column by column: rows as dictionaries take five times as long.
+    paths, sizes, times, stats = (
+        adds.field(name).to_pylist() for name in ("path", "size", "modificationTime", "stats")
     )
+    partitions, tags = _maps(adds.field("partitionValues")), _maps(adds.field("tags"))
+    vectors = adds.field("deletionVector").to_pylist()
+    for i, path in enumerate(paths):
+        values, vector = partitions[i] or {}, vectors[i]
+        yield DataFile(
+            path,
+            # An empty text is null (section "Partition Value Serialization").
+            {name: values.get(key) or None for name, key in keys.items()},
+            sizes[i],
+            _rows(stats[i]),
+            times[i] / 1000,
+            stats[i],
+            None if vector is None else msgspec.convert(vector, DeletionVector),
+            tags[i],
+        )
+
+
+def _maps(column: pa.MapArray) -> list[dict[str, Any] | None]:
+    if column.null_count == len(column):
+        return [None] * len(column)
+    keys, items = column.keys.to_pylist(), column.items.to_pylist()
+    places = pairwise(column.offsets.to_pylist())
+    found = (dict(zip(keys[a:b], items[a:b], strict=True)) for a, b in places)
+    valid = column.is_valid().to_pylist()
+    return [values if here else None for values, here in zip(found, valid, strict=True)]
 
 
 def _rows(stats: str | None) -> int | None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from neuralake.catalog import Catalog
 from neuralake.clock import Clock, SystemClock
-from neuralake.delta import TableLog, clustering_properties, create_table
+from neuralake.delta import STREAM_PROPERTIES, TableLog, clustering_properties, create_table
 from neuralake.errors import Unavailable, UnknownName, suggestion
 from neuralake.queue.topic import topic_of
 from neuralake.tables import DeltaTable
@@ -127,7 +127,7 @@ class _TopicLoop:
             self._table.schema,
             partition_by=self._table.partition_by,
             description=self._table.description,
-            properties=clustering_properties(self._table.cluster_by),
+            properties={**STREAM_PROPERTIES, **clustering_properties(self._table.cluster_by)},
         )
         settings, stream = self._catalog.settings, self._table.stream
         assert stream is not None  # noqa: S101 stream_tables chose it for this; for mypy
