@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuralake.clock import ManualClock
@@ -34,6 +34,7 @@ values = st.tuples(
 )
 
 
+@settings(deadline=None)
 @given(
     batches=st.lists(st.lists(values, max_size=12), max_size=8),
     by=st.permutations(["a", "b", "c"]).flatmap(
