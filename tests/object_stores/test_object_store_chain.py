@@ -5,8 +5,9 @@ from __future__ import annotations
 import httpx
 import polars as pl
 import pytest
+from delta_tables import delete_rows, inline_vector
 from lab_project import eventually
-from store_lake import StoreLake, payload_of, rows_of
+from store_lake import SCHEMA, StoreLake, payload_of, rows_of
 
 import neuralake as nl
 from neuralake import delta
@@ -67,6 +68,22 @@ def test_a_selective_frame_opens_only_the_files_it_needs(lake: StoreLake) -> Non
     assert sorted(frame.filter(pl.col("site") == "s 1/ü").collect()["id"]) == [1, 3]
     with pytest.raises(Exception, match=r"404|not found|NotFound|No such"):
         frame.collect()
+
+
+def test_rows_that_another_engine_deleted_stay_deleted(lake: StoreLake) -> None:
+    catalog, store = lake.catalog(), lake.store()
+    delta.create_table(store, SCHEMA, partition_by=["site"])
+    log = delta.TableLog.open(store)
+    for first in (0, 10):
+        rows = rows_of(*range(first, first + 10, 2))
+        log.append(pl.DataFrame(rows, schema=pl.Schema(SCHEMA)).to_arrow())
+    delete_rows(store, delta.snapshot(store).files[0], inline_vector([1, 2]))
+
+    everything = query(catalog, "SELECT id FROM lab.events")
+    one = query(catalog, "SELECT id FROM lab.events WHERE id < 10")
+
+    assert sorted(everything["id"].to_pylist()) == [0, 6, 8, 10, 12, 14, 16, 18]
+    assert sorted(one["id"].to_pylist()) == [0, 6, 8]
 
 
 def test_parquet_files_in_a_bucket_are_read_by_frames_sql_and_the_catalog(lake: StoreLake) -> None:

@@ -72,7 +72,7 @@ def stored_vector(
     )
 
 
-def delete_rows(at: str, file: DataFile, vector: DeletionVector) -> int:
+def delete_rows(at: str | LogStore, file: DataFile, vector: DeletionVector) -> int:
     """Commit the deletion of rows of `file` as engines with deletion vectors do."""
     found = snapshot(at)
     stats = msgspec.json.decode(file.stats or "{}") | {"tightBounds": False}

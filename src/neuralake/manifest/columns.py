@@ -36,7 +36,8 @@ def value_text(value: Any) -> str:
     """A smallest or largest value, short enough for a table's cell."""
     match value:
         case float():
-            return f"{value:.6g}"
+            # Parquet states a smallest 0 as -0, since both are the same number.
+            return f"{value + 0.0:.6g}"
         case datetime.datetime():
             text = value.replace(tzinfo=None).isoformat(sep=" ")
             return re.sub(r"0{1,5}$", "", text) if "." in text else text.removesuffix(" 00:00:00")
