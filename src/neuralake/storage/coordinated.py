@@ -212,12 +212,12 @@ class CoordinatedStore:
             return
         if not winner.complete:
             self.repair(winner)
-        elif self._files.stamp(_entry(winner)) is None:
+        elif self._files.stamp(_entry(winner)) is None and not self._is_behind(winner):
             raise NeedsAttention(
                 f"The lock table {self.lock_table!r} says that {lost.file_name} of "
-                f"{self._table_path} was committed, but it is not there: the table was deleted, or "
-                f"its log was cleaned up behind this writer. If it was deleted, remove its entries "
-                f"with `neuralake storage doctor`, or wait a day.",
+                f"{self._table_path} was committed, but neither it nor a later one is there: the "
+                f"table was deleted. Remove its entries with `neuralake storage doctor`, or wait a "
+                f"day.",
                 table_path=self._table_path,
                 name=lost.file_name,
             )
