@@ -16,12 +16,14 @@ from tests.simulation.rows import ids_from, payload, table
 from tests.simulation.world import Process, Violation
 
 from neuralake import delta
+from neuralake.batch import BatchWriter
 from neuralake.delta import TableLog, Txn
 from neuralake.delta.cleanup import cleanup
 from neuralake.errors import CommitConflict, Unavailable
+from neuralake.filters import Filter
 from neuralake.writer import FlushLimits, TopicWriter
 
-__all__ = ["Appender", "Compactor", "Job", "Maintenance", "Sender", "Vacuum", "writer"]
+__all__ = ["Appender", "Compactor", "Job", "Maintenance", "Purge", "Sender", "Vacuum", "writer"]
 
 _LIMITS = FlushLimits(age_ms_max=100, rows_max=10, bytes_max=1_000_000)
 _GRACE_S = 60.0
@@ -130,6 +132,30 @@ class Appender:
             process.note(f"append acknowledged: {commit}")
 
         return append
+
+
+@dataclass
+class Purge:
+    """A batch job that deletes some rows of the table as it is, exactly once."""
+
+    maker: int
+    _serial: Callable[[], int] = field(default_factory=lambda: count().__next__)
+
+    def __call__(self, lake: Lake, process: Process) -> Round:
+        batch = BatchWriter(lake.store(process), threads=1, clock=process.clock)
+
+        def purge() -> None:
+            chance, rows = lake.world.random, lake.history.newest.ids()
+            ids = chance.sample(rows, min(len(rows), chance.randint(1, 5)))
+            app_id, version = f"purge-{self.maker}", self._serial()
+            lake.ledger.purges[app_id, version] = frozenset(ids)
+            process.note(f"purges {sorted(ids)} as version {version}")
+            result = batch.delete([Filter("id", "in", ids)], app_id=app_id, version=version)
+            if left := set(ids) & set(lake.history.newest.ids()):
+                raise Violation(f"{sorted(left)} were to be deleted, it is said, and are there.")
+            process.note(f"{result}")
+
+        return purge
 
 
 @dataclass

@@ -11,6 +11,7 @@ from tests.simulation.actors import (
     Compactor,
     Job,
     Maintenance,
+    Purge,
     Sender,
     Vacuum,
     writer,
@@ -43,6 +44,8 @@ def employ_crew(lake: Lake) -> None:
             lake.employ(f"job-{number}-{rival}", Job(11 + number), rounds=rounds)
     for number in many(0, 1, 2):
         lake.employ(f"appender-{number}", Appender(21 + number), rounds=rounds)
+    for number in many(0, 0, 1, 2):
+        lake.employ(f"purge-{number}", Purge(31 + number), rounds=few)
     target_bytes, is_kept = chance.choice((3_000, 20_000, 1_000_000)), chance.random() < 0.5
     lease_s = chance.choice((lake.weather.latency_s, 60.0))
     for number in many(0, 1, 2):

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from tests.simulation.ledger import Ledger
-from tests.simulation.rows import ids_in_file, site_of
+from tests.simulation.rows import SITES, ids_in_file, site_of
 from tests.simulation.world import Violation
 
 from neuralake.storage import MemoryStore
@@ -262,15 +262,18 @@ class History:
                         f"has {after.ids(site)}."
                     )
             return
+        txns = {txn["appId"]: (before.txns.get(txn["appId"]), txn["version"]) for txn in entry.txns}
+        if entry.removes:
+            partitions = {s: (before.ids(s), after.ids(s)) for s in SITES}
+            self.ledger.judge_purge(who, partitions, txns)
+            return
         added = {}
         for site in sites:
             files = [after.live[a["path"]] for a in entry.adds]
             added[site] = [i for file in files if file.site == site for i in file.ids]
-            if not entry.removes and after.ids(site) != before.ids(site) + added[site]:
+            if after.ids(site) != before.ids(site) + added[site]:
                 raise Violation(f"{who} does not put its rows of {site} behind all others.")
-        removed = [i for r in entry.removes for i in before.live[r["path"]].ids]
-        txns = {txn["appId"]: (before.txns.get(txn["appId"]), txn["version"]) for txn in entry.txns}
-        self.ledger.judge(who, added, removed, txns)
+        self.ledger.judge(who, added, txns)
 
     def _let_go(self, name: str, owner: str) -> None:
         path = next((p for p in self.newest.tombstones if unquote(p) == name), None)

@@ -44,6 +44,10 @@ class Ledger:
     """By app id of the topic's writer: the rows at positions 1, 2, …"""
     jobs: dict[tuple[str, int], tuple[int, ...]] = field(default_factory=dict)
     """By app id and version: the rows that this version stands for."""
+    purges: dict[tuple[str, int], frozenset[int]] = field(default_factory=dict)
+    """By app id and version: the rows that this version deletes, if they are there."""
+    deleted: set[int] = field(default_factory=set)
+    """Rows that were in the table, and that a purge has deleted."""
     attempts: dict[int, Attempt] = field(default_factory=dict)
     """By the first of its rows."""
     acknowledged: list[tuple[str, int]] = field(default_factory=list)
@@ -72,12 +76,9 @@ class Ledger:
         self,
         who: str,
         added: dict[str, list[int]],
-        removed: list[int],
         txns: dict[str, tuple[int | None, int]],
     ) -> None:
-        """Judge a commit that changes rows, by its rows per partition and its transactions."""
-        if removed:
-            raise Violation(f"{who} removes rows {removed}.")
+        """Judge a commit that adds rows, by its rows per partition and its transactions."""
         ids = sorted(number for rows in added.values() for number in rows)
         expected = self._expected(who, ids, txns)
         for site in {*added, *map(site_of, expected)}:
@@ -85,8 +86,24 @@ class Ledger:
             if added.get(site, []) != wanted:
                 raise Violation(f"{who} adds {added.get(site, [])} to {site}; due is {wanted}.")
 
+    def judge_purge(
+        self,
+        who: str,
+        partitions: dict[str, tuple[list[int], list[int]]],
+        txns: dict[str, tuple[int | None, int]],
+    ) -> None:
+        """Judge a commit that removes rows, by the rows per partition before and after it."""
+        asked = next((self.purges.get((a, v)) for a, (_, v) in txns.items()), None)
+        if asked is None:
+            raise Violation(f"{who} removes rows, and nobody asked for it: {partitions}.")
+        for site, (before, after) in partitions.items():
+            wanted = [number for number in before if number not in asked]
+            if after != wanted:
+                raise Violation(f"{who} leaves {after} in {site}; due is {wanted}.")
+            self.deleted |= asked & set(before)
+
     def committed(self, txns: dict[str, int]) -> set[int]:
-        """Every row that a table with these transactions must hold (see `unsettled`)."""
+        """Every row that the newest version, with these transactions, must hold."""
         rows: set[int] = set()
         for app_id, version in txns.items():
             for envelope in self.envelopes.get(app_id, [])[:version]:
@@ -97,7 +114,7 @@ class Ledger:
         for attempt in self.attempts.values():
             if attempt.committed:
                 rows.update(attempt.ids)
-        return rows
+        return rows - self.deleted
 
     def _expected(
         self, who: str, ids: list[int], txns: dict[str, tuple[int | None, int]]
@@ -110,6 +127,8 @@ class Ledger:
         if app_id in self.envelopes:
             positions = self.envelopes[app_id][before or 0 : version]
             return [number for envelope in positions for number in envelope]
+        if (app_id, version) in self.purges:
+            return []  # It found none of its rows.
         job = self.jobs.get((app_id, version))
         if job is None:
             raise Violation(f"{who} has a transaction that nobody asked for: {txns}.")

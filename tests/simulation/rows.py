@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 __all__ = [
     "PARTITION_BY",
     "SCHEMA",
+    "SITES",
     "ids_from",
     "ids_in_file",
     "maker_of",
@@ -24,6 +25,7 @@ __all__ = [
 
 SCHEMA = pa.schema([("id", pa.int64()), ("site", pa.string())])
 PARTITION_BY = ("site",)
+SITES = ("s0", "s1")
 _PER_MAKER = 1_000_000
 
 
@@ -38,7 +40,7 @@ def maker_of(number: int) -> int:
 
 def site_of(number: int) -> str:
     """The partition of a row: two of them, in no simple rhythm."""
-    return f"s{number * 7 // 3 % 2}"
+    return SITES[number * 7 // 3 % 2]
 
 
 def table(ids: Sequence[int]) -> pa.Table:
