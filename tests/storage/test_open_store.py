@@ -69,7 +69,7 @@ def test_without_a_profile_the_environment_says_how(tmp_path: Path) -> None:
     environment = nowhere(
         tmp_path,
         **KEYS,
-        AWS_SESSION_TOKEN="tok",  # noqa: S106 made up
+        AWS_SESSION_TOKEN="tok",  # noqa: S106 a made-up token
         AWS_DEFAULT_REGION="eu-west-3",
         AWS_ENDPOINT_URL="http://127.0.0.1:9000",
     )

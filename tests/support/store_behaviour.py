@@ -260,7 +260,7 @@ class StoreBehaviour:
     def test_its_address_is_one_that_polars_reads(self, stores: OpenStore) -> None:
         store = stores()
         if store.coordination == "memory":
-            pytest.skip("nobody else reads this process's memory")
+            pytest.skip(reason="nobody else reads this process's memory")
         buffer = io.BytesIO()
         pl.DataFrame({"n": [1, 2, 3]}).write_parquet(buffer)
         store.put({"part/file.parquet": buffer.getvalue()})

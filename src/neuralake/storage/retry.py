@@ -37,8 +37,7 @@ class Patience:
         self.total_s = total_s
         self._first_s, self._longest_s = first_s, longest_s
         self._clock = clock or SystemClock()
-        # Waits are no secret.
-        self._random = random.Random(seed)  # noqa: S311
+        self._random = random.Random(seed)  # noqa: S311 waits are no secret
         self._never = threading.Event()
 
     def tries(self) -> Iterator[int]:
