@@ -28,8 +28,8 @@ from bench.machine import describe
 
 from neuralake.catalog import Catalog
 from neuralake.delta import TableLog, snapshot
-from neuralake.ingest.decode import ARROW, JSON, NDJSON, Decoder, encode
 from neuralake.queue.topic import app_id
+from neuralake.records.decode import ARROW, JSON, NDJSON, Decoder, encode
 from neuralake.settings import IngestSettings
 from neuralake.telemetry import quantile
 

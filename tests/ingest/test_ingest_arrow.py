@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ingest_lake import arrow_stream
 
 from neuralake.errors import NeuralakeError, SchemaMismatch, TooLarge, UsageError
-from neuralake.ingest.arrow_body import ArrowReader
+from neuralake.records.arrow_body import ArrowReader
 
 SCHEMA = pa.schema([("id", pa.int64()), ("text", pa.string())])
 ROWS = pa.table({"id": [1, 2, 3], "text": ["a", "", None]}, schema=SCHEMA)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from neuralake.errors import InvalidRows, SchemaMismatch, UnsupportedMedia, UsageError
 from neuralake.ingest.file_rows import read_tables
-from neuralake.ingest.rows import RowReader
+from neuralake.records.rows import RowReader
 
 SCHEMA = pa.schema(
     [

@@ -17,9 +17,9 @@ from ingest_lake import arrow_stream, lake, stored
 from neuralake.catalog import Catalog
 from neuralake.delta import TableLog, create_table
 from neuralake.errors import InvalidRows, UsageError
-from neuralake.ingest.decode import Decoder
 from neuralake.ingest.server import start_server
 from neuralake.queue import Queue
+from neuralake.records.decode import Decoder
 from neuralake.settings import IngestSettings
 from neuralake.writer import FlushLimits, TopicWriter
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from neuralake.errors import InvalidRows
-from neuralake.ingest.rows import RowReader
+from neuralake.records.rows import RowReader
 
 UTC_US = pa.timestamp("us", tz="UTC")
 WALL_US = pa.timestamp("us")

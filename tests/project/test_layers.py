@@ -21,7 +21,7 @@ LAYERS = (
     ("clock", "settings", "telemetry"),
     ("schema", "filters", "storage"),
     ("queue", "delta", "tables"),
-    ("frame", "batch"),
+    ("frame", "batch", "records"),
     ("live",),
     ("catalog",),
     ("writer", "maintain", "manifest", "serve"),

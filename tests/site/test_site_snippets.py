@@ -17,8 +17,8 @@ from datafusion.catalog import Schema
 from site_lake import EVERYTHING, SPIKES, write_project
 
 from neuralake.delta import snapshot
-from neuralake.ingest.decode import JSON, Decoder
 from neuralake.manifest import Manifest, Parameter, Table
+from neuralake.records.decode import JSON, Decoder
 from neuralake.settings import IngestSettings
 from neuralake.site.snippets import Snippet, snippets
 from neuralake.tables import DeltaTable

@@ -16,8 +16,8 @@ import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
 from neuralake.errors import InvalidRows, SchemaMismatch, UnsupportedMedia, UsageError, suggestion
-from neuralake.ingest.csv_text import typed_column
-from neuralake.ingest.json_body import JsonReader
+from neuralake.records.csv_text import typed_column
+from neuralake.records.json_body import JsonReader
 from neuralake.schema import conform
 
 __all__ = ["FORMATS", "format_of", "read_tables"]

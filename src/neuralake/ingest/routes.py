@@ -24,10 +24,10 @@ from neuralake.catalog import Catalog
 from neuralake.clock import Clock
 from neuralake.errors import NeuralakeError, Trimmed, UsageError, outcome
 from neuralake.ingest.body import BodyReader
-from neuralake.ingest.decode import Encoded, reader_of
 from neuralake.ingest.target import Target, Targets
 from neuralake.queue import Appended
 from neuralake.queue.awaiting import awaited
+from neuralake.records.decode import Encoded, reader_of
 from neuralake.serve.problem import problem_response
 from neuralake.telemetry import Telemetry
 

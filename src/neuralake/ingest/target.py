@@ -9,8 +9,8 @@ import pyarrow as pa
 from neuralake.catalog import Catalog
 from neuralake.errors import UnknownName, UsageError
 from neuralake.ingest.committed import CommitWatch
-from neuralake.ingest.decode import Decoder
 from neuralake.queue.topic import app_id, topic_of
+from neuralake.records.decode import Decoder
 from neuralake.schema import declare
 from neuralake.tables import Definition, DeltaTable
 from neuralake.writer import refuse_contradiction

@@ -14,9 +14,9 @@ import msgspec
 import pyarrow as pa
 
 from neuralake.errors import TooLarge, UsageError
-from neuralake.ingest.columns import ColumnReader
-from neuralake.ingest.rows import RowReader, malformed
-from neuralake.ingest.scalars import Misfit, parse_json
+from neuralake.records.columns import ColumnReader
+from neuralake.records.rows import RowReader, malformed
+from neuralake.records.scalars import Misfit, parse_json
 
 __all__ = ["NDJSON", "JsonReader"]
 

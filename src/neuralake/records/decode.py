@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from neuralake.delta.partition import normalise
 from neuralake.errors import TooLarge, UnsupportedMedia, UsageError
-from neuralake.ingest.arrow_body import ArrowReader
-from neuralake.ingest.json_body import NDJSON, JsonReader
+from neuralake.records.arrow_body import ArrowReader
+from neuralake.records.json_body import NDJSON, JsonReader
 from neuralake.settings import IngestSettings
 
 __all__ = ["ARROW", "JSON", "MEDIA_TYPES", "NDJSON", "Decoder", "Encoded", "encode", "reader_of"]

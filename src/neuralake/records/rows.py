@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from neuralake.errors import InvalidRows, UsageError, suggestion
-from neuralake.ingest.scalars import Misfit, after_space, leaf_reader, parse_json
+from neuralake.records.scalars import Misfit, after_space, leaf_reader, parse_json
 
 __all__ = ["RowReader", "malformed", "value_reader"]
 

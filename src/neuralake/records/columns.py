@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from neuralake.ingest.numbers import may_exceed_decimal256, may_exceed_double
-from neuralake.ingest.scalars import DAY_US, DAYS_MIN, TIMESTAMP_US_MAX, TIMESTAMP_US_MIN
+from neuralake.records.numbers import may_exceed_decimal256, may_exceed_double
+from neuralake.records.scalars import DAY_US, DAYS_MIN, TIMESTAMP_US_MAX, TIMESTAMP_US_MIN
 
 __all__ = ["ColumnReader", "Doubt", "binaries", "dates", "timestamps"]
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from neuralake.errors import InvalidRows, UsageError
-from neuralake.ingest.decode import JSON, NDJSON, Decoder
+from neuralake.records.decode import JSON, NDJSON, Decoder
 from neuralake.settings import IngestSettings
 
 SCHEMA = pa.schema([("session", pa.string()), ("id", pa.int64())])

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuralake.errors import UsageError
-from neuralake.ingest.columns import ColumnReader
-from neuralake.ingest.json_body import JsonReader
-from neuralake.ingest.rows import RowReader
+from neuralake.records.columns import ColumnReader
+from neuralake.records.json_body import JsonReader
+from neuralake.records.rows import RowReader
 
 LEAVES = [
     pa.int8(),

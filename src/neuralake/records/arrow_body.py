@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from neuralake.errors import SchemaMismatch, TooLarge, UsageError
-from neuralake.ingest.arrow_message import look_through
-from neuralake.ingest.scalars import DAYS_MAX, DAYS_MIN, TIMESTAMP_US_MAX, TIMESTAMP_US_MIN
+from neuralake.records.arrow_message import look_through
+from neuralake.records.scalars import DAYS_MAX, DAYS_MIN, TIMESTAMP_US_MAX, TIMESTAMP_US_MIN
 from neuralake.schema import conform
 
 __all__ = ["ArrowReader"]

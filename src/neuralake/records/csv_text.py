@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from neuralake.errors import InvalidRows
-from neuralake.ingest.columns import Doubt, binaries, dates, timestamps
-from neuralake.ingest.rows import value_reader
-from neuralake.ingest.scalars import Misfit, parse_json
+from neuralake.records.columns import Doubt, binaries, dates, timestamps
+from neuralake.records.rows import value_reader
+from neuralake.records.scalars import Misfit, parse_json
 
 __all__ = ["typed_column"]
 
