@@ -115,7 +115,7 @@ def _parts(store: LogStore, schema: pa.Schema, queue: Queue, topic: str) -> list
             continue
         parts: list[pl.LazyFrame] = []
         if snapshot is not None:
-            parts.append(scan_snapshot(snapshot.delta_table, schema, store=store, name=topic))
+            parts.append(scan_snapshot(snapshot, schema, name=topic))
         if tail.num_rows:
             rows = pl.from_arrow(tail)
             assert isinstance(rows, pl.DataFrame)  # noqa: S101 a table is never a Series; for mypy

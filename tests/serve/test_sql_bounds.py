@@ -58,8 +58,8 @@ def test_no_process_of_the_bombs_held_more_memory_than_its_limit(tmp_path: Path)
     driver = [sys.executable, str(Path(sql_bombs.__file__)), str(tmp_path)]
     answer = subprocess.run(driver, capture_output=True, text=True, check=True)
 
-    # The watch ends a query soon after its limit, the kernel at once where this ends: above the code
-    # (100 MiB), what was held or reserved before the first query (240), and threads' stacks (128).
+    # The watch ends a query soon after its limit, the kernel at once where this ends: above the
+    # code (100 MiB), what is held or reserved before the first query (240), and stacks (128).
     assert int(answer.stdout) < TIGHT.memory_bytes_max + 470 * MIB
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -20,7 +19,8 @@ from datafusion.catalog import Table
 from datafusion.expr import Expr
 
 from neuralake.delta import DataFile, Snapshot
-from neuralake.serve.prune import Ranges, Scans, file_ranges, may_match
+from neuralake.delta.files import store_name
+from neuralake.serve.prune import LoggedRanges, Ranges, Scans, may_match
 from neuralake.serve.whole import dataset_of, is_rewritten, rows_of
 
 __all__ = ["Opened", "delta_table", "parquet_table", "rows_table", "stand_in"]
@@ -61,20 +61,15 @@ def delta_table(
 
     `address` gives what the engine calls the file `bucket/key` of an object store.
     """
-    actions = pa.table(snapshot.delta_table.get_add_actions())
-    sizes = actions["size_bytes"].to_pylist()
-    logged = {file.path: file for file in snapshot.files}
     files = [
         _File(
-            _within(uri, unquote(path), address),
-            span,
-            size,
-            logged.get(path),
-            is_plain=not is_rewritten(snapshot, logged.get(path)),
+            _within(uri, store_name(file.path), address),
+            LoggedRanges(snapshot, file),
+            file.bytes,
+            file,
+            is_plain=not is_rewritten(snapshot, file),
         )
-        for (path, span), size in zip(
-            file_ranges(actions, snapshot.partition_by), sizes, strict=True
-        )
+        for file in snapshot.files
     ]
     ours = partial(_ours, snapshot)
     return _Files(

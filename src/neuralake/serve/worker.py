@@ -50,8 +50,8 @@ _ALARM_GRACE_S = 5.0
 _CALM_PERIOD_S = 0.02
 _CALM_SHARE = 0.25
 _CALM_TRIES = 50
-# Stacks of the engine's threads, 2 MiB each: some 25 of them in the widest plans seen. It may want up
-# to 512 to read files in, but does with those it has when the kernel gives no more.
+# Stacks of the engine's threads, 2 MiB each: some 25 in the widest plans seen. It may want up to
+# 512 to read files in, but does with those it has when the kernel gives no more.
 _STACKS_BYTES = 64 * 2 * 1024 * 1024
 # Below the server, whose watch must be on time on a busy machine.
 _NICENESS = 5
