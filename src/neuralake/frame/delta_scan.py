@@ -56,12 +56,13 @@ def scan_files(snapshot: Snapshot, columns: pl.Schema, wanted: Wanted) -> pl.Laz
 
     `columns` is what comes out, at least: columns of the table, of its types.
     """
-    files = [file for file in snapshot.files if file.rows != 0]
+    predicate = arrow_predicate(wanted.predicate)
+    files = [file for file in _matching(snapshot, predicate) if file.rows != 0]
     if not files:
         return pl.scan_parquet([], schema=columns)
     if not _is_plain(snapshot, files):
         return _decoded(snapshot, files, columns, wanted)
-    addresses = [_address(snapshot, file) for file in files]
+    addresses = _addresses(snapshot, files)
     partition_by = {name: kind for name, kind in columns.items() if name in snapshot.partition_by}
     return pl.scan_parquet(
         addresses,
@@ -82,6 +83,31 @@ def scan_files(snapshot: Snapshot, columns: pl.Schema, wanted: Wanted) -> pl.Laz
     )
 
 
+def _matching(snapshot: Snapshot, predicate: pc.Expression | None) -> Sequence[DataFile]:
+    """The live files but those whose partition rules every row out."""
+    if predicate is None or not snapshot.partition_by:
+        return snapshot.files
+    partitions = {tuple(file.partition.values()): file.partition for file in snapshot.files}
+    # Arrow compares a predicate with what is known of a fragment, and opens no file for it.
+    form, system = ds.ParquetFileFormat(), fs.LocalFileSystem()
+    fragments = [
+        form.make_fragment(str(i), system, partition_expression=_known(snapshot, partition))
+        for i, partition in enumerate(partitions.values())
+    ]
+    kept = ds.FileSystemDataset(fragments, snapshot.schema, form, system).get_fragments(predicate)
+    keys = [*partitions]
+    chosen = {keys[int(fragment.path)] for fragment in kept}
+    return [file for file in snapshot.files if tuple(file.partition.values()) in chosen]
+
+
+def _known(snapshot: Snapshot, partition: Mapping[str, str | None]) -> pc.Expression:
+    known = ds.scalar(True)
+    for name in snapshot.partition_by:
+        value = partition_value(partition[name], snapshot.schema.field(name))[0]
+        known &= (ds.field(name) == value) if value.is_valid else ds.field(name).is_null()
+    return known
+
+
 def _is_plain(snapshot: Snapshot, files: Sequence[DataFile]) -> bool:
     """Whether Polars, which takes partition values from folders' names, reads the right rows."""
     if snapshot.state.columns.mode != "none":
@@ -91,15 +117,23 @@ def _is_plain(snapshot: Snapshot, files: Sequence[DataFile]) -> bool:
     if not snapshot.partition_by:
         return True
     # Polars looks at the whole path: a lake below a folder `a=b` has one folder too many.
-    return "=" not in snapshot.store.uri and all(_folder_says(file) for file in files)
+    return "=" not in snapshot.store.uri and _folders_say(files)
 
 
-def _folder_says(file: DataFile) -> bool:
-    parts = [part.partition("=") for part in unquote(file.path).split("/")[:-1]]
-    said = {unquote(name): unquote(value) for name, equals, value in parts if equals}
-    return said == {
-        name: _NULL_FOLDER if value is None else value for name, value in file.partition.items()
+def _folders_say(files: Sequence[DataFile]) -> bool:
+    """Whether the folders of `files` tell their partition values, as Hive's custom is."""
+    folders = {
+        (file.path.rpartition("/")[0], *file.partition.values()): file.partition for file in files
     }
+    for (folder, *_), partition in folders.items():
+        parts = [part.partition("=") for part in unquote(folder or "").split("/")]
+        said = {unquote(name): unquote(value) for name, equals, value in parts if equals}
+        values = {
+            name: _NULL_FOLDER if value is None else value for name, value in partition.items()
+        }
+        if said != values:
+            return False
+    return True
 
 
 def _hive_schema(snapshot: Snapshot, declared: Mapping[str, pl.DataType]) -> pl.Schema | None:
@@ -110,11 +144,10 @@ def _hive_schema(snapshot: Snapshot, declared: Mapping[str, pl.DataType]) -> pl.
     return pl.Schema(pl.Schema(table) | dict(declared))
 
 
-def _address(snapshot: Snapshot, file: DataFile) -> str:
-    uri, name = snapshot.store.uri, store_name(file.path)
-    if is_local(uri):
-        return str(local_path(uri) / name)
-    return f"s3://{uri.partition('://')[2].rstrip('/')}/{name}"
+def _addresses(snapshot: Snapshot, files: Sequence[DataFile]) -> list[str]:
+    uri = snapshot.store.uri
+    root = str(local_path(uri)) if is_local(uri) else f"s3://{uri.partition('://')[2].rstrip('/')}"
+    return [f"{root}/{store_name(file.path)}" for file in files]
 
 
 def _row_count(files: Sequence[DataFile]) -> tuple[int, int] | None:
@@ -213,40 +246,16 @@ def _rounded(value: Decimal | None, kind: pl.Decimal, rounding: str) -> Decimal 
 def _decoded(
     snapshot: Snapshot, files: Sequence[DataFile], columns: pl.Schema, wanted: Wanted
 ) -> pl.LazyFrame:
-    """A scan that reads through our own decoder, of the files whose partition can match."""
+    """A scan that reads through our own decoder."""
     names = [*columns] if wanted.projection is None else wanted.projection
-    chosen = _matching(snapshot, files, arrow_predicate(wanted.predicate))
 
     def source() -> tuple[Iterator[pl.DataFrame], bool]:
         # The predicate has chosen files; on rows Polars applies it, who knows what it means of
         # nulls and NaN.
-        return _parts(snapshot, chosen, names, wanted.limit), False
+        return _parts(snapshot, files, names, wanted.limit), False
 
     schema = pa.schema([snapshot.schema.field(name) for name in columns])
     return pl.LazyFrame._scan_python_function(schema, source, pyarrow=True, is_pure=True)
-
-
-def _matching(
-    snapshot: Snapshot, files: Sequence[DataFile], predicate: pc.Expression | None
-) -> Sequence[DataFile]:
-    if predicate is None or not snapshot.partition_by:
-        return files
-    # Arrow compares a predicate with what is known of a fragment, and opens no file for it.
-    form, system = ds.ParquetFileFormat(), fs.LocalFileSystem()
-    fragments = [
-        form.make_fragment(str(i), system, partition_expression=_known(snapshot, file))
-        for i, file in enumerate(files)
-    ]
-    kept = ds.FileSystemDataset(fragments, snapshot.schema, form, system).get_fragments(predicate)
-    return [files[int(fragment.path)] for fragment in kept]
-
-
-def _known(snapshot: Snapshot, file: DataFile) -> pc.Expression:
-    known = ds.scalar(True)
-    for name in snapshot.partition_by:
-        value = partition_value(file.partition[name], snapshot.schema.field(name))[0]
-        known &= (ds.field(name) == value) if value.is_valid else ds.field(name).is_null()
-    return known
 
 
 def _parts(
