@@ -31,6 +31,8 @@ _FILES_MAX = 400
 _FAR_FILES_MAX = 40
 # A scan of the whole table by one reader is this much quicker per byte than one of single files.
 _WHOLE_FACTOR = 3
+# Reader features of which delta-rs 1.6 is known to give the right rows.
+_DELTA_RS_READS = {"columnMapping", "deletionVectors", "timestampNtz", "v2Checkpoint"}
 _GLOB = frozenset("*?[")
 
 
@@ -77,9 +79,14 @@ def delta_table(
         tuple(snapshot.partition_by),
         files,
         singles_max=_FILES_MAX if address is None else _FAR_FILES_MAX,
-        whole=ours if address else lambda *_: Table(snapshot.delta_table),
+        whole=ours if address or _is_foreign(snapshot) else lambda *_: Table(snapshot.delta_table),
         repeatable=ours,
     )
+
+
+def _is_foreign(snapshot: Snapshot) -> bool:
+    """Whether delta-rs may refuse to open the table, or show columns that we left out."""
+    return not {*(snapshot.state.protocol.reader_features or ())} <= _DELTA_RS_READS
 
 
 def _ours(snapshot: Snapshot, context: SessionContext, kept: Sequence[_File]) -> Table:

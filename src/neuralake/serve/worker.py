@@ -22,6 +22,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from neuralake.clock import Clock, SystemClock
+from neuralake.delta import Newest, Snapshot
 from neuralake.errors import NeuralakeError, QueryError
 from neuralake.serve.conceal import concealer
 from neuralake.serve.execute import execute
@@ -92,11 +93,12 @@ def serve(inbox: BinaryIO, outbox: BinaryIO, *, spill_folder: Path, clock: Clock
 
 
 class _Stores:
-    """The stores of tables, opened once and kept from query to query."""
+    """The stores of tables, and what was read of their logs, kept from query to query."""
 
     def __init__(self, start: Start) -> None:
         self._profiles = start.profiles
         self._opened: dict[str, LogStore] = {}
+        self._newest: dict[str, Newest] = {}
 
     @property
     def endpoints(self) -> list[str]:
@@ -108,6 +110,12 @@ class _Stores:
         if uri not in self._opened:
             self._opened[uri] = open_store(uri, self._profiles)
         return self._opened[uri]
+
+    def newest(self, uri: str) -> Snapshot:
+        """The table as it is now."""
+        if uri not in self._newest:
+            self._newest[uri] = Newest(self.at(uri))
+        return self._newest[uri].snapshot()
 
 
 def _answer(
@@ -136,6 +144,7 @@ def _answer(
             start.databases,
             function_rows=function_rows,
             store_at=stores.at,
+            newest_at=stores.newest,
             conceal=conceal,
             memory_bytes_max=start.limits.memory_bytes_max,
             spill_folder=spill_folder,
