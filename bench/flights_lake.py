@@ -1,6 +1,6 @@
 """The lake that `bench.ingest` measures: flights and single events; and its processes.
 
-python -m bench.flights_lake serve|write|peer FOLDER
+python -m bench.flights_lake serve|write|peer|grouped-peer FOLDER
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import polars as pl
 import pyarrow as pa
@@ -24,6 +25,9 @@ import pyarrow as pa
 from neuralake.catalog import Catalog
 from neuralake.settings import LakeSettings, Settings
 from neuralake.tables import DeltaTable, Stream
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
 
 TEXTS = ("carrier", "tailnum", "origin", "dest")
 FLIGHTS = pa.schema(
@@ -97,9 +101,6 @@ def _write(folder: Path) -> None:
 
 def _peer(folder: Path) -> None:
     """The least that a durable endpoint can do: a bare route that appends the bytes and syncs."""
-    import socket
-
-    import uvicorn
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
@@ -112,7 +113,52 @@ def _peer(folder: Path) -> None:
         os.fdatasync(handle)
         return Response(b"{}", status_code=202)
 
-    app = Starlette(routes=[Route("/v1/bench/events", post, methods=["POST"])])
+    _run(Starlette(routes=[Route("/v1/bench/events", post, methods=["POST"])]))
+
+
+def _grouped_peer(folder: Path) -> None:
+    """The same for many at once: what came while the disk was busy is written and synced as one."""
+    import asyncio
+
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    handle = os.open(folder / "peer", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    waiting: list[tuple[bytes, asyncio.Future[None]]] = []
+    tasks: set[asyncio.Task[None]] = set()
+
+    def store(bodies: list[bytes]) -> None:
+        os.write(handle, b"".join(bodies))
+        os.fdatasync(handle)
+
+    async def flush() -> None:
+        while waiting:
+            group = [*waiting]
+            waiting.clear()
+            await asyncio.to_thread(store, [body for body, _ in group])
+            for _, future in group:
+                future.set_result(None)
+
+    async def post(request: Request) -> Response:
+        future = asyncio.get_running_loop().create_future()
+        waiting.append((await request.body(), future))
+        if not tasks:
+            task = asyncio.create_task(flush())
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        await future
+        return Response(b"{}", status_code=202)
+
+    _run(Starlette(routes=[Route("/v1/bench/events", post, methods=["POST"])]))
+
+
+def _run(app: Starlette) -> None:
+    import socket
+
+    import uvicorn
+
     with socket.create_server(("127.0.0.1", 0)) as listening:
         print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
         config = uvicorn.Config(app, log_level="warning", access_log=False)
@@ -120,4 +166,6 @@ def _peer(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"serve": _serve, "write": _write, "peer": _peer}[sys.argv[1]](Path(sys.argv[2]))
+    {"serve": _serve, "write": _write, "peer": _peer, "grouped-peer": _grouped_peer}[sys.argv[1]](
+        Path(sys.argv[2])
+    )

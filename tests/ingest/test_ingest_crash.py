@@ -4,71 +4,21 @@ from __future__ import annotations
 
 import json
 import random
-import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 from ingest_lake import NOTES, SPIKES, lake, stored
+from ingest_server import Server, served
 
 from neuralake.clock import SystemClock
 from neuralake.errors import Unavailable, UnknownName, UsageError
 from neuralake.ingest.files import FileProgress, send_file
 from neuralake.ingest.server import start_server
 
-CHILD = Path(__file__).parents[1] / "support" / "ingest_server_child.py"
 SPIKE = {"session": "s-1", "time": "2026-01-02T03:04:05.5Z", "rate": 1.5}
-
-
-class Server:
-    """A server process that can be killed and started again on the same port."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.url = ""
-        self.process = self._start(0)
-
-    def _start(self, port: int) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, str(CHILD), str(self._folder), str(port)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None
-        self.url = process.stdout.readline().strip()
-        assert self.url
-        return process
-
-    def kill(self) -> None:
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> int:
-        return self._end(signal.SIGTERM)
-
-    def restart(self) -> None:
-        self.process = self._start(int(self.url.rsplit(":", 1)[1]))
-
-    def _end(self, number: int) -> int:
-        self.process.send_signal(number)
-        code = self.process.wait(timeout=30)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return code
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[Server]:
-    server = Server(folder)
-    try:
-        yield server
-    finally:
-        server.kill()
 
 
 def stored_channels(folder: Path) -> list[int]:

@@ -48,7 +48,7 @@ def create_app(
     sql = Route("/api/sql", SqlEndpoint(gateway), methods=["POST"])
     app = Starlette(
         routes=[*ingest.routes(), *_health(catalog, telemetry), sql],
-        middleware=[Middleware(LoopbackOnly)],
+        middleware=[Middleware(LoopbackOnly), Middleware(ingest.direct)],
         exception_handlers={
             HTTPException: _answer_error,
             NeuralakeError: _answer_error,

@@ -6,9 +6,6 @@ together hold at most a few bodies of the largest size in memory; more are asked
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 from starlette.requests import Request
 
 from neuralake.errors import TooLarge, Unavailable, UnsupportedMedia
@@ -25,15 +22,17 @@ class BodyReader:
         self._bytes_max = bytes_max
         self._held_bytes = 0
 
-    @asynccontextmanager
-    async def body(self, request: Request) -> AsyncIterator[bytes]:
-        """The whole body; its memory counts until the block ends.
+    def body(self, request: Request) -> _Held:
+        """The whole body, as a context; its memory counts until the context ends.
 
-        Raises:
+        Raises (when it is entered):
             TooLarge: more than `bytes_max`.
             UnsupportedMedia: it has a content encoding.
             Unavailable: too many bytes of other requests are held now.
         """
+        return _Held(self, request)
+
+    async def _read(self, request: Request, held: _Held) -> bytes:
         encoding = request.headers.get("content-encoding", "identity").lower()
         if encoding != "identity":
             raise UnsupportedMedia(
@@ -44,23 +43,22 @@ class BodyReader:
         length = request.headers.get("content-length", "")
         if length.isdecimal() and len(length) < 20 and int(length) > self._bytes_max:
             raise self._too_large(int(length))
-        held = 0
-        try:
-            chunks: list[bytes] = []
-            async for chunk in request.stream():
-                held += len(chunk)
-                self._held_bytes += len(chunk)
-                if held > self._bytes_max:
-                    raise self._too_large(held)
-                if self._held_bytes > _BODIES_MAX * self._bytes_max:
-                    raise Unavailable(
-                        "The server is reading too many large bodies at once; send this again.",
-                        retry_after_s=1.0,
-                    )
-                chunks.append(chunk)
-            yield b"".join(chunks)
-        finally:
-            self._held_bytes -= held
+        chunks: list[bytes] = []
+        async for chunk in request.stream():
+            held.bytes += len(chunk)
+            self._held_bytes += len(chunk)
+            if held.bytes > self._bytes_max:
+                raise self._too_large(held.bytes)
+            if self._held_bytes > _BODIES_MAX * self._bytes_max:
+                raise Unavailable(
+                    "The server is reading too many large bodies at once; send this again.",
+                    retry_after_s=1.0,
+                )
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _release(self, held: _Held) -> None:
+        self._held_bytes -= held.bytes
 
     def _too_large(self, found: int) -> TooLarge:
         return TooLarge(
@@ -70,3 +68,23 @@ class BodyReader:
             found=found,
             unit="bytes",
         )
+
+
+class _Held:
+    """A class and no generator: this is on the way of every event."""
+
+    __slots__ = ("_reader", "_request", "bytes")
+
+    def __init__(self, reader: BodyReader, request: Request) -> None:
+        self._reader, self._request = reader, request
+        self.bytes = 0
+
+    async def __aenter__(self) -> bytes:
+        try:
+            return await self._reader._read(self._request, self)
+        except BaseException:
+            self._reader._release(self)
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._reader._release(self)

@@ -8,6 +8,7 @@ answer forbids other origins to load it.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
@@ -21,6 +22,7 @@ __all__ = ["LoopbackOnly", "check_bind_host"]
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _SAME_SITE = frozenset({"same-origin", "none"})
+_ASKED = frozenset({b"host", b"origin", b"sec-fetch-mode", b"sec-fetch-site"})
 _POLICY = (b"cross-origin-resource-policy", b"same-origin")
 
 
@@ -34,8 +36,8 @@ class LoopbackOnly:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        refusal = _refusal(scope["method"], headers)
+        asked = tuple((n, value) for n, value in scope["headers"] if n in _ASKED)
+        refusal = _refusal(scope["method"], asked)
         if refusal:
             error = HTTPException(403, refusal)
             await problem_response(error)(scope, receive, send)
@@ -63,7 +65,10 @@ def check_bind_host(host: str) -> None:
         )
 
 
-def _refusal(method: str, headers: dict[bytes, str]) -> str:
+# Few senders, and each says the same again and again; strangers push one another out.
+@lru_cache(maxsize=256)
+def _refusal(method: str, asked: tuple[tuple[bytes, bytes], ...]) -> str:
+    headers = {name: value.decode("latin-1") for name, value in asked}
     host = headers.get(b"host", "")
     if not _names_loopback(f"//{host}"):
         return f"The Host {host[:80]!r} is not this machine. Use 127.0.0.1 or localhost."

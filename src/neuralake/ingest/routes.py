@@ -12,6 +12,7 @@ The key with another body (of Arrow streams: with another number of rows) is ref
 from __future__ import annotations
 
 import asyncio
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,6 +20,7 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from neuralake.catalog import Catalog
 from neuralake.clock import Clock
@@ -38,6 +40,7 @@ _INLINE_BYTES_MAX = 32 * 1024
 # One large body at a time uses the machine well enough; the second keeps a slow one from blocking.
 _DECODERS = 2
 _KEY_LENGTH_MAX = 255
+_POST_PATH = re.compile(r"/v1/(?P<database>[^/]+)/(?P<table>[^/]+)")
 
 
 class IngestRoutes:
@@ -54,10 +57,30 @@ class IngestRoutes:
 
     def routes(self) -> list[Route]:
         path = "/v1/{database}/{table}"
+        # The first is for those who list routes; `direct` comes before it.
         return [
             Route(path, self.post, methods=["POST"]),
             Route(path, self.get, methods=["GET"]),
         ]
+
+    def direct(self, app: ASGIApp) -> ASGIApp:
+        """`app`, before which posts of rows are answered without looking for their route.
+
+        Routing costs as much as reading and storing one event, and this is the one route that is
+        asked thousands of times a second.
+        """
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http" and scope["method"] == "POST":
+                found = _POST_PATH.fullmatch(scope["path"])
+                if found is not None:
+                    scope["path_params"] = found.groupdict()
+                    response = await self.post(Request(scope, receive))
+                    await response(scope, receive, send)
+                    return
+            await app(scope, receive, send)
+
+        return answer
 
     def close(self) -> None:
         self._pool.shutdown()
@@ -90,22 +113,30 @@ class IngestRoutes:
         key = _key(request)
         wait = _wait(request)
         async with self._body.body(request) as body:
-            encoded = await self._decode(target, body, media_type)
-        appended = await awaited(
-            self._queue.submit(
-                target.topic,
-                encoded.payload,
-                encoded.rows,
-                key=key,
-                fingerprint=encoded.fingerprint,
-            )
-        )
+            appended, rows = await self._append(target, body, media_type, key)
         if not appended.repeated:
-            self._telemetry.count("ingest_rows", encoded.rows, topic=target.topic)
+            self._telemetry.count("ingest_rows", rows, topic=target.topic)
             self._telemetry.count("ingest_bytes", len(body), topic=target.topic)
         if wait:
-            return await self._when_committed(target, appended, encoded)
-        return _json(_answer(appended, encoded), status=202)
+            return await self._when_committed(target, appended, rows)
+        return _json(_answer(appended, rows), status=202)
+
+    async def _append(
+        self, target: Target, body: bytes, media_type: str, key: str | None
+    ) -> tuple[Appended, int]:
+        """Where the rows of `body` are stored, and how many they are."""
+        # Under a key an envelope holds this request and no other, so that it can be told again.
+        if key is None and (rows := target.decoder.few(body, media_type)) is not None:
+            return await target.combiner.store(rows), len(rows)
+        encoded = await self._decode(target, body, media_type)
+        submitted = self._queue.submit(
+            target.topic,
+            encoded.payload,
+            encoded.rows,
+            key=key,
+            fingerprint=encoded.fingerprint,
+        )
+        return await awaited(submitted), encoded.rows
 
     async def _target(self, request: Request) -> Target:
         database, table = request.path_params["database"], request.path_params["table"]
@@ -121,10 +152,8 @@ class IngestRoutes:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, target.decoder.envelope, body, media_type)
 
-    async def _when_committed(
-        self, target: Target, appended: Appended, encoded: Encoded
-    ) -> Response:
-        answer = _answer(appended, encoded)
+    async def _when_committed(self, target: Target, appended: Appended, rows: int) -> Response:
+        answer = _answer(appended, rows)
         version = await target.watch.version_with(appended.position, timeout_s=self._wait_s_max)
         if version is None:
             note = f"stored, but not committed within {self._wait_s_max} s; it will be"
@@ -158,10 +187,10 @@ class IngestRoutes:
         return max(0.0, self._clock.now_s() - waiting[0].appended_s) if waiting else 0.0
 
 
-def _answer(appended: Appended, encoded: Encoded) -> dict[str, Any]:
+def _answer(appended: Appended, rows: int) -> dict[str, Any]:
     return {
         "position": appended.position,
-        "rows": encoded.rows,
+        "rows": rows,
         "repeated": appended.repeated,
     }
 
@@ -185,6 +214,8 @@ def _key(request: Request) -> str | None:
 
 def _wait(request: Request) -> bool:
     """Whether the caller wants to wait for the commit."""
+    if not request.scope["query_string"]:
+        return False
     for name, value in request.query_params.multi_items():
         if (name, value) != ("wait", "committed"):
             raise UsageError(

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from neuralake.catalog import Catalog
 from neuralake.errors import UnknownName, UsageError
+from neuralake.ingest.combine import Combiner
 from neuralake.ingest.committed import CommitWatch
 from neuralake.queue.topic import app_id, topic_of
 from neuralake.records.decode import Decoder
@@ -28,6 +29,7 @@ class Target:
     schema: pa.Schema
     partition_by: tuple[str, ...]
     decoder: Decoder
+    combiner: Combiner
     watch: CommitWatch
 
 
@@ -85,18 +87,20 @@ class Targets:
         topic = topic_of(database, table)
         schema = declare(definition.schema)
         refuse_contradiction(self._catalog, database, definition)
+        decoder = Decoder(
+            schema,
+            name=topic,
+            partition_by=definition.partition_by,
+            limits=self._catalog.settings.ingest,
+        )
         return Target(
             database=database,
             table=table,
             topic=topic,
             schema=schema,
             partition_by=tuple(definition.partition_by),
-            decoder=Decoder(
-                schema,
-                name=topic,
-                partition_by=definition.partition_by,
-                limits=self._catalog.settings.ingest,
-            ),
+            decoder=decoder,
+            combiner=Combiner(self._catalog.queue(), topic, decoder),
             watch=CommitWatch(
                 self._catalog.store_of(definition), app_id(self._catalog.queue().id, topic)
             ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import blake2b
 
 import pyarrow as pa
@@ -15,7 +16,8 @@ import pyarrow as pa
 from neuralake.delta.partition import normalise
 from neuralake.errors import TooLarge, UnsupportedMedia, UsageError
 from neuralake.records.arrow_body import ArrowReader
-from neuralake.records.json_body import NDJSON, JsonReader
+from neuralake.records.json_body import NDJSON, SMALL_BYTES, JsonReader
+from neuralake.records.rows import Row
 from neuralake.settings import IngestSettings
 
 __all__ = ["ARROW", "JSON", "MEDIA_TYPES", "NDJSON", "Decoder", "Encoded", "encode", "reader_of"]
@@ -54,7 +56,7 @@ class Decoder:
         self, schema: pa.Schema, *, name: str, partition_by: Sequence[str], limits: IngestSettings
     ) -> None:
         self._partition_by, self._limits = tuple(partition_by), limits
-        json = JsonReader(schema, name=name, rows_max=limits.rows_max)
+        self._json = json = JsonReader(schema, name=name, rows_max=limits.rows_max)
         arrow = ArrowReader(
             schema,
             name=name,
@@ -83,10 +85,34 @@ class Decoder:
             )
         table = self._readers[reader](body)
         if table.num_rows == 0:
-            raise UsageError("The body has no rows; send at least one.", reason="no rows")
+            raise _no_rows()
         table = normalise(table, self._partition_by)
         self._check_partitions(table)
         return table
+
+    def few(self, body: bytes, reader: str) -> list[Row] | None:
+        """The rows of a small body of JSON one by one, for `joined`; None: read it as `envelope`.
+
+        `reader` is what `reader_of` gave. Raises what `rows` does, except for what concerns
+        partitions.
+        """
+        if reader == ARROW or len(body) > min(SMALL_BYTES, self._limits.json_bytes_max):
+            return None
+        rows = self._json.few(body, lines=reader == NDJSON)
+        if not rows:
+            raise _no_rows()
+        if self._partition_by and len(rows) > self._limits.partitions_max:
+            return None  # Perhaps too many partitions: `rows` counts them.
+        return rows
+
+    def joined(self, rows: Sequence[Row]) -> Encoded:
+        """Rows of one or more small bodies as one envelope.
+
+        Raises:
+            InvalidRows, SchemaMismatch: a row cannot be in any partition. Its number is that in
+                `rows`: read one body alone to say it to a sender.
+        """
+        return encode(normalise(self._json.table(rows), self._partition_by))
 
     def _check_partitions(self, table: pa.Table) -> None:
         """Each partition of a request becomes a file, whose cost is not in its bytes."""
@@ -103,6 +129,10 @@ class Decoder:
         if media_type == ARROW:
             return encoded
         return replace(encoded, fingerprint=blake2b(body, digest_size=8).digest())
+
+
+def _no_rows() -> UsageError:
+    return UsageError("The body has no rows; send at least one.", reason="no rows")
 
 
 def _too_large(found: int, limit: int, unit: str, how: str) -> TooLarge:
@@ -126,6 +156,8 @@ def encode(rows: pa.Table) -> Encoded:
     return Encoded(sink.getvalue().to_pybytes(), rows.num_rows, b"%d" % rows.num_rows)
 
 
+# Errors are not kept, so what is has at most the spellings of what we know.
+@lru_cache(maxsize=64)
 def reader_of(content_type: str) -> str:
     """The media type among `JSON`, `NDJSON` and `ARROW` that reads `content_type`.
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 import pyarrow as pa
 
 from neuralake.errors import TooLarge, UsageError
 from neuralake.records.columns import ColumnReader
-from neuralake.records.rows import RowReader, malformed
-from neuralake.records.scalars import Misfit, parse_json
+from neuralake.records.rows import Row, RowReader, malformed
+from neuralake.records.scalars import Misfit, after_space, parse_json
 
-__all__ = ["NDJSON", "JsonReader"]
+__all__ = ["NDJSON", "SMALL_BYTES", "JsonReader"]
 
 NDJSON = "application/x-ndjson"
 _BOM = b"\xef\xbb\xbf"
@@ -26,7 +27,8 @@ _BOM = b"\xef\xbb\xbf"
 _BLOCK_BYTES = 1024 * 1024
 _BLOCK_ROWS = 4096
 # Below this the exact path is quicker: pyarrow's parser costs 100 us to start.
-_SMALL_BYTES = 4096
+SMALL_BYTES = 4096
+"""Bodies up to here are read row by row."""
 
 
 class JsonReader:
@@ -39,7 +41,7 @@ class JsonReader:
         name: str,
         rows_max: int,
         block_bytes: int = _BLOCK_BYTES,
-        small_bytes: int = _SMALL_BYTES,
+        small_bytes: int = SMALL_BYTES,
     ) -> None:
         """`block_bytes` and `small_bytes` change the speed only."""
         self._schema = schema
@@ -77,6 +79,18 @@ class JsonReader:
             TooLarge: more than `rows_max` rows.
         """
         return self._concat(self._line_blocks(_text(body), first_row))
+
+    def few(self, body: bytes, *, lines: bool) -> list[Row]:
+        """The rows of a small `body` one by one, read as `lines` or `document` reads it."""
+        text = _text(body).decode()
+        values = _values(text) if lines else _document_values(text)
+        rows = [self._exact.row(value, row) for row, value in enumerate(values)]
+        self._refuse_too_many(len(rows))
+        return rows
+
+    def table(self, rows: Sequence[Row]) -> pa.Table:
+        """Rows of `few`, of any number of bodies, as one table."""
+        return self._exact.table(rows)
 
     def _array_blocks(self, raws: Sequence[msgspec.Raw]) -> Iterator[pa.Table]:
         for first in range(0, len(raws), _BLOCK_ROWS):
@@ -116,15 +130,7 @@ class JsonReader:
             return None
 
     def _exact_document(self, text: str) -> pa.Table:
-        try:
-            value, end = parse_json(text)
-            if end < len(text):
-                raise Misfit(
-                    f"there is more after the JSON value, at character {end}; is it {NDJSON}?"
-                )
-        except Misfit as misfit:
-            raise malformed(misfit, row=None) from None
-        return self._exact.values(value if isinstance(value, list) else [value])
+        return self._exact.values(_document_values(text))
 
     def _refuse_too_many(self, rows: int) -> None:
         if rows > self._rows_max:
@@ -137,6 +143,27 @@ class JsonReader:
 
     def _concat(self, tables: Iterator[pa.Table]) -> pa.Table:
         return pa.concat_tables([self._schema.empty_table(), *tables])
+
+
+def _document_values(text: str) -> list[Any]:
+    try:
+        value, end = parse_json(text)
+        if end < len(text):
+            raise Misfit(f"there is more after the JSON value, at character {end}; is it {NDJSON}?")
+    except Misfit as misfit:
+        raise malformed(misfit, row=None) from None
+    return value if isinstance(value, list) else [value]
+
+
+def _values(text: str) -> Iterator[Any]:
+    at, row = after_space(text), 0
+    while at < len(text):
+        try:
+            value, at = parse_json(text, at)
+        except Misfit as misfit:
+            raise malformed(misfit, row=row) from None
+        yield value
+        row += 1
 
 
 def _decoded(raws: Sequence[msgspec.Raw]) -> Iterator[str]:

@@ -13,9 +13,11 @@ import pyarrow as pa
 from neuralake.errors import InvalidRows, UsageError, suggestion
 from neuralake.records.scalars import Misfit, after_space, leaf_reader, parse_json
 
-__all__ = ["RowReader", "malformed", "value_reader"]
+__all__ = ["Row", "RowReader", "malformed", "value_reader"]
 
 Reader = Callable[[Any], Any]
+Row = dict[str, Any]
+"""A row that fits: every column of the schema, with values as Arrow takes them."""
 
 
 class RowReader:
@@ -33,8 +35,8 @@ class RowReader:
             InvalidRows: with `row`, `column` (dotted below structs, `[n]` in lists) and `reason`.
             UsageError: a text is not JSON; with `row` and `reason`.
         """
-        return self._columns(
-            [self._row(_parsed(text, row), row) for row, text in enumerate(texts, first_row)]
+        return self.table(
+            [self.row(_parsed(text, row), row) for row, text in enumerate(texts, first_row)]
         )
 
     def stream(self, text: str, *, first_row: int = 0) -> pa.Table:
@@ -45,15 +47,16 @@ class RowReader:
                 value, at = parse_json(text, at)
             except Misfit as misfit:
                 raise malformed(misfit, row=row) from None
-            rows.append(self._row(value, row))
+            rows.append(self.row(value, row))
             row += 1
-        return self._columns(rows)
+        return self.table(rows)
 
     def values(self, values: Iterable[Any]) -> pa.Table:
         """The rows of `values`, as `scalars.parse_json` reads them; errors as `texts`."""
-        return self._columns([self._row(value, row) for row, value in enumerate(values)])
+        return self.table([self.row(value, row) for row, value in enumerate(values)])
 
-    def _row(self, value: Any, row: int) -> dict[str, Any]:
+    def row(self, value: Any, row: int) -> Row:
+        """The row that the JSON `value` is; `row` is its number. Errors as `texts`."""
         try:
             if not isinstance(value, dict):
                 raise Misfit("a row is a JSON object of column names and values")
@@ -62,7 +65,8 @@ class RowReader:
         except Misfit as misfit:
             raise _invalid(misfit, row=row, name=self._name) from None
 
-    def _columns(self, rows: Sequence[dict[str, Any]]) -> pa.Table:
+    def table(self, rows: Sequence[Row]) -> pa.Table:
+        """Rows that `row` gave, as a table of the declared schema."""
         # As one array of structs: four times quicker for a single row than column by column.
         structs = pa.array(rows, type=self._struct)
         return pa.Table.from_batches([pa.RecordBatch.from_struct_array(structs)])

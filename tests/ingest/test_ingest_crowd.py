@@ -1,0 +1,184 @@
+"""Many senders of single rows share envelopes, and none of them can tell."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ingest_lake import NOTES, lake, stored
+from ingest_server import served
+
+from neuralake.catalog import Catalog
+from neuralake.errors import InvalidRows, NeuralakeError, QueueFull
+from neuralake.ingest.combine import Combiner
+from neuralake.queue import MemoryQueue, Queue
+from neuralake.records.decode import JSON, NDJSON, Decoder
+from neuralake.settings import IngestSettings
+
+TOO_LONG = "x" * 300
+"""No folder can have such a name."""
+
+
+def decoder() -> Decoder:
+    return Decoder(NOTES, name="lab.notes", partition_by=["author"], limits=IngestSettings())
+
+
+async def store_all(queue: Queue, requests: list[list[dict[str, Any]]]) -> list[Any]:
+    """What each of `requests` is told, all of them sent at the same moment."""
+    reader = decoder()
+    combiner = Combiner(queue, "lab.notes", reader)
+
+    async def one(rows: list[dict[str, Any]]) -> Any:
+        found = reader.few(json.dumps(rows).encode(), JSON)
+        assert found is not None
+        return await combiner.store(found)
+
+    return await asyncio.gather(*(one(rows) for rows in requests), return_exceptions=True)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["ann", "bob", "", TOO_LONG]), min_size=1, max_size=3),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_a_request_that_does_not_fit_is_refused_alone_and_the_others_are_stored(
+    authors: list[list[str]],
+) -> None:
+    """Whatever shares an envelope with it; each row once, those of a request in order."""
+    requests = [
+        [{"author": author, "text": f"{i}.{j}"} for j, author in enumerate(each)]
+        for i, each in enumerate(authors)
+    ]
+    queue = MemoryQueue()
+
+    answers = asyncio.run(store_all(queue, requests))
+
+    fitting = [request for request in requests if all(r["author"] != TOO_LONG for r in request)]
+    kept = [row["text"] for row in stored(queue, "lab.notes")]
+    assert sorted(kept) == sorted(row["text"] for request in fitting for row in request)
+    for request, answer in zip(requests, answers, strict=True):
+        texts = [row["text"] for row in request]
+        if request in fitting:
+            assert answer.position >= 1
+            assert [text for text in kept if text in texts] == texts
+        else:
+            assert isinstance(answer, InvalidRows)
+            assert (answer.row, answer.column) == (
+                [row["author"] for row in request].index(TOO_LONG),
+                "author",
+            )
+
+
+def test_requests_of_one_moment_share_an_envelope() -> None:
+    queue = MemoryQueue()
+
+    answers = asyncio.run(store_all(queue, [[{"text": str(i)}] for i in range(50)]))
+
+    assert {answer.position for answer in answers} == {1}
+    (envelope,) = queue.read("lab.notes", after=0)
+    assert envelope.rows == 50
+
+
+def test_a_full_queue_is_told_to_each_sender() -> None:
+    queue = MemoryQueue(bytes_max=2000)
+    queue.append("lab.notes", b"x" * 1900, 1)
+
+    answers = asyncio.run(store_all(queue, [[{"text": str(i)}] for i in range(5)]))
+
+    assert [type(answer) for answer in answers] == [QueueFull] * 5
+
+
+BODIES = st.one_of(
+    st.sampled_from(
+        [
+            b"{}",
+            b"[]",
+            b"",
+            b"[{}, null]",
+            b'{"author": 1}',
+            b'{"author": "a"} {"author": "b"}',
+            b'{"author": "a"}\n{"text": "b"}\n',
+            b'\xef\xbb\xbf{"author": "a"}',
+            b'{"author": "a", "author": "b"}',
+            b'{"nobody": 1}',
+            b"\xff",
+            b"[[[[",
+        ]
+    ),
+    st.binary(max_size=30),
+    st.lists(st.fixed_dictionaries({"author": st.text(max_size=5)}), max_size=4).map(
+        lambda rows: json.dumps(rows).encode()
+    ),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(body=BODIES, media_type=st.sampled_from([JSON, NDJSON]))
+def test_small_bodies_are_read_like_large_ones(body: bytes, media_type: str) -> None:
+    """To the value and to the words of the refusal."""
+    reader = decoder()
+
+    def tried(read: Any) -> Any:
+        try:
+            return pa.ipc.open_stream(read().payload).read_all().to_pylist()
+        except NeuralakeError as error:
+            return type(error), error.message, error.facts
+
+    def few() -> Any:
+        rows = reader.few(body, media_type)
+        assert rows is not None
+        return reader.joined(rows)
+
+    assert tried(few) == tried(lambda: reader.envelope(body, media_type))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_crowd_before_a_server_that_is_killed_loses_no_row_that_was_acknowledged(
+    tmp_path: Path, seed: int
+) -> None:
+    """And none is there twice: each sender gives every row once, without a key."""
+    acknowledged: list[int] = []
+
+    def send(url: str, sender: int) -> None:
+        with httpx.Client() as client:
+            for number in range(1000):
+                channel = sender * 1000 + number
+                row = {"session": "s", "channel": channel}
+                try:
+                    answer = client.post(f"{url}/v1/lab/spikes", json=row, timeout=20)
+                except httpx.TransportError:
+                    return
+                assert answer.status_code == 202
+                acknowledged.append(channel)
+
+    with served(tmp_path) as server:
+        threads = [threading.Thread(target=send, args=(server.url, n)) for n in range(16)]
+        for thread in threads:
+            thread.start()
+        enough = random.Random(seed).randrange(20, 400)
+        while len(acknowledged) < enough:
+            threading.Event().wait(0.002)
+        server.kill()
+        for thread in threads:
+            thread.join()
+
+    catalog: Catalog = lake(tmp_path)
+    kept = [row["channel"] for row in stored(catalog.queue(), "lab.spikes")]
+    catalog.queue().close()
+    assert len(kept) == len(set(kept))
+    assert set(acknowledged) <= set(kept)
+    for sender in range(16):
+        own = [channel for channel in kept if channel // 1000 == sender]
+        assert own == sorted(own)
