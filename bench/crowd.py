@@ -70,7 +70,7 @@ async def crowd(url: str, senders: int, seconds: float) -> list[float]:
     import uvloop
 
     assert isinstance(asyncio.get_running_loop(), uvloop.Loop)
-    host, port = urlsplit(url).hostname, urlsplit(url).port
+    host, port = urlsplit(url).hostname or "", urlsplit(url).port or 0
     body = json.dumps(EVENT).encode()
     request = (
         b"POST /v1/bench/events HTTP/1.1\r\nHost: 127.0.0.1\r\n"

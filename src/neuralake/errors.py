@@ -16,6 +16,7 @@ from typing import Any
 __all__ = [
     "CommitConflict",
     "Conflict",
+    "Forbidden",
     "InvalidRows",
     "KeyReused",
     "MissingExtra",
@@ -29,6 +30,7 @@ __all__ = [
     "TimedOut",
     "TooLarge",
     "Trimmed",
+    "Unauthorized",
     "Unavailable",
     "UnknownName",
     "UnsupportedFeature",
@@ -116,6 +118,14 @@ class QueryError(UsageError):
     """A SQL text that does not plan, is not read-only, or exceeds a limit of the gateway."""
 
 
+class Unauthorized(UsageError):
+    """The request has no token, or one that counts no more."""
+
+
+class Forbidden(UsageError):
+    """The token does not allow this. Facts: `verb`, `name`."""
+
+
 class CommitConflict(Conflict):
     """Another commit touched what this one needed. Facts: `version`."""
 
@@ -149,6 +159,8 @@ _OUTCOMES: dict[type[BaseException], Outcome] = {
     KeyReused: Outcome(422, 2),
     TooLarge: Outcome(413, 2),
     UnsupportedMedia: Outcome(415, 2),
+    Unauthorized: Outcome(401, 2),
+    Forbidden: Outcome(403, 2),
     UsageError: Outcome(400, 2),
     Conflict: Outcome(409, 75),
     QueueFull: Outcome(429, 75),

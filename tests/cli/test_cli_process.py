@@ -16,7 +16,7 @@ from lab_project import eventually, ids_in, post, run_cli, start_cli
 
 from neuralake.catalog import load_catalog
 from neuralake.settings import Settings
-from neuralake.supervise import Platform, Supervisor, read_state, state_folder
+from neuralake.supervise import Platform, Supervisor, read_state
 
 Run = Callable[..., Any]
 
@@ -119,7 +119,7 @@ def test_up_says_where_and_serves_the_site(project: Settings) -> None:
         line = first_line(up)
         while "neuralake is up" not in line:
             line = first_line(up)
-        state = read_state(state_folder(project))
+        state = read_state(project.state_folder)
         assert state is not None
         assert state.url in line
         parts = urlsplit(state.url)

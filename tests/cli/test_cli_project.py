@@ -12,7 +12,7 @@ import pytest
 from lab_project import eventually, run_cli, start_cli
 
 from neuralake.settings import load_settings
-from neuralake.supervise import read_state, state_folder
+from neuralake.supervise import read_state
 
 Run = Callable[..., Any]
 
@@ -51,7 +51,7 @@ def test_the_project_works_as_its_readme_says(tmp_path: Path) -> None:
     row = {"device": "d-1", "time": "2026-01-01T00:00:00Z", "value": 21.5}
     (tmp_path / "rows.ndjson").write_text(json.dumps(row) + "\n")
     with start_cli(tmp_path, "up", "--port", "0") as up:
-        assert eventually(lambda: read_state(state_folder(settings)) is not None)
+        assert eventually(lambda: read_state(settings.state_folder) is not None)
 
         sent = run_cli(tmp_path, "ingest", "lab.measurements", "rows.ndjson")
         assert sent.stdout == "rows.ndjson: 1 row is in lab.measurements\n"

@@ -13,7 +13,7 @@ from lab_project import eventually, is_running, kill, start_cli
 
 from neuralake.clock import SystemClock
 from neuralake.settings import load_settings
-from neuralake.supervise import UpState, read_state, state_folder
+from neuralake.supervise import UpState, read_state
 
 # Past the end of the streams, so that parts also die while the last rows are committed and checked.
 _FIRE_AFTER_STREAMS_S = 3
@@ -70,7 +70,7 @@ def state_of(folder: Path) -> UpState | None:
     file = folder / "lake" / "neuralake.toml"
     if not file.exists():
         return None
-    return read_state(state_folder(load_settings(file, environment={})))
+    return read_state(load_settings(file, environment={}).state_folder)
 
 
 def test_the_demo_verifies_every_row_under_fire(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from lab_project import eventually, start_cli
 
 from neuralake.settings import load_settings
-from neuralake.supervise import read_state, running_pid, state_folder
+from neuralake.supervise import read_state, running_pid
 
 
 def wait_for(demo: subprocess.Popen[str], text: str) -> None:
@@ -27,7 +27,7 @@ def test_the_first_interrupt_ends_the_streams_and_the_second_the_demo(tmp_path: 
         wait_for(demo, "2.0 s")
         demo.send_signal(signal.SIGINT)
         wait_for(demo, "Look around")
-        state = state_folder(load_settings(tmp_path / "lake" / "neuralake.toml", environment={}))
+        state = load_settings(tmp_path / "lake" / "neuralake.toml", environment={}).state_folder
         assert read_state(state) is not None
         demo.send_signal(signal.SIGINT)
         demo.communicate(timeout=60)
@@ -45,7 +45,7 @@ def test_a_signal_to_end_checks_what_was_sent_and_ends(tmp_path: Path) -> None:
     assert demo.returncode == 0, printed
     assert "Verified: all" in printed
     lake = load_settings(tmp_path / "lake" / "neuralake.toml", environment={})
-    assert eventually(lambda: running_pid(state_folder(lake)) is None)
+    assert eventually(lambda: running_pid(lake.state_folder) is None)
 
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:

@@ -54,6 +54,10 @@ def test_the_defaults_are_those_of_the_code(section: str) -> None:
     }
 
 
+# One without the other is refused.
+PAIRS = {"tls_cert": "NEURALAKE_SERVER_TLS_KEY", "tls_key": "NEURALAKE_SERVER_TLS_CERT"}
+
+
 @pytest.mark.parametrize("section", SECTIONS)
 def test_the_variables_set_their_keys(section: str, tmp_path: Path) -> None:
     """Each is changed alone, to what contradicts no other: twice the number, a text with a 1."""
@@ -61,9 +65,13 @@ def test_the_variables_set_their_keys(section: str, tmp_path: Path) -> None:
     file.touch()
     for row in sections()[section]:
         value = tomllib.loads(f"x = {row['default']}")["x"]
-        changed = f"{value}1" if isinstance(value, str) else str(value * 2 or 2)
+        if isinstance(value, bool):
+            changed = str(not value)
+        else:
+            changed = f"{value}1" if isinstance(value, str) else str(value * 2 or 2)
+        partner = {PAIRS[row["key"]]: changed} if row["key"] in PAIRS else {}
 
-        settings = load_settings(file, environment={row["variable"]: changed})
+        settings = load_settings(file, environment={row["variable"]: changed, **partner})
 
         assert str(value_of(settings, section, row["key"])) == changed
 

@@ -13,7 +13,7 @@ from lab_project import ids_in, make_project, post
 from neuralake.catalog import Catalog, Database
 from neuralake.errors import UnknownName, UsageError
 from neuralake.settings import Settings
-from neuralake.supervise import Platform, read_state, run_part, state_folder
+from neuralake.supervise import Platform, read_state, run_part
 from neuralake.tables import DeltaTable, Stream
 
 
@@ -36,11 +36,11 @@ def test_rows_are_live_at_once_and_in_the_table_after_the_block(tmp_path: Path) 
 def test_commands_of_this_lake_find_it(tmp_path: Path) -> None:
     settings = make_project(tmp_path)
     with Platform(lake(settings)) as platform:
-        state = read_state(state_folder(settings))
+        state = read_state(settings.state_folder)
         assert state is not None
         assert (state.url, state.pid) == (platform.url, os.getpid())
 
-    assert read_state(state_folder(settings)) is None
+    assert read_state(settings.state_folder) is None
 
 
 def test_it_can_be_entered_again(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from lab_project import eventually, ids_in, is_running, kill, make_project, post
 
 from neuralake.errors import NeedsAttention, UsageError
 from neuralake.settings import Settings
-from neuralake.supervise import PARTS, Supervisor, read_state, state_folder
+from neuralake.supervise import PARTS, Supervisor, read_state
 
 
 @contextmanager
@@ -44,12 +44,12 @@ def test_nothing_runs_after_the_stop(tmp_path: Path) -> None:
     settings = make_project(tmp_path)
     with Supervisor(settings) as platform:
         pids = platform.pids
-        state = read_state(state_folder(settings))
+        state = read_state(settings.state_folder)
         assert state is not None
         assert (state.url, state.processes) == (platform.url, pids)
 
     assert not [pid for pid in pids.values() if is_running(pid)]
-    assert read_state(state_folder(settings)) is None
+    assert read_state(settings.state_folder) is None
 
 
 def test_a_killed_part_is_started_again_and_why_is_said(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_killed_part_is_started_again_and_why_is_said(tmp_path: Path) -> None:
 
         assert eventually(lambda: all(platform.restarts[name] == 1 for name in PARTS))
         assert eventually(lambda: answers(url, range(10, 20)))
-        state = read_state(state_folder(settings))
+        state = read_state(settings.state_folder)
         assert state is not None
         assert state.restarts == dict.fromkeys(PARTS, 1)
         assert not set(platform.pids.values()) & set(before.values())
@@ -90,7 +90,7 @@ def answers(url: str, ids: range) -> bool:
 
 def test_a_server_that_is_killed_while_it_starts_is_started_again(tmp_path: Path) -> None:
     settings = make_project(tmp_path)
-    state, killed = state_folder(settings), []
+    state, killed = settings.state_folder, []
 
     def kill_the_first() -> None:
         assert eventually(lambda: read_state(state) is not None)
@@ -110,7 +110,7 @@ def test_a_server_that_is_killed_while_it_starts_is_started_again(tmp_path: Path
 def test_no_part_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     """And the next platform starts cleanly, with what the first had acknowledged."""
     settings = make_project(tmp_path)
-    folder = state_folder(settings)
+    folder = settings.state_folder
     with start_cli(tmp_path, "up") as up:
         assert eventually(
             lambda: (state := read_state(folder)) is not None and "serve" in state.processes
@@ -143,7 +143,7 @@ def test_a_taken_port_is_said_before_anything_starts(tmp_path: Path) -> None:
             Supervisor(with_port(settings, port)).__enter__()
 
     assert refused.value.port == port
-    assert read_state(state_folder(settings)) is None
+    assert read_state(settings.state_folder) is None
 
 
 def with_port(settings: Settings, port: int) -> Settings:

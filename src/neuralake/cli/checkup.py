@@ -23,7 +23,7 @@ from neuralake.errors import NeuralakeError
 from neuralake.queue.topic import app_id, topic_of
 from neuralake.settings import Settings
 from neuralake.storage import is_local
-from neuralake.supervise import read_state, state_folder
+from neuralake.supervise import read_state
 from neuralake.tables import Definition, DeltaTable
 from neuralake.writer import refuse_contradiction
 
@@ -93,7 +93,7 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 
 def _server(settings: Settings) -> Finding:
-    running = read_state(state_folder(settings))
+    running = read_state(settings.state_folder)
     if running is None:
         return Finding("hint", "platform", "not running: `neuralake up` starts it")
     again = [f"{name} {count}x" for name, count in running.restarts.items() if count]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,7 +45,7 @@ def ingest(
     grown or was mended only what is new.
     """
     from neuralake.ingest.files import send_file
-    from neuralake.supervise import state_folder, stop_event
+    from neuralake.supervise import stop_event
 
     session: Session = context.obj
     settings = session.settings
@@ -63,11 +64,13 @@ def ingest(
                 database=database,
                 table=definition.name,
                 schema=definition.schema,
-                state_folder=state_folder(settings) / "ingest",
+                state_folder=settings.state_folder / "ingest",
                 null_values=("", *(null or ())),
                 again=again,
                 on_progress=progress,
                 stop=stop,
+                # Not an option: those are seen by everybody who lists processes.
+                token=os.environ.get("NEURALAKE_TOKEN", ""),
             )
         rows = "1 row is" if report.rows == 1 else f"{report.rows:,} rows are"
         text = f"{file}: {rows} in {name}{_of_these(report)}"
@@ -89,15 +92,15 @@ def _running_url(session: Session) -> str:
     Raises:
         Unavailable: neither is there; waiting for one without a word would look like work.
     """
-    from neuralake.supervise import read_state, state_folder
+    from neuralake.supervise import read_state
     from neuralake.supervise.tree import is_healthy
 
-    running = read_state(state_folder(session.settings))
+    running = read_state(session.settings.state_folder)
     if running is not None:
         return running.url
     server = session.settings.server
-    url = f"http://{server.host}:{server.port}"
-    if not is_healthy(server.host, server.port):
+    url = f"{'https' if server.tls_cert else 'http'}://{server.host}:{server.port}"
+    if not is_healthy(server.host, server.port, tls=bool(server.tls_cert)):
         raise Unavailable(
             f"No platform runs on this lake, and nothing answers at {url}. Start it with "
             f"`neuralake up`, or name a server with --url.",

@@ -33,11 +33,11 @@ def build(
 ) -> None:
     """Write the catalog's pages; with a server running, it shows them at once."""
     from neuralake.site import build_site
-    from neuralake.supervise import read_state, state_folder
+    from neuralake.supervise import read_state
 
     session: Session = context.obj
     settings = session.settings
-    running = read_state(state_folder(settings))
+    running = read_state(settings.state_folder)
     report = build_site(
         session.catalog,
         folder if folder is not None else settings.path(settings.site.folder),

@@ -17,9 +17,10 @@ from starlette.routing import BaseRoute, Route
 from neuralake.catalog import Catalog
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeuralakeError
-from neuralake.ingest.guard import LoopbackOnly
+from neuralake.ingest.guard import Guard
 from neuralake.ingest.routes import IngestRoutes
 from neuralake.ingest.site_files import SiteFiles
+from neuralake.ingest.tokens import TokenFile
 from neuralake.serve.gateway import Gateway
 from neuralake.serve.http import SqlEndpoint
 from neuralake.serve.problem import problem_response
@@ -29,12 +30,18 @@ __all__ = ["create_app"]
 
 
 def create_app(
-    catalog: Catalog, *, clock: Clock | None = None, telemetry: Telemetry | None = None
+    catalog: Catalog,
+    *,
+    clock: Clock | None = None,
+    telemetry: Telemetry | None = None,
+    is_public: bool = False,
 ) -> Starlette:
     """The application over `catalog`. It opens the catalog's queue, and does not close it.
 
-    It answers only to this machine: see `guard`. Every error has one shape: `problem+json`.
+    To whom it answers `guard` says; `is_public`: other machines can reach it. Every error has one
+    shape: `problem+json`.
     """
+    tokens = TokenFile(catalog.settings.tokens_path, clock=clock)
     telemetry = telemetry or Telemetry()
     gateway = Gateway(catalog)
     ingest = IngestRoutes(catalog, clock=clock or SystemClock(), telemetry=telemetry)
@@ -48,7 +55,10 @@ def create_app(
     sql = Route("/api/sql", SqlEndpoint(gateway), methods=["POST"])
     app = Starlette(
         routes=[*ingest.routes(), *_health(catalog, telemetry), sql],
-        middleware=[Middleware(LoopbackOnly), Middleware(ingest.direct)],
+        middleware=[
+            Middleware(Guard, tokens=tokens, is_public=is_public),
+            Middleware(ingest.direct),
+        ],
         exception_handlers={
             HTTPException: _answer_error,
             NeuralakeError: _answer_error,

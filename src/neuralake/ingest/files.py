@@ -74,6 +74,7 @@ def send_file(
     clock: Clock | None = None,
     stop: threading.Event | None = None,
     give_up_s: float = 300.0,
+    token: str = "",
 ) -> FileReport:
     """Send every row of `path` (CSV, TSV, NDJSON or Parquet) to `database.table`.
 
@@ -89,6 +90,7 @@ def send_file(
         on_progress: called after each part.
         stop: set it to stop after the part that is on its way.
         give_up_s: how long an absent or full server is waited for.
+        token: for a server that asks for one.
 
     Raises:
         InvalidRows, SchemaMismatch: the file does not fit the table; `row` counts from 0, `line`
@@ -101,7 +103,7 @@ def send_file(
     format_of(path)
     name = f"{database}.{table}"
     clock, stop = clock or SystemClock(), stop or threading.Event()
-    sender = Sender(url, clock=clock, stop=stop, give_up_s=give_up_s)
+    sender = Sender(url, clock=clock, stop=stop, give_up_s=give_up_s, token=token)
     remove_old(state_folder, clock=clock)
 
     def tables() -> Iterator[tuple[pa.Table, int]]:

@@ -25,11 +25,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from neuralake.catalog import Catalog
 from neuralake.clock import Clock
 from neuralake.errors import NeuralakeError, Trimmed, UsageError, outcome
+from neuralake.ingest.audit import AuditLog
 from neuralake.ingest.body import BodyReader
+from neuralake.ingest.rate import Rates
 from neuralake.ingest.target import Target, Targets
 from neuralake.queue import Appended
 from neuralake.queue.awaiting import awaited
+from neuralake.queue.topic import topic_of
 from neuralake.records.decode import Encoded, reader_of
+from neuralake.serve.caller import caller_of
 from neuralake.serve.problem import problem_response
 from neuralake.telemetry import Telemetry
 
@@ -54,6 +58,11 @@ class IngestRoutes:
         self._pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
         self._clock = clock
         self._telemetry = telemetry
+        server = catalog.settings.server
+        self._rates = Rates(
+            requests_per_s=server.requests_per_s_max, rows_per_s=server.rows_per_s_max
+        )
+        self._audit = AuditLog(catalog.settings.audit_path, bytes_max=server.audit_bytes_max)
 
     def routes(self) -> list[Route]:
         path = "/v1/{database}/{table}"
@@ -83,6 +92,7 @@ class IngestRoutes:
         return answer
 
     def close(self) -> None:
+        self._audit.flush()
         self._pool.shutdown()
 
     async def post(self, request: Request) -> Response:
@@ -94,7 +104,9 @@ class IngestRoutes:
             # Nobody reads this answer; nothing was stored.
             return Response(status_code=400)
         except NeuralakeError as error:
-            self._telemetry.count("ingest_refused", status=str(outcome(error).status))
+            status = outcome(error).status
+            self._telemetry.count("ingest_refused", status=str(status))
+            self._note(request, status)
             return problem_response(error)
         self._telemetry.observe("ingest_ms", (self._clock.monotonic_s() - began_s) * 1000)
         return response
@@ -102,18 +114,39 @@ class IngestRoutes:
     async def get(self, request: Request) -> Response:
         """Schema and progress of a table."""
         try:
+            caller, name = caller_of(request.scope), _table_of(request)
+            if not caller.may("write", name):  # Who sends rows may see how far they are.
+                caller.check("read", name)
             target = await self._target(request)
             return _json(await self._progress(target))
         except NeuralakeError as error:
             return problem_response(error)
 
+    def _note(self, request: Request, status: int, **facts: Any) -> None:
+        """Into the audit log, where there are tokens: without them it is always the same one."""
+        if caller := caller_of(request.scope).name:
+            self._audit.note(
+                self._clock.now_s(),
+                token=caller,
+                remote=_remote(request),
+                table=_table_of(request)[:_KEY_LENGTH_MAX],
+                status=status,
+                **facts,
+            )
+
     async def _store(self, request: Request) -> Response:
+        caller = caller_of(request.scope)
+        caller.check("write", _table_of(request))
+        sender = caller.name or _remote(request)
+        self._rates.take(sender, self._clock.monotonic_s())
         target = await self._target(request)
         media_type = reader_of(request.headers.get("content-type", ""))
         key = _key(request)
         wait = _wait(request)
         async with self._body.body(request) as body:
             appended, rows = await self._append(target, body, media_type, key)
+        self._rates.spend(sender, rows, self._clock.monotonic_s())
+        self._note(request, 202, rows=rows, position=appended.position, key=key)
         if not appended.repeated:
             self._telemetry.count("ingest_rows", rows, topic=target.topic)
             self._telemetry.count("ingest_bytes", len(body), topic=target.topic)
@@ -185,6 +218,14 @@ class IngestRoutes:
         except Trimmed:
             return 0.0  # Trimmed is committed, so a commit came between the two looks.
         return max(0.0, self._clock.now_s() - waiting[0].appended_s) if waiting else 0.0
+
+
+def _table_of(request: Request) -> str:
+    return topic_of(request.path_params["database"], request.path_params["table"])
+
+
+def _remote(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def _answer(appended: Appended, rows: int) -> dict[str, Any]:

@@ -46,19 +46,28 @@ class Sender:
     Args:
         give_up_s: how long one request is tried again before `Unavailable` is raised.
         stop: once set, no request is tried again.
+        token: is sent with each request, if there is one.
     """
 
     def __init__(
-        self, url: str, *, clock: Clock, stop: threading.Event, give_up_s: float = 300.0
+        self,
+        url: str,
+        *,
+        clock: Clock,
+        stop: threading.Event,
+        give_up_s: float = 300.0,
+        token: str = "",
     ) -> None:
         parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(f"{url!r} is not the URL of a server, such as http://127.0.0.1:8765.")
         self._url = url
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._clock, self._stop, self._give_up_s = clock, stop, give_up_s
-        self._connection = http.client.HTTPConnection(
-            parts.hostname, parts.port, timeout=_TIMEOUT_S
+        connect = (
+            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         )
+        self._connection = connect(parts.hostname, parts.port, timeout=_TIMEOUT_S)
 
     def close(self) -> None:
         self._connection.close()
@@ -109,7 +118,7 @@ class Sender:
     def _once(
         self, method: str, path: str, body: bytes, headers: dict[str, str]
     ) -> tuple[int, float, dict[str, Any]]:
-        self._connection.request(method, path, body=body, headers=headers)
+        self._connection.request(method, path, body=body, headers=headers | self._headers)
         response = self._connection.getresponse()
         text = response.read()
         after = response.headers.get("Retry-After", "")

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import uvicorn
 
@@ -21,6 +24,7 @@ from neuralake.errors import NeedsAttention, UsageError
 from neuralake.ingest.app import create_app
 from neuralake.ingest.connection import BoundedConnection
 from neuralake.ingest.guard import check_bind_host
+from neuralake.settings import Settings, is_loopback
 from neuralake.telemetry import Telemetry
 
 __all__ = ["RunningServer", "run_server", "start_server"]
@@ -30,6 +34,8 @@ _GRACE_S = 10
 _START_S_MAX = 30.0
 # More connections than this at once are answered 503: a laptop's file descriptors end at 1,024.
 _CONNECTIONS_MAX = 512
+_CERTIFICATE_POLL_S = 30.0
+_log = logging.getLogger(__name__)
 
 
 def run_server(
@@ -48,12 +54,13 @@ def run_server(
         on_started: called once with the server's URL, when it accepts connections.
 
     Raises:
-        UsageError: `host` is not a loopback address, or the port is taken.
+        UsageError: other machines could reach `host`, and it is not safe that they do; the port is
+            taken; or the certificate cannot be used.
     """
-    with _listen(host, port) as listening:
+    with _listen(catalog, host, port) as listening:
         server = _Server(
-            _config(catalog, clock, telemetry),
-            started=lambda: on_started(_url(listening)) if on_started else None,
+            _config(catalog, host, clock, telemetry),
+            started=lambda: on_started(_url(listening, catalog)) if on_started else None,
         )
         try:
             server.run(sockets=[listening])
@@ -95,10 +102,10 @@ def start_server(
         UsageError: as `run_server`.
         NeedsAttention: the application did not start.
     """
-    check_bind_host(host)
+    check_bind_host(host, catalog.settings)
     started = threading.Event()
-    server = _Server(_config(catalog, clock, telemetry), started=started.set)
-    listening = _listen(host, port)
+    server = _Server(_config(catalog, host, clock, telemetry), started=started.set)
+    listening = _listen(catalog, host, port)
 
     def serve() -> None:
         try:
@@ -111,7 +118,7 @@ def start_server(
     thread.start()
     if not started.wait(_START_S_MAX) or not server.started:
         raise NeedsAttention("The HTTP server did not start; the log says why.")
-    return RunningServer(_url(listening), server, thread)
+    return RunningServer(_url(listening, catalog), server, thread)
 
 
 class _Server(uvicorn.Server):
@@ -123,8 +130,27 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
+        if self.config.ssl is not None:
+            self._renewing = asyncio.create_task(self._renew_certificate())
         if self.started:
             self._tell_started()
+
+    async def _renew_certificate(self) -> None:
+        """Take over certificates that were renewed, for the connections to come."""
+        files = [Path(str(self.config.ssl_certfile)), Path(str(self.config.ssl_keyfile))]
+        context = self.config.ssl
+        seen = [file.stat().st_mtime_ns for file in files]
+        while context is not None:
+            await asyncio.sleep(_CERTIFICATE_POLL_S)
+            try:
+                found = [file.stat().st_mtime_ns for file in files]
+                if found != seen:
+                    context.load_cert_chain(str(files[0]), str(files[1]))
+                    _log.info("took over the renewed certificate %s", files[0])
+                seen = found
+            except (OSError, ssl.SSLError) as error:
+                # Half a renewal, perhaps: the old one goes on, and the next look finds the rest.
+                _log.warning("cannot take over the certificate %s: %s", files[0], error)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -141,9 +167,13 @@ class _Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
 
-def _config(catalog: Catalog, clock: Clock | None, telemetry: Telemetry | None) -> uvicorn.Config:
-    return uvicorn.Config(
-        create_app(catalog, clock=clock, telemetry=telemetry),
+def _config(
+    catalog: Catalog, host: str, clock: Clock | None, telemetry: Telemetry | None
+) -> uvicorn.Config:
+    settings = catalog.settings
+    is_public = not is_loopback(host)
+    config = uvicorn.Config(
+        create_app(catalog, clock=clock, telemetry=telemetry, is_public=is_public),
         http=BoundedConnection,
         ws="none",
         lifespan="on",
@@ -154,11 +184,26 @@ def _config(catalog: Catalog, clock: Clock | None, telemetry: Telemetry | None) 
         proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_S,
         limit_concurrency=_CONNECTIONS_MAX,
+        ssl_certfile=_file(settings, settings.server.tls_cert),
+        ssl_keyfile=_file(settings, settings.server.tls_key),
     )
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(
+            f"server.tls_cert and server.tls_key ({settings.server.tls_cert}, "
+            f"{settings.server.tls_key}) are no certificate and its key: {error}.",
+            name="server.tls_cert",
+        ) from error
+    return config
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    check_bind_host(host)
+def _file(settings: Settings, name: str) -> str | None:
+    return str(settings.path(name)) if name else None
+
+
+def _listen(catalog: Catalog, host: str, port: int) -> socket.socket:
+    check_bind_host(host, catalog.settings)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -175,6 +220,7 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _url(listening: socket.socket) -> str:
+def _url(listening: socket.socket, catalog: Catalog) -> str:
     host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if catalog.settings.server.tls_cert else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -13,7 +13,7 @@ import logging
 import signal
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -119,9 +119,17 @@ class Gateway:
         return [process.id for process in list(self._processes.all)]
 
     def query(
-        self, sql: str, form: Format, *, limit: int | None = None, timeout_s: float | None = None
+        self,
+        sql: str,
+        form: Format,
+        *,
+        limit: int | None = None,
+        timeout_s: float | None = None,
+        readable: Sequence[str] = ("*",),
     ) -> Query:
         """Take a query; nothing runs before its `open`.
+
+        `readable` are globs over `database.table`: to the query there are no other tables.
 
         Raises:
             Unavailable: too many queries are waiting; this one was not taken.
@@ -134,7 +142,8 @@ class Gateway:
                 )
             self._waiting += 1
         timeout_s = min(timeout_s or self.limits.timeout_s, self.limits.timeout_s)
-        return Query(self, Run(sql=sql, format=form, limit=limit, timeout_s=timeout_s))
+        run = Run(sql=sql, format=form, limit=limit, timeout_s=timeout_s, readable=tuple(readable))
+        return Query(self, run)
 
     def close(self) -> None:
         """End all processes; running queries fail."""

@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from neuralake.catalog import Catalog
 from neuralake.errors import NeuralakeError, QueryError, TooLarge, Unavailable, UnsupportedMedia
+from neuralake.serve.caller import caller_of
 from neuralake.serve.encode import MEDIA_TYPES
 from neuralake.serve.gateway import Gateway, Query
 from neuralake.serve.messages import Format, Head
@@ -69,7 +70,8 @@ class SqlEndpoint:
         try:
             form = _form(request.headers.get("accept", ""))
             body = await _body(request, self._gateway.limits.query_bytes_max)
-            query = self._gateway.query(body.sql, form, limit=body.limit)
+            readable = caller_of(scope).read
+            query = self._gateway.query(body.sql, form, limit=body.limit, readable=readable)
         except ClientDisconnect:
             return
         except (NeuralakeError, HTTPException) as error:

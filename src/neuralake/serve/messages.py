@@ -86,6 +86,8 @@ class Run(_Message, frozen=True):
     timeout_s: float
     limit: int | None = None
     """Rows asked for; the rest is cut without complaint."""
+    readable: tuple[str, ...] = ("*",)
+    """Globs over `database.table`: to this query there are no other tables."""
 
 
 class Given(_Message, frozen=True):

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +25,8 @@ import pyarrow as pa
 from neuralake.clock import Clock, SystemClock
 from neuralake.delta import Newest, Snapshot
 from neuralake.errors import NeuralakeError, QueryError
+from neuralake.queue.topic import topic_of
+from neuralake.serve.caller import Caller
 from neuralake.serve.conceal import concealer
 from neuralake.serve.execute import execute
 from neuralake.serve.messages import (
@@ -35,6 +38,7 @@ from neuralake.serve.messages import (
     Limits,
     Ready,
     Run,
+    Source,
     Start,
     Tail,
     receive,
@@ -141,7 +145,7 @@ def _answer(
     conceal = concealer(start.databases, spill_folder=spill_folder, endpoints=stores.endpoints)
     try:
         session = Session(
-            start.databases,
+            _readable(start.databases, run.readable),
             function_rows=function_rows,
             store_at=stores.at,
             newest_at=stores.newest,
@@ -171,6 +175,22 @@ def _answer(
     else:
         return isinstance(message, Tail) and not message.truncated
     return False
+
+
+def _readable(
+    databases: Mapping[str, Mapping[str, Source]], globs: Sequence[str]
+) -> dict[str, dict[str, Source]]:
+    """The tables that a query may know of, in databases that have one."""
+    caller = Caller("", read=tuple(globs))
+    found = {
+        database: {
+            name: source
+            for name, source in tables.items()
+            if caller.may("read", topic_of(database, name))
+        }
+        for database, tables in databases.items()
+    }
+    return {database: tables for database, tables in found.items() if tables}
 
 
 class _Elsewhere(Exception):

@@ -35,7 +35,8 @@ def _numbers(settings: Settings) -> Iterator[tuple[str, float]]:
     for section in settings.__struct_fields__:
         content = getattr(settings, section)
         for key in getattr(content, "__struct_fields__", ()):
-            if isinstance(value := getattr(content, key), int | float):
+            value = getattr(content, key)
+            if isinstance(value, int | float) and not isinstance(value, bool):
                 yield f"{section}.{key}", value
 
 
@@ -52,11 +53,18 @@ def _check_ranges(settings: Settings) -> None:
         )
     if not 0 <= settings.server.port <= 65535:
         raise SettingsError(f"server.port is {settings.server.port}; ports are 0 to 65535.")
-    if not is_loopback(settings.server.host):
+    if bool(settings.server.tls_cert) != bool(settings.server.tls_key):
         raise SettingsError(
-            f"server.host is {settings.server.host!r}, which other machines can reach, and this "
-            f"version has no tokens to tell them apart. Use 127.0.0.1, and a tunnel or a proxy "
-            f"that checks who is there.",
+            "server.tls_cert and server.tls_key belong together: set both, or neither.",
+            name="server.tls_cert",
+        )
+    if not is_loopback(settings.server.host) and not (
+        settings.server.behind_proxy or settings.server.tls_cert
+    ):
+        raise SettingsError(
+            f"server.host is {settings.server.host!r}, which other machines can reach, and whoever "
+            f"listens in would learn their tokens. Set server.tls_cert and server.tls_key, or "
+            f"server.behind_proxy = true if a proxy in front of it speaks TLS; or use 127.0.0.1.",
             name="server.host",
         )
 

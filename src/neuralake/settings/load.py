@@ -126,7 +126,7 @@ def _wrong_type(
     section, key = found[1], found[2]
     value, name = values[section][key], f"{section}.{key}"
     wanted = type(getattr(getattr(Settings(), section), key))
-    kind = {int: "a whole number", float: "a number", str: "a text"}[wanted]
+    kind = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[wanted]
     place = f"The environment's {origins[name]}" if name in origins else f"{file}: {name}"
     return SettingsError(f"{place} is {value!r}; it must be {kind}.", name=name, value=value)
 

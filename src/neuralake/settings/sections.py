@@ -124,9 +124,23 @@ class ServerSettings(_Section, frozen=True):
     """Where the HTTP server listens."""
 
     host: str = "127.0.0.1"
-    """A loopback address: without tokens, no other machine may reach the server."""
+    """Another than a loopback address needs tokens, and TLS or a proxy that speaks it."""
     port: int = 8765
     """0 picks a free port."""
+    tls_cert: str = ""
+    """Certificate chain (PEM). With `tls_key` the server speaks HTTPS."""
+    tls_key: str = ""
+    """Private key (PEM), not encrypted."""
+    behind_proxy: bool = False
+    """A proxy in front of the server speaks TLS, so that the server need not."""
+    tokens_file: str = ""
+    """Where tokens are kept, as hashes; empty: `tokens.json` in the state folder."""
+    requests_per_s_max: float = 100_000.0
+    """Requests with rows that one token (without tokens: one address) may send in a second."""
+    rows_per_s_max: float = 100_000_000.0
+    """Rows that it may send in a second."""
+    audit_bytes_max: int = 64 * _MIB
+    """Size at which the audit log begins anew; the one before it is kept."""
 
 
 class SiteSettings(_Section, frozen=True):
@@ -169,9 +183,26 @@ class Settings(_Section, frozen=True):
         """The queue's SQLite file, absolute."""
         if self.queue.path:
             return self.path(self.queue.path)
+        return self.state_folder / "queue.sqlite"
+
+    @property
+    def state_folder(self) -> Path:
+        """Where what belongs to this lake, but not to its tables, is kept: always local."""
         if "://" in self.root:
-            return self.path(".neuralake/queue.sqlite")
-        return Path(self.root, ".neuralake", "queue.sqlite")
+            return self.path(".neuralake")
+        return Path(self.root, ".neuralake")
+
+    @property
+    def tokens_path(self) -> Path:
+        """The file of tokens, absolute; it need not be there."""
+        if self.server.tokens_file:
+            return self.path(self.server.tokens_file)
+        return self.state_folder / "tokens.json"
+
+    @property
+    def audit_path(self) -> Path:
+        """The audit log, absolute."""
+        return self.state_folder / "audit.jsonl"
 
     @property
     def profiles(self) -> tuple[StorageProfile, ...]:

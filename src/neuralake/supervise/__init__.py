@@ -6,7 +6,7 @@ from neuralake.supervise.embedded import Platform
 from neuralake.supervise.lifeline import stop_event
 from neuralake.supervise.lock import LakeLock, running_pid
 from neuralake.supervise.parts import PARTS, run_part
-from neuralake.supervise.state import UpState, read_state, state_folder
+from neuralake.supervise.state import UpState, read_state
 from neuralake.supervise.tree import Supervisor
 
 __all__ = [
@@ -18,6 +18,5 @@ __all__ = [
     "read_state",
     "run_part",
     "running_pid",
-    "state_folder",
     "stop_event",
 ]

@@ -18,7 +18,7 @@ from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeedsAttention
 from neuralake.supervise.lock import LakeLock
 from neuralake.supervise.parts import PARTS, run_part
-from neuralake.supervise.state import UpState, remove_state, state_folder, write_state
+from neuralake.supervise.state import UpState, remove_state, write_state
 
 __all__ = ["Platform"]
 
@@ -53,7 +53,7 @@ class Platform:
 
     def start(self) -> Platform:
         """Start the parts; returns, itself, when the server answers."""
-        folder = state_folder(self.catalog.settings)
+        folder = self.catalog.settings.state_folder
         with ExitStack() as undo:
             undo.enter_context(LakeLock(folder))
             undo.callback(remove_state, folder)

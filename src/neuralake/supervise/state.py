@@ -11,10 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from neuralake.settings import Settings
 from neuralake.supervise.lock import running_pid
 
-__all__ = ["UpState", "read_state", "remove_state", "state_folder", "write_state"]
+__all__ = ["UpState", "read_state", "remove_state", "write_state"]
 
 _FILE_NAME = "up.json"
 
@@ -28,16 +27,6 @@ class UpState(msgspec.Struct, frozen=True, kw_only=True):
     """Unix seconds."""
     processes: dict[str, int]
     restarts: dict[str, int]
-
-
-def state_folder(settings: Settings) -> Path:
-    """Where this lake's lock and state files are: beside the queue, or with the settings file.
-
-    Always a local folder, also when the lake itself is in an object store.
-    """
-    if "://" in settings.root:
-        return settings.path(".neuralake")
-    return Path(settings.root, ".neuralake")
 
 
 def read_state(folder: Path) -> UpState | None:

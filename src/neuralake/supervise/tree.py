@@ -12,6 +12,7 @@ import contextlib
 import http.client
 import os
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ from neuralake.settings import Settings
 from neuralake.supervise.child import Child, describe_exit, restart_delay_s
 from neuralake.supervise.lock import LakeLock
 from neuralake.supervise.parts import PARTS
-from neuralake.supervise.state import UpState, remove_state, state_folder, write_state
+from neuralake.supervise.state import UpState, remove_state, write_state
 
 __all__ = ["Supervisor", "is_healthy"]
 
@@ -67,7 +68,7 @@ class Supervisor:
         self._parts = tuple(parts)
         self._clock = clock or SystemClock()
         self._on_line = on_line or _ignore
-        self._folder = state_folder(settings)
+        self._folder = settings.state_folder
         self._exits = ExitStack()
         self._children: dict[str, Child] = {}
         self._due_s: dict[str, float] = {}
@@ -102,7 +103,8 @@ class Supervisor:
     @property
     def url(self) -> str:
         """Where the server listens, also after it was started again."""
-        return f"http://{self._settings.server.host}:{self._port}"
+        where = self._settings.server
+        return f"{'https' if where.tls_cert else 'http'}://{where.host}:{self._port}"
 
     @property
     def restarts(self) -> dict[str, int]:
@@ -169,7 +171,8 @@ class Supervisor:
     def _await_server(self) -> None:
         deadline_s = self._clock.monotonic_s() + _START_S_MAX
         never = threading.Event()
-        while not is_healthy(self._settings.server.host, self._port):
+        where = self._settings.server
+        while not is_healthy(where.host, self._port, tls=bool(where.tls_cert)):
             server = self._children.get("serve")
             # What ended by itself would end so again. What was killed may come up the next time.
             if server is not None and (server.exit_code or 0) > 0:
@@ -202,9 +205,15 @@ class Supervisor:
         )
 
 
-def is_healthy(host: str, port: int, *, timeout_s: float = 2.0) -> bool:
-    """Whether a server answers `GET /health/ready` with 200."""
-    connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
+def is_healthy(host: str, port: int, *, tls: bool = False, timeout_s: float = 2.0) -> bool:
+    """Whether a server answers `GET /health/ready` with 200; who it is, is not checked."""
+    connection: http.client.HTTPConnection
+    if tls:
+        # Our own server at an address of this machine, which its certificate need not name.
+        context = ssl._create_unverified_context()  # noqa: S323 nothing is sent, nothing believed
+        connection = http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
+    else:
+        connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
     with contextlib.closing(connection):
         try:
             connection.request("GET", "/health/ready")
