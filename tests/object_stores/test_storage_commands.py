@@ -153,6 +153,16 @@ def test_set_coordination_hands_the_table_over_and_old_writers_refuse(plain: Sto
     assert ids(plain) == [1, 2, 2]
 
 
+def test_the_catalog_says_how_writers_agree(locked: StoreLake) -> None:
+    append(locked, 1)
+    built = locked.run("site", "build")
+
+    assert built.returncode == 0, built.stderr
+    page = (locked.folder / "site" / "tables" / "lab" / "events.html").read_text(encoding="utf-8")
+    assert "Commits by" in page
+    assert "dynamodb" in page.split("Commits by")[1][:200]
+
+
 def test_the_steps_of_the_guide_lead_to_a_lock_table_that_was_not_there(
     account: AwsAccount, secrets: None, tmp_path: Path
 ) -> None:
