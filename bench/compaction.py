@@ -91,6 +91,7 @@ def main() -> None:
     arguments.add_argument("--rows", type=int, default=100_000, help="rows of a small file")
     arguments.add_argument("--target-mib", type=int, default=128)
     arguments.add_argument("--rounds", type=int, default=2)
+    arguments.add_argument("--alone", action="store_true", help="without the peer")
     arguments.add_argument("--folder", type=Path, default=None, help="where the tables go")
     given = arguments.parse_args()
     root = Path(tempfile.mkdtemp(prefix="bench-compaction-", dir=given.folder))
@@ -109,7 +110,7 @@ def measure(root: Path, given: argparse.Namespace) -> None:
     print(f"\n{total / MIB:.0f} MiB in {len(found.files)} files, {found.rows} rows")
     _, _, base_bytes = in_process(idle, "", "", 0)
     for _ in range(given.rounds):
-        for side in ("ours", "deltalake"):
+        for side in ("ours",) if given.alone else ("ours", "deltalake"):
             copy = shutil.copytree(source, root / side)
             took_s, cpu_s, peak_bytes = in_process(compact, side, str(copy), given.target_mib * MIB)
             after = snapshot(str(copy))

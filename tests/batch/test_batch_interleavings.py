@@ -17,7 +17,15 @@ from hypothesis import strategies as st
 
 from neuralake.batch import BatchResult, BatchWriter
 from neuralake.clock import ManualClock
-from neuralake.delta import DataFile, TableLog, compact_once, create_table, snapshot
+from neuralake.delta import (
+    DataFile,
+    TableLog,
+    checkpoint,
+    cleanup,
+    compact_once,
+    create_table,
+    snapshot,
+)
 from neuralake.errors import CommitConflict, NeedsAttention, Unavailable
 from neuralake.filters import Filter
 from neuralake.storage import Bytes, MemoryStore, OutcomeUnknown
@@ -283,6 +291,39 @@ def test_files_that_waited_so_long_that_vacuum_may_have_them_are_written_anew() 
     stored = {file.name: file.modified_s for file in store.files()}
     assert stored[live.path] >= slept_s
     assert len([name for name in stored if name.endswith(".parquet")]) == 2, "no orphan is left"
+
+
+class HeldUpStore(MemoryStore):
+    """The next reader of the log is held up, and `meanwhile` happens."""
+
+    meanwhile: Callable[[], None] | None = None
+
+    def recover(self) -> None:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+
+
+def test_a_write_that_slept_through_a_clean_up_of_the_log_is_done_to_what_is_there_now() -> None:
+    """Between asking for the newest version and reading it: that version is gone by then."""
+    clock = ManualClock()
+    store = HeldUpStore(clock=clock)
+    properties = {"delta.logRetentionDuration": "interval 2 hours"}
+    create_table(store, SCHEMA, properties=properties, clock=clock)
+    writer = BatchWriter(store, clock=clock)
+    writer.append(table_of([(1, "a", ""), (2, "a", "")]))
+
+    def days_pass() -> None:
+        other = TableLog.open(store, clock=clock)
+        for _ in range(2):
+            other.append(table_of([(1, "b", ""), (3, "b", "")]))
+            clock.advance(86_400)
+            checkpoint(store, clock=clock)
+        clock.advance(86_400)
+        assert cleanup(store, clock=clock).names
+
+    store.meanwhile = days_pass
+    assert writer.delete(Filter("k", "=", 1)).rows_deleted == 3
 
 
 class FullStore(MemoryStore):

@@ -85,6 +85,21 @@ def test_one_pass_says_what_it_did(run: Run, project: Settings) -> None:
     assert ids_in(project) == list(range(6))
 
 
+@pytest.mark.parametrize("command", [("compact", "--once"), ("vacuum", "--dry-run")])
+def test_a_pass_that_leaves_a_table_out_fails(
+    run: Run, project: Settings, command: tuple[str, ...]
+) -> None:
+    """A timer looks at the exit code alone."""
+    catalog = load_catalog(project)
+    log = Path(catalog.uri_of(catalog.definition("lab", "events")), "_delta_log")
+    log.mkdir(parents=True)
+    (log / f"{0:020d}.json").write_text("no entry")
+
+    answer = run(*command)
+    assert answer.exit_code == 70
+    assert "1 of the tables" in answer.stderr
+
+
 def test_files_go_to_the_platform_that_runs_here(project: Settings) -> None:
     """Sent twice, stored once."""
     folder = Path(project.folder)

@@ -239,6 +239,23 @@ def test_a_feature_is_refused_by_its_own_name(tmp_path: Path, name: str) -> None
         assert "deltalake" in str(caught.value)
 
 
+@pytest.mark.parametrize("name", [n for n, said in documented().items() if said[0] == "refused"])
+def test_what_is_refused_has_stored_nothing(tmp_path: Path, name: str) -> None:
+    uri = str(tmp_path / "table")
+    TABLES[name](uri)
+    before = sorted(Path(uri).rglob("*"))
+    for step in (
+        lambda: TableLog.open(uri).append(rows(9)),
+        lambda: BatchWriter(uri).append(rows(9)),
+        lambda: BatchWriter(uri).overwrite(rows(9)),
+        lambda: BatchWriter(uri).delete(Filter("id", "=", 1)),
+        lambda: BatchWriter(uri).merge(rows(1, 9), on=["id"]),
+        lambda: compact_once(uri, target_bytes=2**20, files_min=2),
+    ):
+        assert not attempt(step)
+    assert sorted(Path(uri).rglob("*")) == before
+
+
 @pytest.mark.parametrize(("reader", "writer"), [(1, 8), (4, 7)])
 def test_versions_beyond_ours_are_refused(tmp_path: Path, reader: int, writer: int) -> None:
     uri = str(tmp_path)

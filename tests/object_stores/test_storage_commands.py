@@ -153,6 +153,39 @@ def test_set_coordination_hands_the_table_over_and_old_writers_refuse(plain: Sto
     assert ids(plain) == [1, 2, 2]
 
 
+def test_the_catalog_says_how_writers_agree(locked: StoreLake) -> None:
+    append(locked, 1)
+    built = locked.run("site", "build")
+
+    assert built.returncode == 0, built.stderr
+    page = (locked.folder / "site" / "tables" / "lab" / "events.html").read_text(encoding="utf-8")
+    assert "Commits by" in page
+    assert "dynamodb" in page.split("Commits by")[1][:200]
+
+
+def test_the_steps_of_the_guide_lead_to_a_lock_table_that_was_not_there(
+    account: AwsAccount, secrets: None, tmp_path: Path
+) -> None:
+    """Profile, `init`, `set-coordination`: in this order, as the lock table is the profile's."""
+    lake = StoreLake.make(
+        account, tmp_path, "conditional-put", lock_table=f"later-{tmp_path.name[-20:]}"
+    )
+    append(lake, 1)
+    assert lake.run("storage", "doctor", "lab.events", "--repair").returncode == 0
+    lake.write_settings("dynamodb")
+    early = lake.run("storage", "set-coordination", "lab.events", "dynamodb")
+    assert early.returncode == 78
+    assert "neuralake storage init" in early.stderr
+
+    made = lake.run("storage", "init")
+    changed = lake.run("storage", "set-coordination", "lab.events", "dynamodb")
+    assert (made.returncode, changed.returncode) == (0, 0), made.stderr + changed.stderr
+    assert "Set coordination" not in changed.stderr, "the profile says so already"
+    assert "Start the writers" in changed.stderr
+    append(lake, 2)
+    assert ids(lake) == [1, 2]
+
+
 def test_a_table_of_another_engine_is_recorded_first(plain: StoreLake) -> None:
     """deltalake says nothing of how it agrees with others; a person must."""
     import deltalake

@@ -163,10 +163,12 @@ class History:
     def decided(self, file_name: str, temp_path: str, owner: str) -> None:
         """The lock table gave the version of `file_name` to the entry in `temp_path`."""
         number, data = int(file_name[:20]), self.store.read(f"_delta_log/{temp_path}")
+        if number < len(self.versions):
+            # The item of that version had expired; what comes of it is judged by `took`. Clean-up
+            # may have taken the sleeper's file: whoever repairs finds the entry, or later ones.
+            return
         if data is None:
             raise Violation(f"{owner} took version {number}, but {temp_path} is not there.")
-        if number < len(self.versions):
-            return  # The item of that version had expired; what comes of it is judged by `took`.
         self._commit(number, data, owner)
 
     def removed(self, name: str, owner: str) -> None:

@@ -27,6 +27,7 @@ from neuralake.errors import (
     CommitConflict,
     NeedsAttention,
     Unavailable,
+    UnknownName,
     UnsupportedFeature,
     UsageError,
 )
@@ -137,7 +138,7 @@ class BatchWrite:
             self._forget()
             return BatchResult(version=version, repeated=True)
         change = self._current_change()
-        plan = self._plan(change, snapshot(self._log.store, version))
+        plan = self._plan(change, self._snapshot(version))
         if plan.is_empty and self._txn is None:
             return BatchResult(version=version)
         committed = self._commit(change, plan)
@@ -145,6 +146,17 @@ class BatchWrite:
             self._forget()
             return BatchResult(version=self._log.version, repeated=True)
         return plan.result(committed)
+
+    def _snapshot(self, version: int) -> Snapshot:
+        """Raises CommitConflict: who slept here for days finds the log cleaned up past it."""
+        try:
+            return snapshot(self._log.store, version)
+        except UnknownName as error:
+            raise CommitConflict(
+                f"Version {version} of {self._log.store.uri} can no longer be read: its log was "
+                f"cleaned up while this write was held up.",
+                version=version,
+            ) from error
 
     def _is_repeated(self) -> bool:
         if self._txn is None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from neuralake.cli.session import Session
+from neuralake.errors import NeedsAttention
+from neuralake.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +98,8 @@ def compact(
     if not once:
         run_compaction(session.catalog, stop=stop_event(lifeline=lifeline))
         return
-    for name, result in compact_all(session.catalog).items():
+    telemetry = Telemetry()
+    for name, result in compact_all(session.catalog, telemetry=telemetry).items():
         session.out.print(
             f"{name}: {result.files_removed:,} files became {result.files_added:,} "
             f"({result.rows:,} rows)"
@@ -105,6 +108,7 @@ def compact(
             markup=False,
             soft_wrap=True,
         )
+    _refuse_failures(telemetry)
 
 
 def vacuum(
@@ -130,9 +134,12 @@ def vacuum(
     if not (once or full or dry_run):
         run_vacuum(session.catalog, stop=stop_event(lifeline=lifeline))
         return
-    for name, result in vacuum_all(session.catalog, full=full, dry_run=dry_run).items():
+    telemetry = Telemetry()
+    results = vacuum_all(session.catalog, full=full, dry_run=dry_run, telemetry=telemetry)
+    for name, result in results.items():
         for line in _vacuumed(name, result):
             session.out.print(line, markup=False, soft_wrap=True)
+    _refuse_failures(telemetry)
 
 
 def _vacuumed(name: str, result: VacuumResult) -> Iterator[str]:
@@ -144,6 +151,19 @@ def _vacuumed(name: str, result: VacuumResult) -> Iterator[str]:
     yield f"{name}: {result.count:,} files {verb} ({result.bytes:,} bytes)"
     for file in result.files if result.is_dry_run else ():
         yield f"  {file.name}  {file.bytes:,} bytes  {file.age_s / 3600:.1f} h  {file.why}"
+
+
+def _refuse_failures(telemetry: Telemetry) -> None:
+    """Raise NeedsAttention if a pass left a table out: a timer that runs it must notice."""
+    failed = sum(
+        int(count)
+        for series, count in telemetry.snapshot().items()
+        if series.startswith("maintain_errors")
+    )
+    if failed:
+        raise NeedsAttention(
+            f"{failed} of the tables could not be looked after; see above.", failed=failed
+        )
 
 
 def with_port(settings: Settings, port: int | None) -> Settings:

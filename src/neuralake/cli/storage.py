@@ -92,11 +92,12 @@ def set_coordination(
 ) -> None:
     """Change how the writers of a table agree on the next commit.
 
-    Stop all writers of the table first, run this, set `coordination` in the storage profile, and
-    start them again. Writers of ours that still run refuse at their next commit; other engines
-    would not notice, and commits would be lost.
+    Stop all writers of the table first, set `coordination` in the storage profile, make the lock
+    table if there is to be one (`storage init`), run this, and start them again. Writers of ours
+    that still run refuse at their next commit; other engines would not notice, and commits would
+    be lost.
     """
-    from neuralake.cli.places import open_as, place_of
+    from neuralake.cli.places import open_as, place_of, profile_of
     from neuralake.cli.storage_report import recorded_of, refuse_unfinished
     from neuralake.delta.coordination import COORDINATION, TABLE_PATH
     from neuralake.delta.handover import hand_over
@@ -119,9 +120,10 @@ def set_coordination(
         markup=False,
         soft_wrap=True,
     )
+    is_set_up = profile_of(session.settings, place.uri).coordination == mode
+    profile = "" if is_set_up else f'Set coordination = "{mode}" in its storage profile. '
     session.err.print(
-        f'Set coordination = "{mode}" in the storage profile of {place.uri}, and start the '
-        f"writers again, those of other engines too.",
+        f"{profile}Start the writers of {place.uri} again, those of other engines too.",
         markup=False,
         soft_wrap=True,
     )

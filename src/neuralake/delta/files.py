@@ -22,6 +22,7 @@ from neuralake.delta.joining import parts_of, write_joined
 from neuralake.delta.parquet import EncodedFile, Encoder, Indexed
 from neuralake.delta.partition import folder, normalise, split
 from neuralake.delta.protocol import TableState
+from neuralake.delta.recoding import recoded
 from neuralake.delta.snapshot import DataFile
 from neuralake.errors import NeedsAttention
 from neuralake.schema import conform
@@ -195,7 +196,12 @@ class DataFiles:
 
             return self._encoder.encode_into(sink, batches())
 
-        parts = parts_of(files, name_of, self._store)
+        def recode(
+            small: Sequence[tuple[str, bytes]], names: Sequence[str], by_dictionary: bool
+        ) -> bytes:
+            return recoded(self._columns, small, names, by_dictionary=by_dictionary)
+
+        parts = parts_of(files, name_of, self._store, columns=self._columns.physical.names)
         if parts is None:
             return None
         since_s = self._waiting.now_s()
@@ -204,7 +210,13 @@ class DataFiles:
         try:
             with self._store.create(name) as sink:
                 encoded = write_joined(
-                    parts, sink, store=self._store, name_of=name_of, encode=encode, guard=guard
+                    parts,
+                    sink,
+                    store=self._store,
+                    name_of=name_of,
+                    encode=encode,
+                    recode=recode,
+                    guard=guard,
                 )
         except ValueError:
             return None

@@ -1,57 +1,110 @@
-"""Rewrite data files into one by copying the row groups that are large enough as they are.
+"""Rewrite data files into one with as little decoding as a reader could not tell apart.
 
-Only the small files in between are decoded and encoded again. See `row_groups.py` for what may be
-copied; the statistics are combined from the log's, so a file whose rows the log does not tell is
-not copied.
+Row groups that are large enough are copied as they are (`row_groups.py`). Smaller ones become
+larger ones by laying their pages end to end, as far as their columns allow it (`pages.py`). Only
+what is smaller still is decoded and encoded again. The statistics are combined from the log's, so a
+file whose rows the log does not tell is decoded.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
+from io import BytesIO
 from itertools import groupby
 
+from neuralake.delta.pages import (
+    Piece,
+    are_like,
+    check,
+    column_names,
+    dictionary_columns,
+    merged,
+    pages_of,
+)
 from neuralake.delta.parquet import EncodedFile
 from neuralake.delta.row_groups import Footer, Joiner, read_footer
 from neuralake.delta.snapshot import DataFile
 from neuralake.delta.statistics import combine
 from neuralake.storage import LogStore, Sink
 
-__all__ = ["Part", "parts_of", "write_joined"]
+__all__ = ["Part", "Way", "parts_of", "write_joined"]
 
 # A row group of this size is read as quickly as a larger one, and pays for its part of the footer.
 _GROUP_BYTES_MIN = 512 * 1024
-# Below this share of bytes that can be copied, one good file is worth more than the time.
+# Pages of so many rows are read about as quickly as full ones (20,000), and compress as well.
+_PAGE_ROWS_MIN = 5_000
+# Below this share of bytes that need no decoding, one good file is worth more than the time.
 _COPIED_SHARE_MIN = 0.5
+# A row group of merged pages: its files are in memory (bytes uncompressed), and its texts.
+_MERGED_ROWS_MAX = 1024 * 1024
+_MERGED_BYTES_MAX = 64 * 1024 * 1024
 
 Encode = Callable[[Sequence[DataFile], Sink], EncodedFile]
+Recode = Callable[[Sequence[tuple[str, bytes]], Sequence[str], bool], bytes]
+
+
+class Way(Enum):
+    """What is done with a file."""
+
+    COPY = "copy its row groups"
+    MERGE = "lay its pages end to end with those of its neighbours"
+    ENCODE = "decode and encode it"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Neighbours that are copied (each has a footer), or encoded anew together (none has)."""
+    """Neighbours with which the same is done."""
 
+    way: Way
     files: tuple[DataFile, ...]
-    footers: tuple[Footer, ...]
+    footers: tuple[Footer, ...] = ()
+    """Of each file that is copied."""
 
 
 def parts_of(
-    files: Sequence[DataFile], name_of: Callable[[DataFile], str], store: LogStore
+    files: Sequence[DataFile],
+    name_of: Callable[[DataFile], str],
+    store: LogStore,
+    *,
+    columns: Sequence[str],
 ) -> list[Part] | None:
     """How to make `files`, in order, one file with little decoding; None if that is not worth it.
 
-    Reads the footers of the files that are large enough, a request each.
+    Reads the footers of the files that are large enough to be copied, and of one of those whose
+    pages may be merged; a request each.
+
+    Args:
+        columns: of the table's files as they are written now.
     """
-    if sum(file.bytes for file in files if _may_copy(file)) < _share(files):
+    if sum(file.bytes for file in files if _may_copy(file) or _may_merge(file)) < _share(files):
         return None
     footers = [_footer(file, name_of(file), store) if _may_copy(file) else None for file in files]
-    kin = {footer.kinship for footer in footers if footer is not None}
-    copied = sum(file.bytes for file, footer in zip(files, footers, strict=True) if footer)
-    if len(kin) != 1 or copied < _share(files):
+    first = next((footer for footer in footers if footer), None)
+    is_merging, share = False, 0.0
+    if (sample := next(filter(_may_merge, files), None)) is not None:
+        found = _opened(sample, name_of(sample), store)
+        if found is not None and (first is None or found.is_kin(first)):
+            share = _merged_share(found, columns)
+            is_merging, first = share >= _COPIED_SHARE_MIN, first or found
+    ways = [
+        Way.COPY if footer else Way.MERGE if is_merging and _may_merge(file) else Way.ENCODE
+        for file, footer in zip(files, footers, strict=True)
+    ]
+    weight = {Way.COPY: 1.0, Way.MERGE: share, Way.ENCODE: 0.0}
+    spared = sum(file.bytes * weight[way] for file, way in zip(files, ways, strict=True))
+    if spared < _share(files) or not all(
+        footer.is_kin(first) for footer in footers if footer and first
+    ):
         return None
-    pairs = zip(files, footers, strict=True)
-    return [_part([*run]) for _, run in groupby(pairs, key=lambda pair: pair[1] is not None)]
+    return [
+        Part(way, tuple(file for _, file, _ in run), tuple(footer for *_, footer in run if footer))
+        for way, run in (
+            (way, [*run]) for way, run in groupby(zip(ways, files, footers, strict=True), _way)
+        )
+    ]
 
 
 def write_joined(
@@ -61,35 +114,125 @@ def write_joined(
     store: LogStore,
     name_of: Callable[[DataFile], str],
     encode: Encode,
+    recode: Recode,
     guard: Callable[[], None],
 ) -> EncodedFile:
     """Write `parts` to `sink` as one Parquet file; calls `guard` before each file.
+
+    Args:
+        recode: some columns of files (by path and bytes) as a Parquet file; see `recoded`.
 
     Raises:
         ValueError: they turn out not to fit together, or to be damaged. What was written must be
             thrown away, and the files be decoded, which tells what is wrong with them.
     """
-    joiner, stats = Joiner(sink), []
+    joined = _Joined(sink, store, name_of, guard)
     for part in parts:
-        if part.footers:
-            for file, footer in zip(part.files, part.footers, strict=True):
-                guard()
-                with store.open(name_of(file)) as source:
-                    if source is None or footer.file_bytes != source.seek(0, 2):
-                        raise ValueError(f"{file.path} was replaced.")
-                    joiner.add(footer, source)
-                stats.append(file.stats)
-            continue
+        if part.way is Way.COPY:
+            joined.copy(part)
+        elif part.way is Way.MERGE:
+            joined.merge(part, recode)
+        else:
+            joined.encode(part, encode)
+    return joined.close()
+
+
+class _Joined:
+    """The file that is being written."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        store: LogStore,
+        name_of: Callable[[DataFile], str],
+        guard: Callable[[], None],
+    ) -> None:
+        self._joiner, self._store = Joiner(sink), store
+        self._name_of, self._guard = name_of, guard
+        self._first: Footer | None = None
+        self._stats: list[str | None] = []
+
+    def copy(self, part: Part) -> None:
+        for file, footer in zip(part.files, part.footers, strict=True):
+            self._guard()
+            with self._store.open(self._name_of(file)) as source:
+                if source is None or footer.file_bytes != source.seek(0, 2):
+                    raise ValueError(f"{file.path} was replaced.")
+                self._take(file, footer)
+                self._joiner.add(footer, source)
+            self._stats.append(file.stats)
+
+    def merge(self, part: Part, recode: Recode) -> None:
+        for group in self._groups(part.files):
+            first = group[0].footer
+            texts = [name for name in column_names(first) if name not in pages_of(first)]
+            recoded = None
+            if texts:
+                files = [(piece.path, piece.data) for piece in group]
+                by_dictionary = dictionary_columns(first).issuperset(texts)
+                recoded = _recoded_piece(recode(files, texts, by_dictionary), first)
+            made = merged(group, recoded, self._joiner.size_bytes)
+            self._joiner.add_group(first, made.group, made.chunks, made.rows)
+
+    def encode(self, part: Part, encode: Encode) -> None:
         with tempfile.TemporaryFile() as aside:
-            stats.append(encode(part.files, aside).stats)
-            footer_anew = read_footer(aside)
-            if footer_anew is None or footer_anew.kinship != _kinship(parts):
+            self._stats.append(encode(part.files, aside).stats)
+            footer = read_footer(aside)
+            if footer is None:
                 raise ValueError(f"{part.files[0].path} is encoded otherwise now.")
-            joiner.add(footer_anew, aside)
-    joiner.close()
-    if (combined := combine(stats)) is None:
-        raise ValueError("Statistics are missing.")
-    return EncodedFile(joiner.size_bytes, joiner.rows, combined)
+            self._take(part.files[0], footer)
+            self._joiner.add(footer, aside)
+
+    def close(self) -> EncodedFile:
+        self._joiner.close()
+        if (combined := combine(self._stats)) is None:
+            raise ValueError("Statistics are missing.")
+        return EncodedFile(self._joiner.size_bytes, self._joiner.rows, combined)
+
+    def _groups(self, files: Sequence[DataFile]) -> Iterator[list[Piece]]:
+        """Neighbours that become one row group, read when they are asked for."""
+        group: list[Piece] = []
+        rows = size = 0
+        for file in files:
+            piece = self._piece(file)
+            more = piece.footer.plain_bytes
+            if group and (
+                rows + piece.footer.rows > _MERGED_ROWS_MAX or size + more > _MERGED_BYTES_MAX
+            ):
+                yield group
+                group, rows, size = [], 0, 0
+            group.append(piece)
+            rows, size = rows + piece.footer.rows, size + more
+        if group:
+            yield group
+
+    def _piece(self, file: DataFile) -> Piece:
+        """A whole file, with one request."""
+        self._guard()
+        with self._store.open(self._name_of(file)) as source:
+            if source is None:
+                raise ValueError(f"{file.path} is missing.")
+            data = source.read()
+        footer = read_footer(BytesIO(data))
+        if footer is None or not footer.is_copyable() or footer.rows != file.rows:
+            raise ValueError(f"{file.path} has other rows than the log says.")
+        check(footer)
+        self._take(file, footer)
+        self._stats.append(file.stats)
+        return Piece(file.path, footer, data)
+
+    def _take(self, file: DataFile, footer: Footer) -> None:
+        """Raises ValueError: it is of another kinship than the others."""
+        self._first = self._first or footer
+        if not footer.is_kin(self._first):
+            raise ValueError(f"{file.path} and its neighbours are described otherwise.")
+
+
+def _recoded_piece(data: bytes, like: Footer) -> Piece:
+    footer = read_footer(BytesIO(data))
+    if footer is None or not are_like(like, footer):
+        raise ValueError("Columns are encoded otherwise now.")
+    return Piece("", footer, data)
 
 
 def _share(files: Sequence[DataFile]) -> float:
@@ -97,26 +240,46 @@ def _share(files: Sequence[DataFile]) -> float:
 
 
 def _may_copy(file: DataFile) -> bool:
-    return (
-        file.bytes >= _GROUP_BYTES_MIN
-        and file.deletion_vector is None
-        and combine([file.stats]) is not None
-    )
+    return file.bytes >= _GROUP_BYTES_MIN and _is_told(file)
+
+
+def _may_merge(file: DataFile) -> bool:
+    is_small = file.bytes < _GROUP_BYTES_MIN
+    return is_small and _is_told(file) and (file.rows or 0) >= _PAGE_ROWS_MIN
+
+
+def _is_told(file: DataFile) -> bool:
+    """Whether the log says how many rows there are, all of them alive."""
+    return file.deletion_vector is None and file.rows is not None
 
 
 def _footer(file: DataFile, name: str, store: LogStore) -> Footer | None:
+    """The footer of a file whose row groups are large enough to be copied."""
+    footer = _opened(file, name, store)
+    if footer is None or footer.group_bytes_mean < _GROUP_BYTES_MIN:
+        return None
+    return footer
+
+
+def _opened(file: DataFile, name: str, store: LogStore) -> Footer | None:
     with store.open(name) as source:
         footer = None if source is None else read_footer(source)
     if footer is None or not footer.is_copyable() or footer.rows != file.rows:
         return None
-    return footer if footer.group_bytes_mean >= _GROUP_BYTES_MIN else None
+    return footer
 
 
-def _part(run: list[tuple[DataFile, Footer | None]]) -> Part:
-    return Part(
-        tuple(file for file, _ in run), tuple(footer for _, footer in run if footer is not None)
-    )
+def _merged_share(footer: Footer, columns: Sequence[str]) -> float:
+    """The share of a file's bytes that needs no decoding; 0: its columns are not the table's."""
+    try:
+        check(footer)
+        if column_names(footer) != [*columns]:
+            return 0.0
+        spared = pages_of(footer)
+    except ValueError:
+        return 0.0
+    return sum(spared.values()) / max(1, footer.file_bytes)
 
 
-def _kinship(parts: Sequence[Part]) -> bytes:
-    return next(part.footers[0].kinship for part in parts if part.footers)
+def _way(each: tuple[Way, DataFile, Footer | None]) -> Way:
+    return each[0]

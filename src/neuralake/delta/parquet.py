@@ -108,7 +108,7 @@ class Encoder:
             for path, kind, column in _leaves(field.type, (field.name,), field.name):
                 if not pa.types.is_floating(kind):
                     self._with_footer.append(column)
-                if pa.types.is_string(kind) or pa.types.is_binary(kind):
+                if _has_dictionary(kind):
                     self._dictionaries.append(column)
                 elif pa.types.is_integer(kind) or pa.types.is_temporal(kind):
                     self._encodings[column] = _DELTAS
@@ -341,6 +341,11 @@ def _bounds(
             lambda us: _time(-(-us // 1000) * 1000, zone) or _time(us, zone)
         )
     return None, None  # Binary: no other writer gives bounds, so readers expect none.
+
+
+def _has_dictionary(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(types.is_string(kind) or types.is_binary(kind) or types.is_dictionary(kind))
 
 
 def _finite(value: float) -> float | None:

@@ -11,24 +11,25 @@ Structures are those of `parquet.thrift` in the Parquet format's specification.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 from neuralake.delta.thrift import I64, LIST, STRUCT, Struct, decode, encode
 from neuralake.storage import Sink
 
-__all__ = ["Footer", "Joiner", "read_footer"]
+__all__ = ["Footer", "Joiner", "extent", "read_footer"]
 
 _MAGIC = b"PAR1"
 _COPY_BYTES = 4 * 1024 * 1024
 # FileMetaData
 _SCHEMA, _ROWS, _GROUPS, _KEYS, _CREATED_BY, _ORDERS, _ENCRYPTION = 2, 3, 4, 5, 6, 7, 8
+_KINSHIP = (1, _SCHEMA, _CREATED_BY, _ORDERS)
 # RowGroup
 _COLUMNS, _GROUP_ROWS, _GROUP_OFFSET, _ORDINAL = 1, 3, 5, 7
 # ColumnChunk
 _FILE_PATH, _CHUNK_OFFSET, _META, _INDEXES, _CRYPTO = 1, 2, 3, (4, 5, 6, 7), (8, 9)
 # ColumnMetaData
-_COMPRESSED, _DATA, _INDEX_PAGE, _DICTIONARY, _BLOOM = 7, 9, 10, 11, (14, 15)
+_PLAIN, _COMPRESSED, _DATA, _INDEX_PAGE, _DICTIONARY, _BLOOM = 6, 7, 9, 10, 11, (14, 15)
 
 
 class Footer:
@@ -40,17 +41,20 @@ class Footer:
         self.rows: int = tree[_ROWS][1]
         self.file_bytes = file_bytes
 
-    @property
-    def kinship(self) -> bytes:
-        """Equal of files whose row groups may stand in one file."""
-        kept = (1, _SCHEMA, _CREATED_BY, _ORDERS)
-        return encode({number: self.tree[number] for number in kept if number in self.tree})
+    def is_kin(self, other: Footer) -> bool:
+        """Whether row groups of both files may stand in one file."""
+        return all(self.tree.get(field) == other.tree.get(field) for field in _KINSHIP)
 
     @property
     def group_bytes_mean(self) -> float:
         """Mean compressed size of a row group; 0 if there is none."""
         sizes = [chunk[_META][1][_COMPRESSED][1] for chunk in self._chunks()]
         return sum(sizes) / len(self.groups) if self.groups else 0.0
+
+    @property
+    def plain_bytes(self) -> int:
+        """Size of all its column chunks before they were compressed."""
+        return sum(chunk[_META][1][_PLAIN][1] for chunk in self._chunks())
 
     def is_copyable(self) -> bool:
         """Whether its chunks can be lifted out: in this file, in one piece, readable by all."""
@@ -59,7 +63,7 @@ class Footer:
         for chunk in self._chunks():
             if _FILE_PATH in chunk or any(field in chunk for field in _CRYPTO):
                 return False
-            start, size = _extent(chunk)
+            start, size = extent(chunk)
             if start < len(_MAGIC) or size < 0 or start + size > self.file_bytes:
                 return False
         return True
@@ -87,7 +91,9 @@ def read_footer(file: BinaryIO) -> Footer | None:
     try:
         tree = decode(tail[-8 - length : -8])
         footer = Footer(tree, size)
-        footer.is_copyable()  # Touches every field that we rely on.
+        # Touch every field that we rely on.
+        footer.is_copyable()
+        _ = footer.plain_bytes
     except (ValueError, KeyError, TypeError, IndexError):
         return None
     return footer
@@ -119,6 +125,18 @@ class Joiner:
             self._groups.append(self._copied(group, file))
         self.rows += footer.rows
 
+    def add_group(self, footer: Footer, group: Struct, chunks: Iterable[bytes], rows: int) -> None:
+        """Write a row group that was made for the place `size_bytes`, of the kinship of `footer`.
+
+        Args:
+            chunks: its bytes, nothing left out between them.
+        """
+        self._first = self._first or footer
+        for chunk in chunks:
+            self._write(chunk)
+        self._groups.append(group)
+        self.rows += rows
+
     def close(self) -> None:
         """Write the footer; the file is complete then.
 
@@ -141,7 +159,7 @@ class Joiner:
         return moved
 
     def _chunk(self, chunk: Struct, file: BinaryIO) -> Struct:
-        start, size = _extent(chunk)
+        start, size = extent(chunk)
         shift = self._at - start
         file.seek(start)
         while size:
@@ -169,7 +187,7 @@ class Joiner:
         self._at += len(data)
 
 
-def _extent(chunk: Struct) -> tuple[int, int]:
+def extent(chunk: Struct) -> tuple[int, int]:
     """Offset and size of a column chunk's bytes."""
     meta: dict[int, Any] = chunk[_META][1]
     starts = [meta[field][1] for field in (_DATA, _DICTIONARY) if field in meta]
