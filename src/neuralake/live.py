@@ -76,22 +76,22 @@ def live_frame(
     return as_frame(frame.filter(expression(filters, schema, name=topic))) if filters else frame
 
 
-def read_tail(queue: Queue, topic: str, *, after: int, schema: pa.Schema) -> pa.Table:
-    """The rows of `topic` behind position `after` that were acknowledged when this was called.
+def read_tail(queue: Queue, partition: str, *, after: int, schema: pa.Schema) -> pa.Table:
+    """The rows of `partition` behind position `after` that were acknowledged when this was called.
 
     Raises:
         Trimmed: the queue no longer keeps everything behind `after`.
         NeedsAttention: an envelope is damaged.
         SchemaMismatch: rows do not fit `schema`, which was changed since.
     """
-    last = queue.bounds(topic).last  # A busy topic has no end; this call does.
+    last = queue.bounds(partition).last  # A busy topic has no end; this call does.
     tables = [schema.empty_table()]
     position = after
     while True:
-        page = queue.read(topic, after=position, bytes_max=_ROWS_PER_PAGE_BYTES)
+        page = queue.read(partition, after=position, bytes_max=_ROWS_PER_PAGE_BYTES)
         if acknowledged := [envelope for envelope in page if envelope.position <= last]:
             # Rows from before a nullable column was added to the definition have it as null.
-            tables.append(conform(decode_rows(acknowledged), schema, name=topic))
+            tables.append(conform(decode_rows(acknowledged), schema, name=partition))
         if not page or page[-1].position >= last:
             return pa.concat_tables(tables)
         position = page[-1].position
@@ -102,13 +102,16 @@ def _parts(store: LogStore, schema: pa.Schema, queue: Queue, topic: str) -> list
     for left in reversed(range(_TRIES_MAX)):
         # What is trimmed was committed before. Asked before the snapshot, so that rows which are
         # committed and trimmed in between raise `Trimmed` below instead of being in neither part.
-        trimmed = queue.bounds(topic).trimmed
+        partitions = queue.partitions(topic)
+        trimmed = {partition: queue.bounds(partition).trimmed for partition in partitions}
         snapshot = _snapshot(store)
-        committed = snapshot.txn(app_id(queue.id, topic)) if snapshot else None
+        tails = [schema.empty_table()]
         try:
-            # Without a txn of this queue the table is new: it never held what was trimmed.
-            after = trimmed if committed is None else committed
-            tail = read_tail(queue, topic, after=after, schema=schema)
+            for partition in partitions:
+                committed = snapshot.txn(app_id(queue.id, partition)) if snapshot else None
+                # Without a txn of this queue the table is new: it never held what was trimmed.
+                after = trimmed[partition] if committed is None else committed
+                tails.append(read_tail(queue, partition, after=after, schema=schema))
         except Trimmed:
             if not left:
                 raise
@@ -116,6 +119,7 @@ def _parts(store: LogStore, schema: pa.Schema, queue: Queue, topic: str) -> list
         parts: list[pl.LazyFrame] = []
         if snapshot is not None:
             parts.append(scan_snapshot(snapshot.delta_table, schema, store=store, name=topic))
+        tail = pa.concat_tables(tails)
         if tail.num_rows:
             rows = pl.from_arrow(tail)
             assert isinstance(rows, pl.DataFrame)  # noqa: S101 a table is never a Series; for mypy

@@ -140,6 +140,10 @@ class Catalog:
                 self._queue = open_queue(self.settings)
             return self._queue
 
+    def queue_of(self, definition: Definition) -> Queue:  # noqa: ARG002 one queue is all there is yet
+        """The queue that the rows of a stream table travel on."""
+        return self.queue()
+
     def bound_to(self, settings: Settings) -> Catalog:
         """This catalog under `settings`: itself if it had none or the same, else a copy.
 

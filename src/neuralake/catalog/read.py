@@ -102,7 +102,13 @@ def _scan(
 
     if isinstance(definition, DeltaTable):
         if live:
-            return live_frame(store, definition.schema, catalog.queue, title, conditions)
+            return live_frame(
+                store,
+                definition.schema,
+                lambda: catalog.queue_of(definition),
+                title,
+                conditions,
+            )
         return scan_delta(
             store,
             definition.schema,

@@ -150,21 +150,23 @@ def _queue(catalog: Catalog) -> Iterator[Finding]:
     try:
         queue = catalog.queue()
         for topic in queue.topics():
-            yield _topic(catalog, topic)
+            for partition in queue.partitions(topic):
+                yield _partition(catalog, topic, partition)
     except NeuralakeError as error:
         yield Finding("wrong", "queue", _reason(error))
 
 
-def _topic(catalog: Catalog, topic: str) -> Finding:
-    """Whether the writer keeps up with a topic."""
-    about, queue = f"queue {topic}", catalog.queue()
+def _partition(catalog: Catalog, topic: str, partition: str) -> Finding:
+    """Whether the writer keeps up with a partition of a topic."""
+    about, queue = f"queue {partition}", catalog.queue()
     homes = {topic_of(database, found.name): found for database, found in catalog.definitions()}
     if topic not in homes:
-        rows = queue.bounds(topic).rows
+        rows = queue.bounds(partition).rows
         return Finding("hint", about, f"{rows:,} rows of a table that the catalog does not have")
     store = catalog.store_of(homes[topic])
-    committed = delta.snapshot(store).txn(app_id(queue.id, topic)) if delta.exists(store) else None
-    waiting = queue.read(topic, after=max(committed or 0, queue.bounds(topic).trimmed))
+    mark = app_id(queue.id, partition)
+    committed = delta.snapshot(store).txn(mark) if delta.exists(store) else None
+    waiting = queue.read(partition, after=max(committed or 0, queue.bounds(partition).trimmed))
     if not waiting:
         return Finding("ok", about, "everything is committed")
     age_s = SystemClock().now_s() - waiting[0].appended_s

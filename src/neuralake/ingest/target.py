@@ -9,7 +9,8 @@ import pyarrow as pa
 from neuralake.catalog import Catalog
 from neuralake.errors import UnknownName, UsageError
 from neuralake.ingest.committed import CommitWatch
-from neuralake.queue.topic import app_id, topic_of
+from neuralake.queue import Queue
+from neuralake.queue.topic import topic_of
 from neuralake.records.decode import Decoder
 from neuralake.schema import declare
 from neuralake.tables import Definition, DeltaTable
@@ -25,6 +26,7 @@ class Target:
     database: str
     table: str
     topic: str
+    queue: Queue
     schema: pa.Schema
     partition_by: tuple[str, ...]
     decoder: Decoder
@@ -82,13 +84,14 @@ class Targets:
             ) from error
         if not isinstance(definition, DeltaTable) or definition.stream is None:
             raise takes_no_rows(database, definition)
-        topic = topic_of(database, table)
+        topic, queue = topic_of(database, table), self._catalog.queue_of(definition)
         schema = declare(definition.schema)
         refuse_contradiction(self._catalog, database, definition)
         return Target(
             database=database,
             table=table,
             topic=topic,
+            queue=queue,
             schema=schema,
             partition_by=tuple(definition.partition_by),
             decoder=Decoder(
@@ -97,7 +100,5 @@ class Targets:
                 partition_by=definition.partition_by,
                 limits=self._catalog.settings.ingest,
             ),
-            watch=CommitWatch(
-                self._catalog.store_of(definition), app_id(self._catalog.queue().id, topic)
-            ),
+            watch=CommitWatch(self._catalog.store_of(definition), queue.id),
         )

@@ -1,4 +1,4 @@
-"""Move the envelopes of one topic into one Delta table, each exactly once and in order.
+"""Move the envelopes of one partition into a Delta table, each exactly once and in order.
 
 The Delta `txn` action of each commit carries the position of the last envelope in it, so the table
 itself says where to go on: after a crash, a pause, or beside a second writer. The queue is trimmed
@@ -31,7 +31,7 @@ _CROWDED_GRACE_S = 1.0
 
 
 class TopicWriter:
-    """One topic, one table, one thread. `step` is the whole loop body; time comes from the clock.
+    """One partition, one thread. `step` is the whole loop body; time comes from the clock.
 
     Args:
         grace_s: how long committed envelopes are kept for live readers of older snapshots.
@@ -46,7 +46,7 @@ class TopicWriter:
     def __init__(
         self,
         queue: Queue,
-        topic: str,
+        partition: str,
         table: TableLog,
         limits: FlushLimits,
         *,
@@ -55,11 +55,11 @@ class TopicWriter:
         clock: Clock | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
-        self._queue, self._topic, self._table, self._limits = queue, topic, table, limits
+        self._queue, self._partition, self._table, self._limits = queue, partition, table, limits
         self._grace_s, self._kept_bytes_max = grace_s, kept_bytes_max
         self._clock = clock or SystemClock()
         self._telemetry = telemetry or Telemetry()
-        self._app_id = app_id(queue.id, topic)
+        self._app_id = app_id(queue.id, partition)
         self._position = 0
         self._waiting: list[Envelope] = []
         self._commit_began_s = float("-inf")
@@ -75,10 +75,16 @@ class TopicWriter:
     def waiting_rows(self) -> int:
         return sum(envelope.rows for envelope in self._waiting)
 
+    def has_more(self) -> bool:
+        """Whether the queue has envelopes that are not committed yet."""
+        return bool(
+            self._queue.read(self._partition, after=self._position, envelopes_max=1, bytes_max=1)
+        )
+
     def step(self, *, flush: bool = False) -> Commit | None:
         """Take what the queue has, commit if it is due (or `flush`), trim if it is time.
 
-        None if nothing was committed. After a lost race with a second writer of the same topic
+        None if nothing was committed. After a lost race with a second writer of the partition
         nothing is committed either, and the next step goes on behind the other's commit.
         """
         try:
@@ -86,7 +92,7 @@ class TopicWriter:
         except Conflict as conflict:
             # A second writer committed a part of our batch, or trimmed what we had yet to read.
             # What we hold is in the table or still in the queue: begin again behind the other.
-            _log.warning("%s: another writer is ahead: %s", self._topic, conflict)
+            _log.warning("%s: another writer is ahead: %s", self._partition, conflict)
             self._find_position()
             return None
         self._trim()
@@ -104,7 +110,7 @@ class TopicWriter:
         if self.waiting_rows >= self._limits.rows_max or self._waiting_bytes >= self._bytes_max:
             return
         after = self._waiting[-1].position if self._waiting else self._position
-        self._waiting += self._queue.read(self._topic, after=after, bytes_max=self._bytes_max)
+        self._waiting += self._queue.read(self._partition, after=after, bytes_max=self._bytes_max)
 
     def _is_due(self, now_s: float) -> bool:
         return is_due(
@@ -124,7 +130,7 @@ class TopicWriter:
 
     def _commit(self) -> Commit | None:
         batch = self._waiting
-        rows = conform(decode_rows(batch), self._table.schema, name=self._topic)
+        rows = conform(decode_rows(batch), self._table.schema, name=self._partition)
         last = batch[-1].position
         commit = self._table.append(rows, txn=Txn(self._app_id, last, after=self._position))
         if commit.repeated:
@@ -136,7 +142,7 @@ class TopicWriter:
 
     def _find_position(self) -> None:
         self._waiting = []
-        self._position = start_position(self._queue, self._topic, self._table)
+        self._position = start_position(self._queue, self._partition, self._table)
 
     def _trim(self) -> None:
         now_s = self._clock.monotonic_s()
@@ -146,10 +152,10 @@ class TopicWriter:
         if self._is_elsewhere():
             self._find_position()
             return
-        is_crowded = self._queue.bounds(self._topic).bytes > self._kept_bytes_max
+        is_crowded = self._queue.bounds(self._partition).bytes > self._kept_bytes_max
         grace_s = min(self._grace_s, _CROWDED_GRACE_S) if is_crowded else self._grace_s
         self._queue.trim(
-            self._topic,
+            self._partition,
             through=self._position,
             appended_before_s=self._clock.now_s() - grace_s,
         )
@@ -162,11 +168,11 @@ class TopicWriter:
         self._table.refresh()
         committed = self._table.committed(self._app_id)
         if committed is None:
-            committed = self._queue.bounds(self._topic).trimmed
+            committed = self._queue.bounds(self._partition).trimmed
         return committed != self._position
 
     def _observe(self, batch: Sequence[Envelope], commit: Commit) -> None:
-        telemetry, topic = self._telemetry, self._topic
+        telemetry, topic = self._telemetry, self._partition
         telemetry.count("writer_rows", commit.rows, topic=topic)
         telemetry.count("writer_commits", topic=topic)
         telemetry.count("writer_bytes", commit.bytes, topic=topic)
@@ -176,8 +182,8 @@ class TopicWriter:
         telemetry.observe("writer_freshness_ms", oldest_ms, topic=topic)
 
 
-def start_position(queue: Queue, topic: str, table: TableLog) -> int:
-    """The position behind which `table` needs the envelopes of `topic`.
+def start_position(queue: Queue, partition: str, table: TableLog) -> int:
+    """The position behind which `table` needs the envelopes of `partition`.
 
     Raises:
         NeedsAttention: the queue is older than the table (restored from a backup), or the table
@@ -185,36 +191,36 @@ def start_position(queue: Queue, topic: str, table: TableLog) -> int:
     """
     # Another writer may be at work: what was trimmed is asked before the table is read, and what
     # was appended after it, so that its commits in between contradict nothing.
-    trimmed = queue.bounds(topic).trimmed
+    trimmed = queue.bounds(partition).trimmed
     table.refresh()
-    committed = table.committed(app_id(queue.id, topic))
-    last = queue.bounds(topic).last
+    committed = table.committed(app_id(queue.id, partition))
+    last = queue.bounds(partition).last
     if committed is None:
         if trimmed:
             # The table was made anew on purpose: what it held is gone, what is queued is not.
             _log.warning(
                 "%s: the table is new, but the queue was trimmed up to %d; going on from there",
-                topic,
+                partition,
                 trimmed,
             )
         return trimmed
     if committed > last:
         raise NeedsAttention(
-            f"The table of {topic!r} holds the queue's positions up to {committed}, but the queue "
-            f"ends at {last}: it was restored from an older copy, and new rows would be "
+            f"The table of {partition!r} holds the queue's positions up to {committed}, but the "
+            f"queue ends at {last}: it was restored from an older copy, and new rows would be "
             f"taken for old ones. Restore the newer queue file, or move this one away: a new "
             f"queue gets a new identity and starts cleanly.",
-            topic=topic,
+            topic=partition,
             committed=committed,
             last=last,
         )
     if committed < trimmed:
         raise NeedsAttention(
-            f"The table of {topic!r} ends at position {committed}, but the queue was trimmed up to "
-            f"{trimmed}: the table is an older copy, and the rows between are in neither. "
+            f"The table of {partition!r} ends at position {committed}, but the queue was trimmed "
+            f"up to {trimmed}: the table is an older copy, and the rows between are in neither. "
             f"Restore the newer table; or, to accept the gap, delete its folder and let the writer "
             f"make it anew from what is queued.",
-            topic=topic,
+            topic=partition,
             committed=committed,
             trimmed=trimmed,
         )
