@@ -58,7 +58,7 @@ def run_server(
         try:
             server.run(sockets=[listening])
         finally:
-            catalog.queue().close()
+            catalog.close()
 
 
 class RunningServer:

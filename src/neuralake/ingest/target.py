@@ -84,6 +84,13 @@ class Targets:
             ) from error
         if not isinstance(definition, DeltaTable) or definition.stream is None:
             raise takes_no_rows(database, definition)
+        if definition.stream.kafka is not None:
+            raise UsageError(
+                f"Table {database}.{table} takes no rows: it is fed by Kafka topic "
+                f"{definition.stream.kafka.name!r}. Produce to that.",
+                table=table,
+                database=database,
+            )
         topic, queue = topic_of(database, table), self._catalog.queue_of(definition)
         schema = declare(definition.schema)
         refuse_contradiction(self._catalog, database, definition)

@@ -17,11 +17,13 @@ from neuralake.errors import KeyReused, QueueFull, TooLarge, Trimmed, UsageError
 __all__ = [
     "BYTES_MAX",
     "KEYS_RETENTION_S",
+    "MESSAGES_MAX",
     "READ_BYTES_MAX",
     "READ_ENVELOPES_MAX",
     "Appended",
     "Bounds",
     "Envelope",
+    "Messages",
     "Queue",
     "check_append",
     "check_fits",
@@ -32,6 +34,8 @@ __all__ = [
 
 READ_ENVELOPES_MAX = 1024
 READ_BYTES_MAX = 64 * 1024 * 1024
+MESSAGES_MAX = 10_000
+"""Messages of somebody else's that are one envelope: larger batches are not quicker to read."""
 BYTES_MAX = 4096 * 1024 * 1024
 KEYS_RETENTION_S = 24 * 3600.0
 
@@ -42,9 +46,34 @@ _ROWS_MAX = 2**32  # Far above any real batch; sums over a queue stay within 64 
 _FULL_RETRY_AFTER_S = 1.0
 
 
+class Messages(Protocol):
+    """Messages of a partition as somebody else produced them, in order; equally long columns."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all values."""
+
+    def __len__(self) -> int: ...
+
+    def positions(self) -> list[int]: ...
+
+    def values(self) -> list[bytes | None]:
+        """None: a tombstone."""
+
+    def keys(self) -> list[bytes | None]: ...
+
+    def timestamps_ms(self) -> list[int | None]:
+        """Unix milliseconds, by the producer's clock or the broker's, as the topic is set."""
+
+    def headers(self) -> list[list[tuple[str, bytes | None]]]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One batch of rows of one topic, as it was appended."""
+    """One batch of rows of one partition, as it was appended.
+
+    One without `payload` and `messages` says only that up to `position` there is nothing more.
+    """
 
     position: int
     """Greater than 0, growing within the partition, never reused."""
@@ -53,6 +82,14 @@ class Envelope:
     rows: int
     appended_s: float
     """Unix seconds by the clock of the process that stored it; may go back where clocks do."""
+    messages: Messages | None = None
+    """Instead of a payload: what others produced. `rows` counts messages, and `position` is the
+    last one's."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the payload, or of the messages' values."""
+        return len(self.payload) if self.messages is None else self.messages.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +112,9 @@ class Bounds:
     trimmed: int
     """Everything up to here was removed; 0: nothing."""
     rows: int
-    """Rows kept now."""
+    """Rows kept now; over Kafka messages, and those that nobody can read count, too."""
     bytes: int
-    """Payload bytes kept now."""
+    """Payload bytes kept now; 0 over Kafka, which does not tell."""
 
 
 class Queue(Protocol):

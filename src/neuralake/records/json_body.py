@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -77,6 +78,14 @@ class JsonReader:
             TooLarge: more than `rows_max` rows.
         """
         return self._concat(self._line_blocks(_text(body), first_row))
+
+    def rows(self, values: Sequence[Any]) -> pa.Table:
+        """The rows of values that are parsed already, as `scalars.parse_json` does it.
+
+        Raises:
+            InvalidRows: as `RowReader.table`.
+        """
+        return self._exact.values(values)
 
     def _array_blocks(self, raws: Sequence[msgspec.Raw]) -> Iterator[pa.Table]:
         for first in range(0, len(raws), _BLOCK_ROWS):

@@ -15,6 +15,7 @@ from neuralake.clock import Clock, SystemClock
 from neuralake.delta import STREAM_PROPERTIES, TableLog, clustering_properties, create_table
 from neuralake.errors import NeuralakeError, Unavailable, UnknownName, suggestion
 from neuralake.queue.topic import topic_of
+from neuralake.records.envelopes import reader_of
 from neuralake.tables import DeltaTable
 from neuralake.telemetry import Telemetry
 from neuralake.writer.flush import FlushLimits
@@ -142,6 +143,7 @@ class _TopicLoop:
             partition,
             TableLog.open(store, clock=self._clock),
             FlushLimits.of(stream, settings.writer),
+            reader=reader_of(self._table, settings, name=self.topic),
             grace_s=settings.queue.grace_s,
             kept_bytes_max=settings.queue.bytes_max // (2 * len(stream_tables(self._catalog))),
             clock=self._clock,

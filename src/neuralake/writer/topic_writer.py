@@ -8,14 +8,15 @@ only behind that position, and only after a grace time for live readers.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from neuralake.clock import Clock, SystemClock
 from neuralake.delta import Commit, TableLog, Txn
 from neuralake.errors import Conflict, NeedsAttention
 from neuralake.queue import Envelope, Queue
-from neuralake.queue.rows import decode_rows
 from neuralake.queue.topic import app_id
+from neuralake.records.envelopes import EnvelopeReader
+from neuralake.records.messages import RejectedMessage
 from neuralake.schema import conform
 from neuralake.telemetry import Telemetry
 from neuralake.writer.flush import FlushLimits, is_due
@@ -28,12 +29,18 @@ _log = logging.getLogger(__name__)
 _TRIM_INTERVAL_S = 1.0
 # Opening a snapshot and reading the tail behind it takes tens of milliseconds.
 _CROWDED_GRACE_S = 1.0
+# Positions without rows (of aborted transactions) are committed too, or the queue's own retention
+# would one day seem to have removed rows; but not often.
+_ROWLESS_S = 60.0
 
 
 class TopicWriter:
     """One partition, one thread. `step` is the whole loop body; time comes from the clock.
 
     Args:
+        reader: what makes rows of envelopes; default: of those that ingest made.
+        reject: called before each commit with the messages that give no row, all of them at or
+            before the commit's position, and some perhaps again after a crash.
         grace_s: how long committed envelopes are kept for live readers of older snapshots.
         kept_bytes_max: beyond so many bytes kept the grace is a second: readers then take a newer
             snapshot, and senders are not held up by rows that are long committed.
@@ -50,12 +57,15 @@ class TopicWriter:
         table: TableLog,
         limits: FlushLimits,
         *,
+        reader: EnvelopeReader | None = None,
+        reject: Callable[[Sequence[RejectedMessage]], None] | None = None,
         grace_s: float = 60.0,
         kept_bytes_max: int = 1024**3,
         clock: Clock | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
         self._queue, self._partition, self._table, self._limits = queue, partition, table, limits
+        self._reader, self._reject = reader or EnvelopeReader(table.schema), reject
         self._grace_s, self._kept_bytes_max = grace_s, kept_bytes_max
         self._clock = clock or SystemClock()
         self._telemetry = telemetry or Telemetry()
@@ -77,9 +87,10 @@ class TopicWriter:
 
     def has_more(self) -> bool:
         """Whether the queue has envelopes that are not committed yet."""
-        return bool(
-            self._queue.read(self._partition, after=self._position, envelopes_max=1, bytes_max=1)
+        found = self._queue.read(
+            self._partition, after=self._position, envelopes_max=1, bytes_max=1
         )
+        return any(envelope.rows for envelope in found)
 
     def step(self, *, flush: bool = False) -> Commit | None:
         """Take what the queue has, commit if it is due (or `flush`), trim if it is time.
@@ -103,6 +114,8 @@ class TopicWriter:
         now_s = self._clock.monotonic_s()
         if not self._waiting or not (flush or self._is_due(now_s)):
             return None
+        if not self.waiting_rows and now_s - self._commit_began_s < _ROWLESS_S:
+            return None
         self._commit_began_s = now_s
         return self._commit()
 
@@ -113,7 +126,7 @@ class TopicWriter:
         self._waiting += self._queue.read(self._partition, after=after, bytes_max=self._bytes_max)
 
     def _is_due(self, now_s: float) -> bool:
-        return is_due(
+        return not self.waiting_rows or is_due(
             self._limits,
             rows=self.waiting_rows,
             payload_bytes=self._waiting_bytes,
@@ -126,11 +139,14 @@ class TopicWriter:
 
     @property
     def _waiting_bytes(self) -> int:
-        return sum(len(envelope.payload) for envelope in self._waiting)
+        return sum(envelope.size for envelope in self._waiting)
 
     def _commit(self) -> Commit | None:
         batch = self._waiting
-        rows = conform(decode_rows(batch), self._table.schema, name=self._partition)
+        found = self._reader.read(batch)
+        rows = conform(found.rows, self._table.schema, name=self._partition)
+        if found.rejected:
+            self._tell_rejected(found.rejected)
         last = batch[-1].position
         commit = self._table.append(rows, txn=Txn(self._app_id, last, after=self._position))
         if commit.repeated:
@@ -139,6 +155,18 @@ class TopicWriter:
         self._position, self._waiting = last, []
         self._observe(batch, commit)
         return commit
+
+    def _tell_rejected(self, rejected: Sequence[RejectedMessage]) -> None:
+        self._telemetry.count("writer_rejected", len(rejected), topic=self._partition)
+        if self._reject is not None:
+            self._reject(rejected)
+            return
+        first = rejected[0]
+        raise NeedsAttention(
+            f"{len(rejected)} messages of {self._partition!r} give no row; the first, at position "
+            f"{first.position}: {first.reason}. There is nowhere to put them.",
+            position=first.position,
+        )
 
     def _find_position(self) -> None:
         self._waiting = []
