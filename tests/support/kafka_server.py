@@ -82,7 +82,8 @@ class KafkaServer:
         """A topic of this call's own, or `name`."""
         name = name or f"t-{uuid.uuid4().hex[:8]}"
         topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=config)
-        self.admin().create_topics([topic])[name].result(30.0)
+        admin = self.admin()  # Its answers end with it.
+        admin.create_topics([topic])[name].result(30.0)
         return name
 
     def _format(self, identity: str) -> None:

@@ -11,6 +11,7 @@ from neuralake.frame import NlkDataFrame, scan_delta, scan_parquet
 from neuralake.frame.declared import conforming, filtered
 from neuralake.frame.frame import as_frame
 from neuralake.live import live_frame
+from neuralake.records.envelopes import reader_of
 from neuralake.storage import LogStore
 from neuralake.tables import (
     Definition,
@@ -108,6 +109,7 @@ def _scan(
                 lambda: catalog.queue_of(definition),
                 title,
                 conditions,
+                reader=reader_of(definition, catalog.settings, name=title),
             )
         return scan_delta(
             store,

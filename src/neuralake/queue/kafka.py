@@ -182,14 +182,21 @@ class KafkaQueue:
                 first, end = self._topics.ends(place)
                 check_kept(partition, after=after, trimmed=first)
                 if after > end:
+                    pool.give_back(reader)
                     return []
-            if topic in self._foreign:
-                found = reader.read(after, messages_max=MESSAGES_MAX, bytes_max=bytes_max)
-                return _as_one(found, reader, after)
-            found = reader.read(after, messages_max=envelopes_max, bytes_max=bytes_max)
-            return [_envelope(message) for message in found]
-        finally:
-            pool.give_back(reader)
+            is_foreign = topic in self._foreign
+            messages_max = MESSAGES_MAX if is_foreign else envelopes_max
+            found = reader.read(after, messages_max=messages_max, bytes_max=bytes_max)
+            if found:
+                # Looked at now: it may have been made anew since, and these be the new one's.
+                self._place(partition, again=True)
+        except BaseException:
+            reader.close()
+            raise
+        pool.give_back(reader)
+        if is_foreign:
+            return _as_one(found, reader, after)
+        return [_envelope(message) for message in found]
 
     def bounds(self, partition: str) -> Bounds:
         _, place = self._place(partition)
@@ -233,16 +240,19 @@ class KafkaQueue:
     def _kafka_name(self, topic: str) -> str:
         return self._foreign.get(topic) or f"{self._settings.topic_prefix}{topic}"
 
-    def _place(self, partition: str) -> tuple[str, Place]:
-        """The topic of ours and the place on the cluster that a partition's name stands for."""
+    def _place(self, partition: str, *, again: bool = False) -> tuple[str, Place]:
+        """The topic of ours and the place on the cluster that a partition's name stands for.
+
+        It is looked at anew if `again`, else as it was a moment ago.
+        """
         self._check_open()
         topic, separator, rest = partition.rpartition("#")
         number, _, identity = rest.partition("@")
         if not separator or not number.isdecimal():
             raise UsageError(f"{partition!r} is no partition; partitions(topic) has their names.")
         name = self._kafka_name(topic)
-        found = self._topics.find(name)
-        if found is None or found.identity != identity or int(number) >= found.partitions:
+        found = self._topics.find(name, again=again)
+        if not again and (found is None or found.identity != identity):
             found = self._topics.find(name, again=True)
         if found is None or found.identity != identity or int(number) >= found.partitions:
             raise UnknownName(

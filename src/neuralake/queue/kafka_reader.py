@@ -174,13 +174,18 @@ class PartitionReader:
     def _fail(self, error: KafkaError) -> None:
         what = f"Kafka topic {self._place.topic!r}, partition {self._place.number}, is read"
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-            first, _ = self._topics.ends(self._place)
-            raise Trimmed(
-                f"{what} after position {self._given}, which is not there; it begins at {first}.",
-                topic=self._place.topic,
-                after=self._given,
-                trimmed=first,
-            )
+            first, end = self._topics.ends(self._place)
+            if self._given < first:
+                raise Trimmed(
+                    f"{what} after position {self._given}, but it begins at {first} now.",
+                    topic=self._place.topic,
+                    after=self._given,
+                    trimmed=first,
+                )
+            if self._given > end:
+                raise Unavailable(f"{what} after position {self._given}, but it ends at {end}.")
+            self._seek(self._given)  # It was told of where the reader was before.
+            return
         raise explain(error, what) from KafkaException(error)
 
 

@@ -14,11 +14,12 @@ from neuralake.catalog import Catalog
 from neuralake.clock import Clock, SystemClock
 from neuralake.delta import STREAM_PROPERTIES, TableLog, clustering_properties, create_table
 from neuralake.errors import NeuralakeError, Unavailable, UnknownName, suggestion
-from neuralake.queue.topic import topic_of
+from neuralake.queue.topic import app_id, topic_of
 from neuralake.records.envelopes import reader_of
 from neuralake.tables import DeltaTable
 from neuralake.telemetry import Telemetry
 from neuralake.writer.flush import FlushLimits
+from neuralake.writer.rejected import REJECTED_SUFFIX, RejectedTable
 from neuralake.writer.topic_writer import TopicWriter
 from neuralake.writer.trouble import Trouble
 
@@ -138,12 +139,19 @@ class _TopicLoop:
         )
         settings, stream = self._catalog.settings, self._table.stream
         assert stream is not None  # noqa: S101 stream_tables chose it for this; for mypy
+        queue = self._catalog.queue_of(self._table)
         return TopicWriter(
-            self._catalog.queue_of(self._table),
+            queue,
             partition,
             TableLog.open(store, clock=self._clock),
             FlushLimits.of(stream, settings.writer),
             reader=reader_of(self._table, settings, name=self.topic),
+            reject=RejectedTable(
+                self._catalog.store_at(self._catalog.uri_of(self._table) + REJECTED_SUFFIX),
+                partition=partition,
+                app_id=app_id(queue.id, partition),
+                clock=self._clock,
+            ).add,
             grace_s=settings.queue.grace_s,
             kept_bytes_max=settings.queue.bytes_max // (2 * len(stream_tables(self._catalog))),
             clock=self._clock,
