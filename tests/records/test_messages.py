@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sent_messages import Sent
 
 from neuralake.errors import UsageError
 from neuralake.records.messages import Column, MessageReader
@@ -18,33 +17,6 @@ from neuralake.tables import KafkaTopic, Stream
 SCHEMA = pa.schema(
     [("id", pa.int64()), ("name", pa.string()), pa.field("count", pa.int32(), nullable=True)]
 )
-
-
-@dataclass
-class Sent:
-    """Messages as a test writes them down."""
-
-    sent: Sequence[bytes | None]
-    key: list[bytes | None] = field(default_factory=list)
-    tags: list[list[tuple[str, bytes | None]]] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.sent)
-
-    def positions(self) -> list[int]:
-        return [10 * (index + 1) for index in range(len(self.sent))]  # With gaps.
-
-    def values(self) -> list[bytes | None]:
-        return list(self.sent)
-
-    def keys(self) -> list[bytes | None]:
-        return self.key
-
-    def timestamps_ms(self) -> list[int | None]:
-        return [1_700_000_000_000 + index for index in range(len(self.sent))]
-
-    def headers(self) -> list[list[tuple[str, bytes | None]]]:
-        return self.tags
 
 
 def reader(format_: str = "json", schema: pa.Schema = SCHEMA, **more: object) -> MessageReader:

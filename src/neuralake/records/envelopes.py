@@ -8,7 +8,9 @@ from itertools import groupby
 import pyarrow as pa
 
 from neuralake.queue import Envelope
+from neuralake.queue.kafka_registry import SchemaRegistry
 from neuralake.queue.rows import decode_rows
+from neuralake.records.avro_message import AvroReader
 from neuralake.records.messages import Column, MessageReader, MessageRows, RejectedMessage
 from neuralake.settings import Settings
 from neuralake.tables import Definition
@@ -70,5 +72,6 @@ def reader_of(definition: Definition, settings: Settings, *, name: str) -> Envel
         format=kafka.format,
         rows_max=settings.ingest.rows_max,
         columns=columns,
+        avro=AvroReader(SchemaRegistry(settings.kafka).schema) if kafka.format == "avro" else None,
     )
     return EnvelopeReader(definition.schema, messages)
