@@ -18,7 +18,7 @@ import resource
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.queues import Queue
@@ -216,7 +216,7 @@ def main() -> None:
     print(describe())
     print(f"Kafka on this machine, {options.events:,} events of {len(event(123_456))} bytes")
     with filled(options.events) as (server, one, two):
-        sides = {
+        sides: dict[str, Callable[[], Run]] = {
             "neuralake, one partition, one writer": lambda: ours(server, one, options.events, 1),
             "bare loop, one partition, no commits": lambda: bare(server, one, options.events, 1),
             "neuralake, two partitions, one writer": lambda: ours(server, two, options.events, 1),
@@ -226,6 +226,7 @@ def main() -> None:
         for _ in range(options.runs):
             for name, side in sides.items():
                 found[name].append(side())
+                print(f"  {name:<40}{found[name][-1]}", flush=True)
     for name, runs in found.items():
         middle = median(run.wall_s for run in runs)
         cpu = median(run.cpu_s for run in runs)

@@ -48,8 +48,13 @@ def test_many_messages_are_one_envelope_with_all_their_facts(
     kafka: MockKafka, topic: str, queue: KafkaQueue
 ) -> None:
     kafka.produce(topic, b"zero")
-    facts = {"key": b"k", "headers": [("h", b"v")], "timestamp": 1_700_000_000_123}
-    kafka.produce(topic, b"one", None, b"three", **facts)
+    kafka.produce(
+        topic,
+        *(b"one", None, b"three"),
+        key=b"k",
+        headers=[("h", b"v")],
+        timestamp=1_700_000_000_123,
+    )
     (partition, *others) = queue.partitions("lab.events")
 
     (envelope,) = queue.read(partition, after=1)

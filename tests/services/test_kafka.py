@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,10 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.05)  # Another process works; it sends no event to wait for.
 
 
+def exceeds(lake: KafkaLake, rows: int) -> bool:
+    return lake.count() > rows
+
+
 def producer(server: KafkaServer, **more: object) -> Producer:
     config = {"bootstrap.servers": server.address, "enable.idempotence": True, "log_level": 0}
     return Producer(config | more)
@@ -62,15 +67,16 @@ def test_a_broker_that_is_killed_in_mid_stream_costs_no_row(
 ) -> None:
     topic, sender = server.make_topic(2), producer(server)
     lake = KafkaLake(tmp_path / "lake", server.address, topic)
+
+    def send(numbers: range) -> None:
+        for part in (0, 1):
+            produce(sender, topic, part, numbers)
+
     with writing(lake, tmp_path) as child:
         for round_ in range(3):
-            sent = threading.Thread(
-                target=lambda first=round_ * 5000: [
-                    produce(sender, topic, part, range(first, first + 5000)) for part in (0, 1)
-                ]
-            )
+            sent = threading.Thread(target=send, args=(range(round_ * 5000, round_ * 5000 + 5000),))
             sent.start()
-            wait_until(lambda more=round_ * 10_000: lake.count() > more)
+            wait_until(partial(exceeds, lake, round_ * 10_000))
             server.kill()
             server.start()
             sent.join()
@@ -95,7 +101,7 @@ def test_writers_that_come_go_and_are_killed_share_the_partitions_and_double_not
                 produce(sender, topic, part, numbers)
             assert sender.flush(60) == 0
             children.append(stack.enter_context(writing(lake, tmp_path)))
-            wait_until(lambda most=quarter * rows: lake.count() > most)
+            wait_until(partial(exceeds, lake, quarter * rows))
             children.pop(0).kill()
         wait_until(lambda: lake.count() >= 4 * rows)
         stop_and_drain(children)

@@ -66,7 +66,7 @@ class KafkaLake:
             for line in entry.read_text().splitlines():
                 if "add" in (action := json.loads(line)):
                     file = self._folder / str(action["add"]["path"])
-                    for row in pq.read_table(file).to_pylist():  # type: ignore[no-untyped-call]
+                    for row in pq.read_table(file).to_pylist():
                         found[row["part"]].append(row["id"])
         return dict(found)
 

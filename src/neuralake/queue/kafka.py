@@ -230,8 +230,10 @@ class KafkaQueue:
             self._closed = True
         if self._producer is not None:
             self._producer.close()
-        for closing in (*self._members.values(), *self._readers.values()):
-            closing.close()
+        for member in self._members.values():
+            member.close()
+        for pool in self._readers.values():
+            pool.close()
 
     def _check_open(self) -> None:
         if self._closed:

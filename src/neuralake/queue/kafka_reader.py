@@ -47,10 +47,10 @@ class KafkaMessages(Messages):
         return [message.offset() + 1 for message in self._messages]  # type: ignore[operator]
 
     def values(self) -> list[bytes | None]:
-        return [message.value() for message in self._messages]  # type: ignore[misc]
+        return [message.value() for message in self._messages]
 
     def keys(self) -> list[bytes | None]:
-        return [message.key() for message in self._messages]  # type: ignore[misc]
+        return [message.key() for message in self._messages]
 
     def timestamps_ms(self) -> list[int | None]:
         return [time_ms if kind else None for kind, time_ms in map(_timestamp, self._messages)]

@@ -45,7 +45,7 @@ class KafkaTopic:
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+        if not _NAME.fullmatch(str(self.name)):
             raise UsageError(
                 f"KafkaTopic({self.name!r}): a topic's name is 1 to 249 letters, digits, '.', '_' "
                 f"and '-'.",

@@ -120,6 +120,8 @@ class _TopicLoop:
             name: self._partitions.get(name) or self._step_of(name) for name in claimed
         }
         pauses_s = [step.step_safely() for step in self._partitions.values()]
+        if any(step.is_behind for step in self._partitions.values()):
+            return 0.0
         waits_s = [pause_s for pause_s in pauses_s if pause_s is not None]
         return min(waits_s) if waits_s and len(waits_s) == len(pauses_s) else None
 
@@ -185,6 +187,10 @@ class _PartitionStep:
     @property
     def waiting_rows(self) -> int:
         return self._writer.waiting_rows if self._writer else 0
+
+    @property
+    def is_behind(self) -> bool:
+        return self._writer is not None and self._writer.is_behind
 
     def step_safely(self) -> float | None:
         """One step, unless it rests after an error; the seconds until the next try, else None."""

@@ -14,6 +14,7 @@ from neuralake.clock import Clock, SystemClock
 from neuralake.delta import Commit, TableLog, Txn
 from neuralake.errors import Conflict, NeedsAttention
 from neuralake.queue import Envelope, Queue
+from neuralake.queue.protocol import MESSAGES_MAX
 from neuralake.queue.topic import app_id
 from neuralake.records.envelopes import EnvelopeReader
 from neuralake.records.messages import RejectedMessage
@@ -72,6 +73,7 @@ class TopicWriter:
         self._app_id = app_id(queue.id, partition)
         self._position = 0
         self._waiting: list[Envelope] = []
+        self._took_rows = 0
         self._commit_began_s = float("-inf")
         self._trimmed_s = float("-inf")
         self._find_position()
@@ -84,6 +86,11 @@ class TopicWriter:
     @property
     def waiting_rows(self) -> int:
         return sum(envelope.rows for envelope in self._waiting)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the last read gave as much as a read gives: there is more right now."""
+        return self._took_rows >= MESSAGES_MAX
 
     def has_more(self) -> bool:
         """Whether the queue has envelopes that are not committed yet."""
@@ -123,7 +130,9 @@ class TopicWriter:
         if self.waiting_rows >= self._limits.rows_max or self._waiting_bytes >= self._bytes_max:
             return
         after = self._waiting[-1].position if self._waiting else self._position
-        self._waiting += self._queue.read(self._partition, after=after, bytes_max=self._bytes_max)
+        taken = self._queue.read(self._partition, after=after, bytes_max=self._bytes_max)
+        self._took_rows = sum(envelope.rows for envelope in taken)
+        self._waiting += taken
 
     def _is_due(self, now_s: float) -> bool:
         return not self.waiting_rows or is_due(
