@@ -20,7 +20,6 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 from bench.machine import describe
-from deltalake import write_deltalake
 
 from neuralake import delta
 from neuralake.catalog import Catalog, Database
@@ -83,8 +82,8 @@ def catalog_at(root: str) -> Catalog:
     return Catalog({"bench": Database([SPIKES])}, Settings(lake=LakeSettings(root=root)))
 
 
-def queries(uri: str) -> dict[str, pl.LazyFrame]:
-    frame = scan_delta(uri, SCHEMA)
+def queries(catalog: Catalog) -> dict[str, pl.LazyFrame]:
+    frame = catalog.db("bench").table("spikes")
     return {
         "one session, summed": frame.filter(pl.col("session") == "s-1").select(
             pl.len(), pl.col("count").cast(pl.Int64).sum()
@@ -99,11 +98,11 @@ def ask(query: pl.LazyFrame) -> float:
     return (time.perf_counter() - begin) * 1000
 
 
-def compacted(uri: str, copy: str) -> str:
-    """The same rows in one file per partition, written by another engine."""
-    rows = pl.scan_delta(uri).sort("session", "time").collect().to_arrow()
-    write_deltalake(copy, rows, partition_by=["session"], target_file_size=2**40)
-    return copy
+def compacted(uri: str, copy: str) -> None:
+    """The same rows in one file per partition, written by our own engine."""
+    rows = scan_delta(uri, SCHEMA).sort("session", "time").collect().to_arrow().cast(SCHEMA)
+    delta.create_table(copy, SCHEMA, partition_by=["session"])
+    TableLog.open(copy).append(rows)
 
 
 def main() -> None:
@@ -130,33 +129,42 @@ def measure(root: Path, given: argparse.Namespace) -> None:
     ]
     for process in processes:
         process.start()
-    files, busy = watch(uri, given.minutes * 60)
+    catalog = catalog_at(str(root))
+    files, busy = watch(catalog, uri, given.minutes * 60)
     stop.set()
     for process in processes:
         process.join()
-    report(uri, compacted(uri, str(root / "copy")), files, busy)
+    copied = catalog_at(str(root / "copy"))
+    compacted(uri, str(root / "copy" / "spikes"))
+    report(catalog, copied, uri, files, busy)
 
 
-def watch(uri: str, seconds: float) -> tuple[list[int], dict[str, list[float]]]:
+def watch(catalog: Catalog, uri: str, seconds: float) -> tuple[list[int], dict[str, list[float]]]:
     """Live files seen, and milliseconds of each query, once a second while the table grows."""
     files: list[int] = []
-    times: dict[str, list[float]] = {name: [] for name in queries(uri)}
+    times: dict[str, list[float]] = {name: [] for name in queries(catalog)}
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         time.sleep(1.0)
         files.append(len(delta.snapshot(uri).files))
-        for name, query in queries(uri).items():
+        for name, query in queries(catalog).items():
             times[name].append(ask(query))
     return files, times
 
 
-def report(uri: str, copy: str, files: list[int], busy: dict[str, list[float]]) -> None:
+def report(
+    catalog: Catalog,
+    copied: Catalog,
+    uri: str,
+    files: list[int],
+    busy: dict[str, list[float]],
+) -> None:
     quarters = [files[i * len(files) // 4 : (i + 1) * len(files) // 4] for i in range(4)]
     print(f"\nlive files, median and most, by quarter of {len(files)} s: ", end="")
     print(", ".join(f"{sorted(part)[len(part) // 2]} and {max(part)}" for part in quarters if part))
     print(f"{delta.snapshot(uri).rows} rows; the table was written to and compacted meanwhile")
     for name in busy:
-        still, best = queries(uri)[name], queries(copy)[name]
+        still, best = queries(catalog)[name], queries(copied)[name]
         sides: tuple[list[float], list[float]] = ([], [])
         for _ in range(20):
             sides[0].append(ask(still))

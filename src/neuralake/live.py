@@ -138,7 +138,7 @@ def _parts(
             continue
         parts: list[pl.LazyFrame] = []
         if snapshot is not None:
-            parts.append(scan_snapshot(snapshot.delta_table, schema, store=store, name=topic))
+            parts.append(scan_snapshot(snapshot, schema, name=topic))
         tail = pa.concat_tables(tails)
         if tail.num_rows:
             rows = pl.from_arrow(tail)

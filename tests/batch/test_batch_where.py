@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuralake.batch.statistics import Statistics, partition_value
 from neuralake.batch.where import EVERY_ROW, Where
+from neuralake.delta.bounds import Statistics, partition_value
 from neuralake.delta.parquet import Encoder
 from neuralake.delta.partition import serialise
 from neuralake.errors import UnknownName, UsageError

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from neuralake.batch.statistics import Statistics, partition_value
+from neuralake.delta.bounds import Statistics, partition_value
 from neuralake.delta.column_mapping import Columns
 from neuralake.errors import InvalidRows, UnknownName, UsageError, suggestion
 

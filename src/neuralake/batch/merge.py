@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 
 from neuralake.batch.change import Outcome, rewrite
 from neuralake.batch.keys import Keys
-from neuralake.batch.statistics import partition_value
 from neuralake.batch.where import EVERY_ROW, Where
 from neuralake.delta import DataFile
+from neuralake.delta.bounds import partition_value
 from neuralake.delta.conflicts import Operation
 from neuralake.delta.files import DataFiles
 from neuralake.errors import UsageError, suggestion

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from neuralake.batch.change import Outcome, live_rows, rewrite
-from neuralake.batch.statistics import partition_value
 from neuralake.batch.where import EVERY_ROW, Where
 from neuralake.delta import DataFile
+from neuralake.delta.bounds import partition_value
 from neuralake.delta.conflicts import Operation
 from neuralake.delta.files import DataFiles
 from neuralake.filters import Conditions

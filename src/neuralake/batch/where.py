@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import polars as pl
 import pyarrow as pa
 
-from neuralake.batch.statistics import Statistics, partition_value
+from neuralake.delta.bounds import Statistics, partition_value
 from neuralake.delta.column_mapping import Columns
 from neuralake.errors import UsageError
 from neuralake.filters import Conditions, Filter, Filters, check, expression

@@ -22,6 +22,7 @@ from neuralake.tables import Definition
 from neuralake.tables.definition import check_name
 
 if TYPE_CHECKING:
+    from neuralake.delta import Newest, Snapshot
     from neuralake.queue import Queue
     from neuralake.storage import LogStore
 
@@ -50,6 +51,7 @@ class Catalog:
         self._queue: Queue | None = None
         self._kafka: Queue | None = None
         self._stores: dict[str, LogStore] = {}
+        self._newest: dict[str, Newest] = {}
         self._lock = threading.Lock()
         # The same catalog is then the same lake, whatever folder its user works in.
         self._made_in = Path(sys._getframe(1).f_code.co_filename).parent
@@ -131,6 +133,18 @@ class Catalog:
             if uri not in self._stores:
                 self._stores[uri] = open_store(uri, self.settings.profiles)
             return self._stores[uri]
+
+    def newest_at(self, uri: str) -> Snapshot:
+        """The Delta table at `uri` (absolute) as it is now, for reading; quick when asked again.
+
+        Raises what `delta.snapshot` does.
+        """
+        from neuralake.delta import Newest
+
+        store = self.store_at(uri)
+        with self._lock:
+            kept = self._newest.setdefault(uri, Newest(store))
+        return kept.snapshot()
 
     def queue(self) -> Queue:
         """The lake's queue, opened at the first call and then kept."""

@@ -117,6 +117,7 @@ def _scan(
             definition.partition_by,
             conditions,
             version=version,
+            newest=lambda: catalog.newest_at(uri),
             empty_if_missing=definition.is_stream,
             name=title,
         )

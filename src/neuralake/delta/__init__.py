@@ -1,7 +1,7 @@
 """The Delta commit engine: create tables, append to them, compact them, and look at them.
 
 All of it is our own code over a store's few operations: a commit is one put of the data and one
-put-if-absent of the log entry. delta-rs opens the same versions for those who read rows through it;
+put-if-absent of the log entry. delta-rs opens the same versions for SQL over whole tables;
 nothing outside this folder uses deltalake.
 """
 
@@ -10,6 +10,7 @@ from neuralake.delta.cleanup import STREAM_PROPERTIES, CleanupResult, cleanup
 from neuralake.delta.clustering import clustering_properties
 from neuralake.delta.commit import Commit, TableLog, Txn
 from neuralake.delta.compaction import Compactor, CompactResult, compact_once
+from neuralake.delta.newest import Newest
 from neuralake.delta.partition import normalise
 from neuralake.delta.snapshot import DataFile, Snapshot, exists, snapshot
 from neuralake.delta.table import create_table
@@ -22,6 +23,7 @@ __all__ = [
     "CompactResult",
     "Compactor",
     "DataFile",
+    "Newest",
     "Snapshot",
     "TableLog",
     "Txn",

@@ -16,6 +16,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from neuralake.delta.actions import Add
 from neuralake.delta.checkpoint_read import Checkpoint
 from neuralake.delta.checkpoint_schema import TYPES, from_json, optional
 
@@ -45,6 +46,7 @@ class _LogicalFile(msgspec.Struct, rename="camel"):
 
 _LINES = msgspec.json.Decoder(_FileLine)
 _FILE = msgspec.json.Decoder(_LogicalFile)
+_ADD = msgspec.json.Decoder(Add)
 _ACTION = msgspec.json.Decoder(dict[str, Any])
 _NULL = b"null"
 _BATCH_ROWS = 16_384
@@ -65,6 +67,14 @@ class FileActions:
     def adds(self, fields: Sequence[str] | None = None) -> Iterator[pa.StructArray]:
         """The live files, as batches of `add` structs with `fields` (None: all)."""
         yield from self._of("add", self._adds, fields)
+
+    def kept_adds(self, fields: Sequence[str]) -> Iterator[pa.StructArray]:
+        """The live files that the checkpoint has, as batches of `add` structs with `fields`."""
+        yield from self._of("add", {}, fields)
+
+    def newer_adds(self) -> list[Add]:
+        """The live files that came after the checkpoint."""
+        return [_ADD.decode(action) for action in self._adds.values()]
 
     def removes(self, fields: Sequence[str] | None = None) -> Iterator[pa.StructArray]:
         """The tombstones, also expired ones, as batches of `remove` structs."""

@@ -19,7 +19,11 @@ from neuralake.delta.actions import MetaData, ProtocolAction
 from neuralake.delta.column_mapping import Columns
 from neuralake.delta.partition import may_partition
 from neuralake.delta.properties import Properties
-from neuralake.delta.types import from_schema_string, has_timestamp_ntz
+from neuralake.delta.types import (
+    from_schema_string,
+    has_timestamp_ntz,
+    readable_schema_string,
+)
 from neuralake.errors import UnsupportedFeature
 
 __all__ = ["IMPLEMENTED", "REFUSED_IN_USE", "TableState", "protocol_for"]
@@ -40,6 +44,14 @@ REFUSED_IN_USE = {
     "invariants",
 }
 """Features that may be listed. Their use shows in the properties or the schema, and is refused."""
+# Those that a reader must know, or that only add types of columns, which then are left out.
+_READABLE = _READER_WRITER | {
+    "vacuumProtocolCheck",
+    "variantShredding",
+    "variantShredding-preview",
+    "variantType",
+    "variantType-preview",
+}
 _READER_VERSIONS = {1, 2, 3}
 _WRITER_VERSIONS = range(1, 8)
 # What a column's metadata shows, and the feature that it is of.
@@ -80,9 +92,32 @@ class TableState:
             for name, kind in kinds.items()
             if not may_partition(kind)
         )
+        return cls._of(protocol, metadata, schema, metadata.schema_string)
+
+    @classmethod
+    def to_read(cls, protocol: ProtocolAction, metadata: MetaData) -> TableState:
+        """The state for who only reads: writers' features do not matter, nor columns of types that
+        we do not know, which are left out.
+
+        Raises:
+            UnsupportedFeature: with `features`, what readers must implement and we do not.
+            UsageError, NeedsAttention: as `of`.
+        """
+        reader = protocol.min_reader_version
+        missing = [] if reader in _READER_VERSIONS else [f"reader version {reader}"]
+        missing += [name for name in protocol.reader_features or [] if name not in _READABLE]
+        _refuse(missing, verb="Read")
+        text = readable_schema_string(metadata.schema_string)
+        return cls._of(protocol, metadata, from_schema_string(text), text)
+
+    @classmethod
+    def _of(
+        cls, protocol: ProtocolAction, metadata: MetaData, schema: pa.Schema, schema_string: str
+    ) -> TableState:
         properties = Properties.of(metadata.configuration)
         mode = properties.column_mapping if _may_map(protocol) else "none"
-        columns = Columns.of(mode, schema, metadata.schema_string)
+        columns = Columns.of(mode, schema, schema_string)
+        partition_by = tuple(metadata.partition_columns)
         return cls(protocol, metadata, schema, partition_by, properties, columns)
 
 
@@ -115,11 +150,11 @@ def protocol_for(
     )
 
 
-def _refuse(features: Iterable[str]) -> None:
+def _refuse(features: Iterable[str], *, verb: str = "Write to") -> None:
     missing = list(dict.fromkeys(features))
     if missing:
         raise UnsupportedFeature(
-            f"The table needs {', '.join(missing)}, which neuralake does not implement. Write to "
+            f"The table needs {', '.join(missing)}, which neuralake does not implement. {verb} "
             f"it with the engine that turned this on (delta-rs implements some: deltalake's "
             f"write_deltalake), or turn it off there.",
             features=missing,

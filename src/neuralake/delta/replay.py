@@ -9,6 +9,7 @@ and misses an older one is made again; an entry that is really missing stops eve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -69,6 +70,26 @@ class LogState:
     def files(self) -> FileActions:
         """The table's files and tombstones; computed when first asked for."""
         return FileActions(self.checkpoint, self.entries)
+
+    def advanced(self, entries: Sequence[tuple[int, bytes]]) -> LogState:
+        """This state with the next `entries` on top of it, each with its version.
+
+        Raises:
+            NeedsAttention: one is damaged.
+        """
+        tail = _Tail(
+            "",
+            self.checkpoint,
+            self.protocol,
+            self.metadata,
+            dict(self.txns),
+            dict(self.domains),
+            self.newest_ms,
+            entries=[*self.entries],
+        )
+        for version, data in entries:
+            tail.take(version, data)
+        return tail.state(entries[-1][0])
 
 
 def replay(store: LogStore, version: int | None = None) -> LogState:

@@ -7,7 +7,7 @@ code (`replay.py`); delta-rs only opens the same version again for those who rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -69,11 +69,12 @@ class DataFile:
 class Snapshot:
     """A version of a table; make it with `snapshot`."""
 
-    def __init__(self, store: LogStore, log: LogState) -> None:
+    def __init__(self, store: LogStore, log: LogState, *, to_read: bool = False) -> None:
         self.store = store
         self.log = log
         """What the log says, with the files as Arrow columns."""
-        self.state = TableState.of(log.protocol, log.metadata)
+        state = TableState.to_read if to_read else TableState.of
+        self.state = state(log.protocol, log.metadata)
         """Protocol, metadata and schema, checked."""
         # Not cached_property: in Python 3.11 it has one lock for all snapshots of the process, and
         # what follows waits for the store.
@@ -101,12 +102,16 @@ class Snapshot:
     def files(self) -> list[DataFile]:
         """The live files, oldest rows first."""
         if self._files is None:
-            keys = _partition_keys(self.state)
-            self._files = sorted(
-                (file for adds in self.log.files.adds(_FIELDS) for file in _data_files(adds, keys)),
-                key=lambda file: (file.modified_s, file.path),
-            )
+            keys, actions = _partition_keys(self.state), self.log.files
+            kept = (file for adds in actions.kept_adds(_FIELDS) for file in _data_files(adds, keys))
+            newer = (_data_file(add, keys) for add in actions.newer_adds())
+            self.know((*kept, *newer))
+            assert self._files is not None  # noqa: S101 for mypy
         return self._files
+
+    def know(self, files: Iterable[DataFile]) -> None:
+        """Take `files` for its live ones, from who has them already."""
+        self._files = sorted(files, key=lambda file: (file.modified_s, file.path))
 
     @property
     def rows(self) -> int | None:
@@ -140,8 +145,12 @@ class Snapshot:
         return self._delta_table
 
 
-def snapshot(at: str | LogStore, version: int | None = None) -> Snapshot:
+def snapshot(at: str | LogStore, version: int | None = None, *, to_read: bool = False) -> Snapshot:
     """The table at `at`, now or as of `version`.
+
+    Args:
+        to_read: nothing will be written: what the table asks of its writers does not matter, and
+            columns of types that we do not know are left out.
 
     Raises:
         UnknownName: there is no table, or no such version any more.
@@ -149,7 +158,7 @@ def snapshot(at: str | LogStore, version: int | None = None) -> Snapshot:
         NeedsAttention: the log is damaged.
     """
     store = as_store(at)
-    return Snapshot(store, replay(store, version))
+    return Snapshot(store, replay(store, version), to_read=to_read)
 
 
 def exists(at: str | LogStore) -> bool:
@@ -207,7 +216,10 @@ _STATS = msgspec.json.Decoder(_Stats)
 
 def data_file(add: Add, state: TableState) -> DataFile:
     """The file that an `add` of a table in `state` brings."""
-    keys = _partition_keys(state)
+    return _data_file(add, _partition_keys(state))
+
+
+def _data_file(add: Add, keys: dict[str, str]) -> DataFile:
     return DataFile(
         add.path,
         {name: add.partition_values.get(key) or None for name, key in keys.items()},

@@ -15,7 +15,12 @@ import pyarrow as pa
 
 from neuralake.errors import UnsupportedFeature
 
-__all__ = ["from_schema_string", "has_timestamp_ntz", "to_schema_string"]
+__all__ = [
+    "from_schema_string",
+    "has_timestamp_ntz",
+    "readable_schema_string",
+    "to_schema_string",
+]
 
 _NAMES: dict[pa.DataType, str] = {
     pa.int8(): "byte",
@@ -49,6 +54,15 @@ def from_schema_string(text: str) -> pa.Schema:
     return pa.schema(
         [_field(field, field["name"]) for field in msgspec.json.decode(text)["fields"]]
     )
+
+
+def readable_schema_string(text: str) -> str:
+    """`text` without the columns that have, at any depth, a type that we do not read."""
+    struct = msgspec.json.decode(text)
+    kept = [field for field in struct["fields"] if _is_known(field["type"])]
+    if len(kept) == len(struct["fields"]):
+        return text
+    return msgspec.json.encode({**struct, "fields": kept}).decode()
 
 
 def has_timestamp_ntz(schema: pa.Schema) -> bool:
@@ -107,6 +121,14 @@ def _type(kind: str | dict[str, Any], path: str) -> pa.DataType:
         features=[f"type {name}"],
         column=path,
     )
+
+
+def _is_known(kind: Any) -> bool:
+    try:
+        _type(kind, "")
+    except UnsupportedFeature:
+        return False
+    return True
 
 
 def _contains_ntz(kind: pa.DataType) -> bool:

@@ -42,7 +42,7 @@ from neuralake.serve.process import QueryProcess, remove_leftovers
 __all__ = ["Gateway", "Query", "limits_of"]
 
 # Memory can grow by 5 GB/s: what is overshot in a period is also bounded by the process itself.
-_WATCH_PERIOD_S = 0.02
+_WATCH_PERIOD_S = 0.01
 # 0.4 s on an idle machine.
 _START_S_MAX = 30.0
 _LOG = logging.getLogger(__name__)

@@ -9,15 +9,16 @@ keeps it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from datafusion import DataFrame
 from datafusion.expr import Expr
 
-__all__ = ["Ranges", "Scans", "file_ranges", "may_match", "scan_filters"]
+from neuralake.delta import DataFile, Snapshot
+from neuralake.delta.bounds import ALL_NULL, Statistics, partition_value
+
+__all__ = ["LoggedRanges", "Ranges", "Scans", "may_match", "scan_filters"]
 
 Ranges = Mapping[str, tuple[Any, Any] | None]
 """Smallest and largest value by column; None if all are null; absent if unknown."""
@@ -25,8 +26,6 @@ Ranges = Mapping[str, tuple[Any, Any] | None]
 Scans = Sequence[Sequence[Expr]]
 """The scans of one table, each by the filters that its rows must pass."""
 
-# Statistics of timestamps are cut to milliseconds; the largest value may lie beyond.
-_CUT = timedelta(milliseconds=1)
 _MIRRORED = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _COMPARE: dict[str, Callable[[Any, Any, Any], bool]] = {
     "=": lambda low, high, value: bool(low <= value <= high),
@@ -61,47 +60,39 @@ def may_match(filters: Sequence[Expr], ranges: Ranges) -> bool:
     return all(_may_be_true(each, ranges) for each in filters)
 
 
-def file_ranges(actions: pa.Table, partition_by: Sequence[str]) -> Iterator[tuple[str, Ranges]]:
-    """Path (as in the log) and ranges of each file of `DeltaTable.get_add_actions()`."""
-    rows = len(actions)
-    smallest, largest = _ranged(actions, "min"), _ranged(actions, "max")
-    columns = [name for name in smallest if name in largest]
-    partitions = actions["partition"].to_pylist() if partition_by else [{}] * rows
-    for index, path in enumerate(actions["path"].to_pylist()):
-        ranges: dict[str, tuple[Any, Any] | None] = {}
-        for name in columns:
-            low, high = smallest[name][index], largest[name][index]
-            if low is not None and high is not None:
-                ranges[name] = (low, high)
-        for name in partition_by:
-            value = partitions[index][name]
-            ranges[name] = None if value is None else (value, value)
-        yield path, ranges
+class LoggedRanges(Mapping[str, "tuple[Any, Any] | None"]):
+    """What the log says of the values in one file, column by column, when it is asked."""
 
+    def __init__(self, snapshot: Snapshot, file: DataFile) -> None:
+        self._snapshot, self._file = snapshot, file
+        self._statistics: Statistics | None = None
+        self._found: dict[str, tuple[Any, Any] | None] = {}
 
-def _ranged(actions: pa.Table, which: str) -> dict[str, list[Any]]:
-    """Columns whose statistics bound every value: not texts (cut short) or floats (NaN)."""
-    if which not in actions.schema.names:
-        return {}
-    struct = actions[which].combine_chunks()
-    found = {}
-    for field in struct.type:
-        kind, types = field.type, pa.types
-        exact = (types.is_integer, types.is_date, types.is_decimal, types.is_timestamp)
-        if not any(is_kind(kind) for is_kind in exact):
-            continue
-        values = pc.struct_field(struct, field.name).to_pylist()
-        if types.is_timestamp(kind) and which == "max":
-            values = [None if value is None else _later(value) for value in values]
-        found[field.name] = values
-    return found
+    def __getitem__(self, name: str) -> tuple[Any, Any] | None:
+        if name not in self._found:
+            self._found[name] = self._look_up(name)
+        return self._found[name]
 
+    def _look_up(self, name: str) -> tuple[Any, Any] | None:
+        field = self._snapshot.schema.field(name)
+        if name in self._file.partition:
+            value = partition_value(self._file.partition[name], field)[0].as_py()
+            return None if value is None else (value, value)
+        if pa.types.is_floating(field.type):
+            raise KeyError(name)  # NaN is in no bound, and above every number.
+        if self._statistics is None:
+            columns = self._snapshot.state.columns
+            self._statistics = Statistics.of(self._file.stats, self._snapshot.schema, columns)
+        bounds = self._statistics.bounds(name)
+        if bounds is None:
+            raise KeyError(name)
+        return None if bounds == ALL_NULL else bounds
 
-def _later(value: Any) -> Any:
-    try:
-        return value + _CUT
-    except OverflowError:  # The last millisecond of year 9999.
-        return None
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._snapshot.schema.names if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def _scans(plan: Any) -> Iterator[Any]:

@@ -16,6 +16,7 @@ from datafusion import DataFrame, RuntimeEnvBuilder, SessionConfig, SessionConte
 from datafusion.catalog import CatalogProvider, SchemaProvider, Table
 
 from neuralake import delta
+from neuralake.delta import Snapshot
 from neuralake.errors import UnknownName, suggestion
 from neuralake.serve.files import parquet_dataset
 from neuralake.serve.messages import Source
@@ -51,6 +52,7 @@ class Session:
         *,
         function_rows: Rows,
         store_at: Callable[[str], LogStore] = open_store,
+        newest_at: Callable[[str], Snapshot] | None = None,
         conceal: Callable[[str], str] = str,
         memory_bytes_max: int,
         spill_folder: Path,
@@ -60,6 +62,7 @@ class Session:
         self.versions: dict[str, int] = {}
         self.failure: Exception | None = None
         self._function_rows, self._store_at = function_rows, store_at
+        self._newest_at = newest_at
         self._stage = _Stage.LIST
         self._opened: dict[str, Opened] = {}
         self._chosen: dict[str, Table] = {}
@@ -143,7 +146,11 @@ class Session:
         if source.kind != "delta":
             return rows_table(self._function_rows(database, name))
         store = self._store_at(source.uri)
-        if not delta.exists(store):
+        try:
+            snapshot = self._newest(source.uri)
+        except UnknownName as error:
+            if error.kind != "table":
+                raise
             if not source.is_stream:
                 raise UnknownName(
                     f"Table {database}.{name} is defined, but no Delta table is there. Is its uri "
@@ -151,13 +158,17 @@ class Session:
                     kind="table",
                     name=f"{database}.{name}",
                     known=[],
-                )
+                ) from error
             return rows_table(_schema(source.schema).empty_table())
-        snapshot = delta.snapshot(store)
         self.versions[f"{database}.{name}"] = snapshot.version
         if is_local(source.uri):
             return delta_table(snapshot, store.uri)
         return delta_table(snapshot, store.uri, address=self._reach.address(store))
+
+    def _newest(self, uri: str) -> Snapshot:
+        if self._newest_at is not None:
+            return self._newest_at(uri)
+        return delta.snapshot(self._store_at(uri), to_read=True)
 
 
 class _Databases(CatalogProvider):

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -20,7 +19,8 @@ from datafusion.catalog import Table
 from datafusion.expr import Expr
 
 from neuralake.delta import DataFile, Snapshot
-from neuralake.serve.prune import Ranges, Scans, file_ranges, may_match
+from neuralake.delta.files import store_name
+from neuralake.serve.prune import LoggedRanges, Ranges, Scans, may_match
 from neuralake.serve.whole import dataset_of, is_rewritten, rows_of
 
 __all__ = ["Opened", "delta_table", "parquet_table", "rows_table", "stand_in"]
@@ -31,6 +31,8 @@ _FILES_MAX = 400
 _FAR_FILES_MAX = 40
 # A scan of the whole table by one reader is this much quicker per byte than one of single files.
 _WHOLE_FACTOR = 3
+# Reader features of which delta-rs 1.6 is known to give the right rows.
+_DELTA_RS_READS = {"columnMapping", "deletionVectors", "timestampNtz", "v2Checkpoint"}
 _GLOB = frozenset("*?[")
 
 
@@ -61,20 +63,15 @@ def delta_table(
 
     `address` gives what the engine calls the file `bucket/key` of an object store.
     """
-    actions = pa.table(snapshot.delta_table.get_add_actions())
-    sizes = actions["size_bytes"].to_pylist()
-    logged = {file.path: file for file in snapshot.files}
     files = [
         _File(
-            _within(uri, unquote(path), address),
-            span,
-            size,
-            logged.get(path),
-            is_plain=not is_rewritten(snapshot, logged.get(path)),
+            _within(uri, store_name(file.path), address),
+            LoggedRanges(snapshot, file),
+            file.bytes,
+            file,
+            is_plain=not is_rewritten(snapshot, file),
         )
-        for (path, span), size in zip(
-            file_ranges(actions, snapshot.partition_by), sizes, strict=True
-        )
+        for file in snapshot.files
     ]
     ours = partial(_ours, snapshot)
     return _Files(
@@ -82,9 +79,14 @@ def delta_table(
         tuple(snapshot.partition_by),
         files,
         singles_max=_FILES_MAX if address is None else _FAR_FILES_MAX,
-        whole=ours if address else lambda *_: Table(snapshot.delta_table),
+        whole=ours if address or _is_foreign(snapshot) else lambda *_: Table(snapshot.delta_table),
         repeatable=ours,
     )
+
+
+def _is_foreign(snapshot: Snapshot) -> bool:
+    """Whether delta-rs may refuse to open the table, or show columns that we left out."""
+    return not {*(snapshot.state.protocol.reader_features or ())} <= _DELTA_RS_READS
 
 
 def _ours(snapshot: Snapshot, context: SessionContext, kept: Sequence[_File]) -> Table:
