@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from neuralake.tables import DeltalakeTable as DeltalakeTable
     from neuralake.tables import DeltaTable as DeltaTable
     from neuralake.tables import FunctionTable as FunctionTable
+    from neuralake.tables import KafkaTopic as KafkaTopic
     from neuralake.tables import ParquetTable as ParquetTable
     from neuralake.tables import Partition as Partition
     from neuralake.tables import PartitioningScheme as PartitioningScheme
@@ -39,6 +40,7 @@ _HOMES = {
     "DeltalakeTable": "tables",
     "Filter": "filters",
     "FunctionTable": "tables",
+    "KafkaTopic": "tables",
     "ModuleDatabase": "catalog",
     "NeuralakeError": "errors",
     "NlkDataFrame": "frame",
@@ -61,6 +63,7 @@ __all__ = [
     "DeltalakeTable",
     "Filter",
     "FunctionTable",
+    "KafkaTopic",
     "ModuleDatabase",
     "NeuralakeError",
     "NlkDataFrame",

@@ -21,8 +21,8 @@ from neuralake.frame import NlkDataFrame, scan_snapshot
 from neuralake.frame.delta import open_place
 from neuralake.frame.frame import as_frame
 from neuralake.queue import Queue
-from neuralake.queue.rows import decode_rows
 from neuralake.queue.topic import app_id
+from neuralake.records.envelopes import EnvelopeReader
 from neuralake.schema import conform, polars_schema
 from neuralake.storage import LogStore
 
@@ -40,17 +40,21 @@ def live_frame(
     queue: Callable[[], Queue],
     topic: str,
     filters: Filters = (),
+    *,
+    reader: EnvelopeReader | None = None,
 ) -> NlkDataFrame:
     """A lazy frame of every row that was acknowledged when it is collected.
 
     Args:
         at: the table's address, or what gives its store.
         queue: called at `collect`, as `at` is: making the frame does no I/O.
+        reader: what makes rows of envelopes; default: of those that ingest made.
 
     Raises (at collect):
         Trimmed: the queue is trimmed faster than the table's snapshots can be opened.
     """
     columns = polars_schema(schema)
+    reader = reader or EnvelopeReader(schema)
 
     def source(
         with_columns: list[str] | None,
@@ -59,7 +63,7 @@ def live_frame(
         batch_size: int | None,  # noqa: ARG001 Polars passes it by position; a hint we do not need
     ) -> Iterator[pl.DataFrame]:
         remaining = n_rows
-        for part in _parts(open_place(at), schema, queue(), topic):
+        for part in _parts(open_place(at), schema, queue(), topic, reader):
             chosen = part if predicate is None else part.filter(predicate)
             if with_columns is not None:
                 chosen = chosen.select(with_columns)
@@ -76,39 +80,58 @@ def live_frame(
     return as_frame(frame.filter(expression(filters, schema, name=topic))) if filters else frame
 
 
-def read_tail(queue: Queue, topic: str, *, after: int, schema: pa.Schema) -> pa.Table:
-    """The rows of `topic` behind position `after` that were acknowledged when this was called.
+def read_tail(
+    queue: Queue,
+    partition: str,
+    *,
+    after: int,
+    schema: pa.Schema,
+    reader: EnvelopeReader | None = None,
+) -> pa.Table:
+    """The rows of `partition` behind position `after` that were acknowledged when this was called.
 
     Raises:
         Trimmed: the queue no longer keeps everything behind `after`.
         NeedsAttention: an envelope is damaged.
         SchemaMismatch: rows do not fit `schema`, which was changed since.
     """
-    last = queue.bounds(topic).last  # A busy topic has no end; this call does.
+    last = queue.bounds(partition).last  # A busy topic has no end; this call does.
+    reader = reader or EnvelopeReader(schema)
     tables = [schema.empty_table()]
     position = after
     while True:
-        page = queue.read(topic, after=position, bytes_max=_ROWS_PER_PAGE_BYTES)
-        if acknowledged := [envelope for envelope in page if envelope.position <= last]:
+        page = queue.read(partition, after=position, bytes_max=_ROWS_PER_PAGE_BYTES)
+        # Messages are read as a whole: the last ones may be newer than this call.
+        acknowledged = [
+            envelope
+            for envelope in page
+            if envelope.position <= last or envelope.messages is not None
+        ]
+        if acknowledged:
             # Rows from before a nullable column was added to the definition have it as null.
-            tables.append(conform(decode_rows(acknowledged), schema, name=topic))
+            tables.append(conform(reader.read(acknowledged).rows, schema, name=partition))
         if not page or page[-1].position >= last:
             return pa.concat_tables(tables)
         position = page[-1].position
 
 
-def _parts(store: LogStore, schema: pa.Schema, queue: Queue, topic: str) -> list[pl.LazyFrame]:
+def _parts(
+    store: LogStore, schema: pa.Schema, queue: Queue, topic: str, reader: EnvelopeReader
+) -> list[pl.LazyFrame]:
     """The committed part and the tail, which together hold each row once."""
     for left in reversed(range(_TRIES_MAX)):
         # What is trimmed was committed before. Asked before the snapshot, so that rows which are
         # committed and trimmed in between raise `Trimmed` below instead of being in neither part.
-        trimmed = queue.bounds(topic).trimmed
+        partitions = queue.partitions(topic)
+        trimmed = {partition: queue.bounds(partition).trimmed for partition in partitions}
         snapshot = _snapshot(store)
-        committed = snapshot.txn(app_id(queue.id, topic)) if snapshot else None
+        tails = [schema.empty_table()]
         try:
-            # Without a txn of this queue the table is new: it never held what was trimmed.
-            after = trimmed if committed is None else committed
-            tail = read_tail(queue, topic, after=after, schema=schema)
+            for partition in partitions:
+                committed = snapshot.txn(app_id(queue.id, partition)) if snapshot else None
+                # Without a txn of this queue the table is new: it never held what was trimmed.
+                after = trimmed[partition] if committed is None else committed
+                tails.append(read_tail(queue, partition, after=after, schema=schema, reader=reader))
         except Trimmed:
             if not left:
                 raise
@@ -116,6 +139,7 @@ def _parts(store: LogStore, schema: pa.Schema, queue: Queue, topic: str) -> list
         parts: list[pl.LazyFrame] = []
         if snapshot is not None:
             parts.append(scan_snapshot(snapshot, schema, name=topic))
+        tail = pa.concat_tables(tails)
         if tail.num_rows:
             rows = pl.from_arrow(tail)
             assert isinstance(rows, pl.DataFrame)  # noqa: S101 a table is never a Series; for mypy

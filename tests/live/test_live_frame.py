@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from partitioned_queue import PartitionedQueue
 from stream_lake import LIMITS, SCHEMA, TOPIC, StreamLake, payload
 
 from neuralake import delta
@@ -96,11 +97,27 @@ def test_a_frame_can_be_collected_again_and_sees_what_came_since(lake: StreamLak
 
 def test_a_queue_that_is_trimmed_without_grace_ends_in_a_clear_error(lake: StreamLake) -> None:
     class EverTrimmed(MemoryQueue):
-        def read(self, topic: str, **kwargs: Any) -> Any:
-            raise Trimmed(f"{topic} is trimmed.", topic=topic, after=0, trimmed=1)
+        def read(self, partition: str, **kwargs: Any) -> Any:
+            raise Trimmed(f"{partition} is trimmed.", topic=partition, after=0, trimmed=1)
 
     with pytest.raises((Trimmed, pl.exceptions.ComputeError), match="is trimmed"):
         live(lake, EverTrimmed()).collect()
+
+
+def test_a_frame_has_the_rows_of_every_partition_of_the_topic_once(tmp_path: Path) -> None:
+    lake, queue = StreamLake(tmp_path), PartitionedQueue()
+    for i in range(6):
+        queue.append(TOPIC, payload(i), 1)
+    frame = live_frame(lake.uri, SCHEMA, lambda: queue, TOPIC)
+    assert ids(frame) == [0, 1, 2, 3, 4, 5]
+
+    # The second one goes on while the first is committed and trimmed.
+    first, _ = queue.partitions(TOPIC)
+    TopicWriter(queue, first, delta.TableLog.open(lake.uri), LIMITS, grace_s=0).step(flush=True)
+    queue.trim(first, through=2, appended_before_s=float("inf"))
+    queue.append(TOPIC, payload(6), 1)
+
+    assert ids(frame) == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_rows_from_before_a_nullable_column_was_added_have_it_as_null(tmp_path: Path) -> None:
@@ -135,15 +152,18 @@ class MeddledQueue:
         if self._actions:
             self._actions.pop(0)()
 
-    def bounds(self, topic: str) -> Any:
+    def partitions(self, topic: str) -> list[str]:
+        return self._queue.partitions(topic)
+
+    def bounds(self, partition: str) -> Any:
         self._meddle()
-        bounds = self._queue.bounds(topic)
+        bounds = self._queue.bounds(partition)
         self._meddle()
         return bounds
 
-    def read(self, topic: str, **kwargs: Any) -> Any:
+    def read(self, partition: str, **kwargs: Any) -> Any:
         self._meddle()
-        return self._queue.read(topic, **kwargs)
+        return self._queue.read(partition, **kwargs)
 
 
 ACTIONS = st.lists(st.sampled_from(["write", "trim", "compact", "send", "nothing"]), max_size=8)

@@ -50,6 +50,8 @@ OWNERS = {
     "click": ("cli/",),
     "rich": ("cli/", "demo/"),
     "sqlite3": ("queue/",),
+    "confluent_kafka": ("queue/",),
+    "fastavro": ("records/",),
 }
 
 

@@ -56,6 +56,13 @@ def test_the_defaults_are_those_of_the_code(section: str) -> None:
 
 # One without the other is refused.
 PAIRS = {"tls_cert": "NEURALAKE_SERVER_TLS_KEY", "tls_key": "NEURALAKE_SERVER_TLS_CERT"}
+# Texts that are one of a few.
+CHOICES = {
+    "kafka.security_protocol": "sasl_ssl",
+    "kafka.credentials": "file:secrets",
+    "kafka.topic_identity": "name",
+    "queue.kind": "sqlite",  # The other one needs a broker.
+}
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -69,6 +76,7 @@ def test_the_variables_set_their_keys(section: str, tmp_path: Path) -> None:
             changed = str(not value)
         else:
             changed = f"{value}1" if isinstance(value, str) else str(value * 2 or 2)
+        changed = CHOICES.get(f"{section}.{row['key']}", changed)
         partner = {PAIRS[row["key"]]: changed} if row["key"] in PAIRS else {}
 
         settings = load_settings(file, environment={row["variable"]: changed, **partner})

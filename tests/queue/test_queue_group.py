@@ -23,7 +23,7 @@ class GatedCommit:
         self.began.release()
         assert self.gate.acquire(timeout=30)
         self.groups.append([submit.payload for submit in group])
-        return [Appended(i + 1, repeated=False) for i, _ in enumerate(group)]
+        return [Appended(i + 1, repeated=False, partition="t") for i, _ in enumerate(group)]
 
 
 def submit(payload: bytes = b"") -> Submit:
@@ -66,7 +66,7 @@ def test_a_commit_that_raises_fails_its_group_and_no_other() -> None:
     def commit(group: Sequence[Submit]) -> Sequence[Appended | Exception]:
         if group[0].payload == b"bad":
             raise Unavailable("the disk is away")
-        return [Appended(7, repeated=False)] * len(group)
+        return [Appended(7, repeated=False, partition="t")] * len(group)
 
     committer = GroupCommitter(commit, name="test")
 

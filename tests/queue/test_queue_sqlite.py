@@ -345,7 +345,8 @@ def test_a_file_of_the_first_layout_keeps_its_keys_and_positions(path: Path) -> 
 
     queue = SqliteQueue(path)
 
-    assert queue.append("t", b"first", 1, key="k", fingerprint=b"1") == Appended(1, repeated=True)
+    again = queue.append("t", b"first", 1, key="k", fingerprint=b"1")
+    assert again == Appended(1, repeated=True, partition="t")
     assert queue.append("t", b"second", 1, key="l", fingerprint=b"2").position == 2
     with pytest.raises(KeyReused):
         queue.append("t", b"third", 1, key="l", fingerprint=b"3")

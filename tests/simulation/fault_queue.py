@@ -55,27 +55,33 @@ class FaultQueue:
     ) -> Future[Appended]:
         raise NotImplementedError("Nobody in the simulation submits.")
 
+    def partitions(self, topic: str) -> list[str]:
+        return self._inner.partitions(topic)
+
+    def claim(self, topic: str) -> list[str]:
+        return self._inner.claim(topic)
+
     def read(
-        self, topic: str, *, after: int, envelopes_max: int = 4, bytes_max: int = 1 << 20
+        self, partition: str, *, after: int, envelopes_max: int = 4, bytes_max: int = 1 << 20
     ) -> list[Envelope]:
         self._begin("read")
         envelopes = self._inner.read(
-            topic, after=after, envelopes_max=min(envelopes_max, 4), bytes_max=bytes_max
+            partition, after=after, envelopes_max=min(envelopes_max, 4), bytes_max=bytes_max
         )
         self._end()
         return envelopes
 
-    def bounds(self, topic: str) -> Bounds:
+    def bounds(self, partition: str) -> Bounds:
         self._begin("bounds")
-        bounds = self._inner.bounds(topic)
+        bounds = self._inner.bounds(partition)
         self._end()
         return bounds
 
-    def trim(self, topic: str, *, through: int, appended_before_s: float) -> int:
+    def trim(self, partition: str, *, through: int, appended_before_s: float) -> int:
         self._begin("trim")
-        trimmed = self._inner.trim(topic, through=through, appended_before_s=appended_before_s)
+        trimmed = self._inner.trim(partition, through=through, appended_before_s=appended_before_s)
         if trimmed:
-            bounds = self._inner.bounds(topic)
+            bounds = self._inner.bounds(partition)
             self._process.note(f"queue trimmed to {bounds.trimmed}")
             if bounds.trimmed > self._history.newest.txns.get(self._app_id, 0):
                 raise Violation(

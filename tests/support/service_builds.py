@@ -16,10 +16,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["MissingToolchain", "deltalake_old", "dynamodb_local", "versitygw"]
+__all__ = ["MissingToolchain", "deltalake_old", "dynamodb_local", "kafka", "versitygw"]
 
 VERSITYGW = "1.8.0"
 DYNAMODB_LOCAL = "2.6.1"
+KAFKA = "4.4.0"
+LOG4J = "2.25.3"  # Kafka's jars bring no logging of their own.
 # The last release of delta-rs whose DynamoDB commits survived every kill.
 DELTALAKE_OLD = "1.5.0"
 PYARROW_OLD = "26.0.1"
@@ -31,20 +33,14 @@ LAUNCHER = ROOT / "tests" / "services" / "java" / "LocalDynamoDB.java"
 # How to see that a tool works, what is made with it, and what to install.
 TOOLS = {
     "go": ("version", "versitygw, the S3 server", "Go 1.25 or newer (go.dev/dl)"),
-    "java": ("-version", "DynamoDB Local", "a JDK 17 (apt-get install openjdk-17-jdk-headless)"),
+    "java": (
+        "-version",
+        "DynamoDB Local and Kafka",
+        "a JDK 17 (apt-get install openjdk-17-jdk-headless)",
+    ),
     "javac": ("-version", "DynamoDB Local", "a JDK 17 (apt-get install openjdk-17-jdk-headless)"),
-    "mvn": ("-version", "DynamoDB Local", "Maven (apt-get install maven)"),
+    "mvn": ("-version", "DynamoDB Local and Kafka", "Maven (apt-get install maven)"),
 }
-
-POM = f"""<project>
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>neuralake</groupId><artifactId>services</artifactId><version>1</version>
-  <dependencies><dependency>
-    <groupId>com.amazonaws</groupId><artifactId>DynamoDBLocal</artifactId>
-    <version>{DYNAMODB_LOCAL}</version>
-  </dependency></dependencies>
-</project>
-"""
 
 
 class MissingToolchain(AssertionError):
@@ -74,12 +70,20 @@ def dynamodb_local() -> Path:
     """A folder with its jars and native libraries, and our launcher below `classes`."""
 
     def make(folder: Path) -> None:
-        (folder / "pom.xml").write_text(POM, encoding="utf-8")
-        goal = ["dependency:copy-dependencies", f"-DoutputDirectory={folder}"]
-        _run(["mvn", "-q", "-B", "-f", str(folder / "pom.xml"), *goal])
+        _fetch_jars(folder, f"com.amazonaws:DynamoDBLocal:{DYNAMODB_LOCAL}")
         _run(["javac", "-cp", f"{folder}/*", "-d", str(folder / "classes"), str(LAUNCHER)])
 
     return _made(f"dynamodb-local-{DYNAMODB_LOCAL}", ["java", "javac", "mvn"], make)
+
+
+def kafka() -> Path:
+    """A folder with the jars of Apache Kafka's broker."""
+
+    def make(folder: Path) -> None:
+        logging = f"org.apache.logging.log4j:log4j-slf4j-impl:{LOG4J}"
+        _fetch_jars(folder, f"org.apache.kafka:kafka_2.13:{KAFKA}", logging)
+
+    return _made(f"kafka-{KAFKA}", ["java", "mvn"], make)
 
 
 def deltalake_old() -> Path:
@@ -113,6 +117,27 @@ def _made(name: str, tools: list[str], make: Callable[[Path], None]) -> Path:
     return folder
 
 
+def _fetch_jars(folder: Path, *artifacts: str) -> None:
+    """The jars of `group:name:version` and of all that they need."""
+    tags = ("groupId", "artifactId", "version")
+    dependencies = "".join(
+        "<dependency>"
+        + "".join(
+            f"<{tag}>{part}</{tag}>" for tag, part in zip(tags, found.split(":"), strict=True)
+        )
+        + "</dependency>"
+        for found in artifacts
+    )
+    (folder / "pom.xml").write_text(
+        "<project><modelVersion>4.0.0</modelVersion><groupId>neuralake</groupId>"
+        "<artifactId>services</artifactId><version>1</version>"
+        f"<dependencies>{dependencies}</dependencies></project>",
+        encoding="utf-8",
+    )
+    goal = ["dependency:copy-dependencies", f"-DoutputDirectory={folder}"]
+    _run(["mvn", "-q", "-B", "-f", str(folder / "pom.xml"), *goal])
+
+
 def _runs(tool: str, option: str) -> bool:
     """Found by running it: a name on PATH may be a shim of nothing."""
     try:
@@ -142,6 +167,7 @@ def main(arguments: list[str]) -> int:
     for name, make in [
         (f"versitygw {VERSITYGW}", versitygw),
         (f"DynamoDB Local {DYNAMODB_LOCAL}", dynamodb_local),
+        (f"Kafka {KAFKA}", kafka),
         (f"deltalake {DELTALAKE_OLD} with pyarrow {PYARROW_OLD}", deltalake_old),
     ]:
         began_s = time.monotonic()

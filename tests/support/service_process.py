@@ -68,6 +68,11 @@ class ServiceProcess:
         finally:
             process.stop()
 
+    @property
+    def pid(self) -> int:
+        """Of the process that runs the command, and of its group."""
+        return self._process.pid
+
     def printed_port(self) -> int:
         """The port that the command prints as a line `port N` when it listens."""
 

@@ -49,6 +49,7 @@ class Catalog:
     ) -> None:
         self._settings = settings
         self._queue: Queue | None = None
+        self._kafka: Queue | None = None
         self._stores: dict[str, LogStore] = {}
         self._newest: dict[str, Newest] = {}
         self._lock = threading.Lock()
@@ -153,6 +154,35 @@ class Catalog:
             if self._queue is None:
                 self._queue = open_queue(self.settings)
             return self._queue
+
+    def queue_of(self, definition: Definition) -> Queue:
+        """The queue that the rows of a stream table travel on: the lake's, or others' topics.
+
+        Raises:
+            MissingExtra, SettingsError: it is fed by Kafka, which cannot be reached from here.
+        """
+        from neuralake.queue import open_kafka
+
+        if definition.stream is None or definition.stream.kafka is None:
+            return self.queue()
+        with self._lock:
+            if self._kafka is None:
+                self._kafka = open_kafka(self.settings, self._kafka_topics())
+            return self._kafka
+
+    def close(self) -> None:
+        """Close the queues that were opened: what was submitted is stored first."""
+        with self._lock:
+            opened = [queue for queue in (self._queue, self._kafka) if queue is not None]
+        for queue in opened:
+            queue.close()
+
+    def _kafka_topics(self) -> dict[str, str]:
+        return {
+            f"{database}.{found.name}": found.stream.kafka.name
+            for database, found in self.definitions()
+            if found.stream is not None and found.stream.kafka is not None
+        }
 
     def bound_to(self, settings: Settings) -> Catalog:
         """This catalog under `settings`: itself if it had none or the same, else a copy.

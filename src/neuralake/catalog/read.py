@@ -11,6 +11,7 @@ from neuralake.frame import NlkDataFrame, scan_delta, scan_parquet
 from neuralake.frame.declared import conforming, filtered
 from neuralake.frame.frame import as_frame
 from neuralake.live import live_frame
+from neuralake.records.envelopes import reader_of
 from neuralake.storage import LogStore
 from neuralake.tables import (
     Definition,
@@ -102,7 +103,14 @@ def _scan(
 
     if isinstance(definition, DeltaTable):
         if live:
-            return live_frame(store, definition.schema, catalog.queue, title, conditions)
+            return live_frame(
+                store,
+                definition.schema,
+                lambda: catalog.queue_of(definition),
+                title,
+                conditions,
+                reader=reader_of(definition, catalog.settings, name=title),
+            )
         return scan_delta(
             store,
             definition.schema,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +20,7 @@ from neuralake.cli.session import Session
 from neuralake.clock import SystemClock
 from neuralake.delta.coordination import check_coordination
 from neuralake.errors import NeuralakeError
+from neuralake.queue import Queue
 from neuralake.queue.topic import app_id, topic_of
 from neuralake.settings import Settings
 from neuralake.storage import is_local
@@ -65,8 +66,10 @@ def examine(session: Session) -> Iterator[Finding]:
     for database, definition in definitions:
         if definition.kind == "delta":
             yield _table(catalog, database, definition)
-    if settings.queue_path.exists():
-        yield from _queue(catalog)
+    if _has_queue(settings):
+        yield from _queue(catalog, catalog.queue)
+    if fed := [found for _, found in definitions if _is_fed(found)]:
+        yield from _queue(catalog, lambda: catalog.queue_of(fed[0]))
 
 
 def _versions() -> Finding:
@@ -113,7 +116,7 @@ def _table(catalog: Catalog, database: str, definition: Definition) -> Finding:
         check_coordination(now.state.metadata.configuration, store)
         difference = _difference(definition, now)
         # Asking makes a queue where there is none, and a check changes nothing.
-        may_ask = not difference and catalog.settings.queue_path.exists()
+        may_ask = not difference and (_has_queue(catalog.settings) or _is_fed(definition))
         if may_ask and isinstance(definition, DeltaTable) and definition.stream is not None:
             refuse_contradiction(catalog, database, definition)
         files = now.files
@@ -146,25 +149,37 @@ def _difference(definition: Definition, now: delta.Snapshot) -> str | None:
     return None
 
 
-def _queue(catalog: Catalog) -> Iterator[Finding]:
+def _has_queue(settings: Settings) -> bool:
+    return settings.queue.kind == "kafka" or settings.queue_path.exists()
+
+
+def _is_fed(definition: Definition) -> bool:
+    """Whether others' messages on Kafka become the table's rows."""
+    return definition.stream is not None and definition.stream.kafka is not None
+
+
+def _queue(catalog: Catalog, open_queue: Callable[[], Queue]) -> Iterator[Finding]:
     try:
-        queue = catalog.queue()
+        queue = open_queue()
         for topic in queue.topics():
-            yield _topic(catalog, topic)
+            for partition in queue.partitions(topic):
+                yield _partition(catalog, queue, topic, partition)
     except NeuralakeError as error:
         yield Finding("wrong", "queue", _reason(error))
 
 
-def _topic(catalog: Catalog, topic: str) -> Finding:
-    """Whether the writer keeps up with a topic."""
-    about, queue = f"queue {topic}", catalog.queue()
+def _partition(catalog: Catalog, queue: Queue, topic: str, partition: str) -> Finding:
+    """Whether the writer keeps up with a partition of a topic."""
+    about = f"queue {partition}"
     homes = {topic_of(database, found.name): found for database, found in catalog.definitions()}
     if topic not in homes:
-        rows = queue.bounds(topic).rows
+        rows = queue.bounds(partition).rows
         return Finding("hint", about, f"{rows:,} rows of a table that the catalog does not have")
     store = catalog.store_of(homes[topic])
-    committed = delta.snapshot(store).txn(app_id(queue.id, topic)) if delta.exists(store) else None
-    waiting = queue.read(topic, after=max(committed or 0, queue.bounds(topic).trimmed))
+    mark = app_id(queue.id, partition)
+    committed = delta.snapshot(store).txn(mark) if delta.exists(store) else None
+    waiting = queue.read(partition, after=max(committed or 0, queue.bounds(partition).trimmed))
+    waiting = [envelope for envelope in waiting if envelope.rows]
     if not waiting:
         return Finding("ok", about, "everything is committed")
     age_s = SystemClock().now_s() - waiting[0].appended_s

@@ -63,7 +63,7 @@ def serve(context: typer.Context, port: _Port = None, lifeline: _Lifeline = Fals
     try:
         run_part("serve", catalog, stop=stop, port=port, on_started=tell)
     finally:
-        catalog.queue().close()
+        catalog.close()
 
 
 def write(
@@ -79,7 +79,10 @@ def write(
 
     session: Session = context.obj
     session.log()
-    run_writer(session.catalog, tables=tables or None, stop=stop_event(lifeline=lifeline))
+    try:
+        run_writer(session.catalog, tables=tables or None, stop=stop_event(lifeline=lifeline))
+    finally:
+        session.catalog.close()  # Other writers then get our partitions at once.
 
 
 def compact(

@@ -196,15 +196,16 @@ class _Demo:
 
 def _is_settled(catalog: Catalog, table: str) -> bool:
     database, name = table.split(".")
-    queue = catalog.queue()
-    last = queue.bounds(table).last
-    if not last:
+    definition = catalog.definition(database, name)
+    queue = catalog.queue_of(definition)
+    lasts = {partition: queue.bounds(partition).last for partition in queue.partitions(table)}
+    if not any(lasts.values()):
         return True
     try:
-        now = snapshot(catalog.store_of(catalog.definition(database, name)))
+        now = snapshot(catalog.store_of(definition))
     except UnknownName:
         return False
-    return (now.txn(app_id(queue.id, table)) or 0) >= last
+    return all((now.txn(app_id(queue.id, name)) or 0) >= last for name, last in lasts.items())
 
 
 def _checks(checks: Sequence[TableCheck]) -> Table:

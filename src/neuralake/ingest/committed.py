@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from neuralake.delta import TableLog
 from neuralake.errors import Unavailable, UnknownName
+from neuralake.queue.topic import app_id
 from neuralake.storage import LogStore
 
 __all__ = ["CommitWatch", "Committed"]
@@ -29,25 +31,25 @@ class Committed:
 
     version: int | None
     """Newest version of the table; None: the table is not there yet."""
-    position: int
-    """Everything up to here is in the table."""
+    positions: dict[str, int]
+    """By partition: everything up to here is in the table."""
 
 
 class CommitWatch:
     """Watches one table for commits of one queue. Use it from one event loop."""
 
-    def __init__(self, store: LogStore, app_id: str) -> None:
+    def __init__(self, store: LogStore, queue_id: str) -> None:
         self._store = store
-        self._app_id = app_id
+        self._queue_id = queue_id
         self._log: TableLog | None = None
         self._lock = threading.Lock()
-        self._waiters: list[tuple[int, asyncio.Future[int]]] = []
+        self._waiters: list[tuple[str, int, asyncio.Future[int]]] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def version_with(self, position: int, *, timeout_s: float) -> int | None:
-        """A version of the table that holds everything up to `position`; None on timeout."""
+    async def version_with(self, partition: str, position: int, *, timeout_s: float) -> int | None:
+        """A version of the table that holds `partition` up to `position`; None on timeout."""
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiters.append((position, future))
+        self._waiters.append((partition, position, future))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._watch())
         try:
@@ -55,16 +57,16 @@ class CommitWatch:
         except TimeoutError:
             return None
         finally:
-            self._waiters = [waiter for waiter in self._waiters if waiter[1] is not future]
+            self._waiters = [waiter for waiter in self._waiters if waiter[-1] is not future]
 
-    async def look(self) -> Committed:
+    async def look(self, partitions: Sequence[str]) -> Committed:
         """What the log says now."""
-        return await asyncio.to_thread(self._look)
+        return await asyncio.to_thread(self._look, partitions)
 
     async def _watch(self) -> None:
         while self._waiters:
             try:
-                found = await self.look()
+                found = await self.look([*{waiter[0] for waiter in self._waiters}])
             except Unavailable as error:
                 # The rows are stored; the waiters' own time limit decides how long to go on.
                 _log.warning("cannot read the log of %s: %s", self._store.uri, error)
@@ -76,26 +78,31 @@ class CommitWatch:
             await asyncio.sleep(_POLL_S)
 
     def _tell(self, found: Committed) -> None:
-        for position, future in self._waiters:
-            if position <= found.position and found.version is not None and not future.done():
+        for partition, position, future in self._waiters:
+            # Who began to wait during the look was not asked for.
+            reached = found.positions.get(partition, 0)
+            if position <= reached and found.version is not None and not future.done():
                 future.set_result(found.version)
 
     def _fail(self, error: Exception) -> None:
-        for _, future in self._waiters:
+        for _, _, future in self._waiters:
             if not future.done():
                 future.set_exception(error)
 
-    def _look(self) -> Committed:
+    def _look(self, partitions: Sequence[str]) -> Committed:
         with self._lock:
             try:
                 if self._log is None:
                     self._log = TableLog.open(self._store)
                 self._log.refresh()
-                position = self._log.committed(self._app_id) or 0
-                # After the position: the answer names a version that surely holds the rows, also
+                positions = {
+                    name: self._log.committed(app_id(self._queue_id, name)) or 0
+                    for name in partitions
+                }
+                # After the positions: the answer names a version that surely holds the rows, also
                 # where the look-up above had to open the table and found it newer.
                 version = self._log.refresh()
             except UnknownName:
                 # The writer makes the table when it starts.
-                return Committed(version=None, position=0)
-            return Committed(version=version, position=position)
+                return Committed(version=None, positions=dict.fromkeys(partitions, 0))
+            return Committed(version=version, positions=positions)

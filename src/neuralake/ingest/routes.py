@@ -51,7 +51,7 @@ class IngestRoutes:
     """The routes over one catalog. `close` when the server stops."""
 
     def __init__(self, catalog: Catalog, *, clock: Clock, telemetry: Telemetry) -> None:
-        self._queue = catalog.queue()
+        catalog.queue()  # One that cannot be opened is told at the start.
         self._targets = Targets(catalog)
         self._wait_s_max = catalog.settings.ingest.wait_s_max
         self._body = BodyReader(catalog.settings.ingest.body_bytes_max)
@@ -152,7 +152,7 @@ class IngestRoutes:
             self._telemetry.count("ingest_bytes", len(body), topic=target.topic)
         if wait:
             return await self._when_committed(target, appended, rows)
-        return _json(_answer(appended, rows), status=202)
+        return _json(_answer(target, appended, rows), status=202)
 
     async def _append(
         self, target: Target, body: bytes, media_type: str, key: str | None
@@ -162,7 +162,7 @@ class IngestRoutes:
         if key is None and (rows := target.decoder.few(body, media_type)) is not None:
             return await target.combiner.store(rows), len(rows)
         encoded = await self._decode(target, body, media_type)
-        submitted = self._queue.submit(
+        submitted = target.queue.submit(
             target.topic,
             encoded.payload,
             encoded.rows,
@@ -186,35 +186,48 @@ class IngestRoutes:
         return await loop.run_in_executor(self._pool, target.decoder.envelope, body, media_type)
 
     async def _when_committed(self, target: Target, appended: Appended, rows: int) -> Response:
-        answer = _answer(appended, rows)
-        version = await target.watch.version_with(appended.position, timeout_s=self._wait_s_max)
+        answer = _answer(target, appended, rows)
+        version = await target.watch.version_with(
+            appended.partition, appended.position, timeout_s=self._wait_s_max
+        )
         if version is None:
             note = f"stored, but not committed within {self._wait_s_max} s; it will be"
             return _json(answer | {"note": note}, status=202)
         return _json(answer | {"version": version})
 
     async def _progress(self, target: Target) -> dict[str, Any]:
-        bounds = await asyncio.to_thread(self._queue.bounds, target.topic)
-        committed = await target.watch.look()
+        names = await asyncio.to_thread(target.queue.partitions, target.topic)
+        lasts = [(await asyncio.to_thread(target.queue.bounds, name)).last for name in names]
+        committed = await target.watch.look(names)
+        marks = [committed.positions[name] for name in names]
+        lags_s = [
+            await asyncio.to_thread(self._lag_s, target, *at)
+            for at in zip(names, marks, strict=True)
+        ]
         return {
             "database": target.database,
             "table": target.table,
-            "queue": self._queue.id,
+            "queue": target.queue.id,
             "columns": [
                 {"name": field.name, "type": str(field.type), "nullable": field.nullable}
                 for field in target.schema
             ],
             "partition_by": list(target.partition_by),
-            "position": bounds.last,
-            "committed_position": committed.position,
+            # Of all partitions together: they grow with every row, and are equal when all is in.
+            "position": sum(lasts),
+            "committed_position": sum(marks),
             "version": committed.version,
-            "lag_s": await asyncio.to_thread(self._lag_s, target.topic, committed.position),
+            "lag_s": max(lags_s, default=0.0),
+            "partitions": [
+                {"partition": name, "position": last, "committed_position": mark}
+                for name, last, mark in zip(names, lasts, marks, strict=True)
+            ],
         }
 
-    def _lag_s(self, topic: str, committed: int) -> float:
+    def _lag_s(self, target: Target, partition: str, committed: int) -> float:
         """Age of the oldest stored row that is not in the table; 0 if all are."""
         try:
-            waiting = self._queue.read(topic, after=committed, envelopes_max=1, bytes_max=1)
+            waiting = target.queue.read(partition, after=committed, envelopes_max=1, bytes_max=1)
         except Trimmed:
             return 0.0  # Trimmed is committed, so a commit came between the two looks.
         return max(0.0, self._clock.now_s() - waiting[0].appended_s) if waiting else 0.0
@@ -228,8 +241,10 @@ def _remote(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-def _answer(appended: Appended, rows: int) -> dict[str, Any]:
+def _answer(target: Target, appended: Appended, rows: int) -> dict[str, Any]:
+    partition = {} if appended.partition == target.topic else {"partition": appended.partition}
     return {
+        **partition,
         "position": appended.position,
         "rows": rows,
         "repeated": appended.repeated,

@@ -65,7 +65,7 @@ def run_server(
         try:
             server.run(sockets=[listening])
         finally:
-            catalog.queue().close()
+            catalog.close()
 
 
 class RunningServer:

@@ -10,7 +10,8 @@ from neuralake.catalog import Catalog
 from neuralake.errors import UnknownName, UsageError
 from neuralake.ingest.combine import Combiner
 from neuralake.ingest.committed import CommitWatch
-from neuralake.queue.topic import app_id, topic_of
+from neuralake.queue import Queue
+from neuralake.queue.topic import topic_of
 from neuralake.records.decode import Decoder
 from neuralake.schema import declare
 from neuralake.tables import Definition, DeltaTable
@@ -26,6 +27,7 @@ class Target:
     database: str
     table: str
     topic: str
+    queue: Queue
     schema: pa.Schema
     partition_by: tuple[str, ...]
     decoder: Decoder
@@ -84,7 +86,14 @@ class Targets:
             ) from error
         if not isinstance(definition, DeltaTable) or definition.stream is None:
             raise takes_no_rows(database, definition)
-        topic = topic_of(database, table)
+        if definition.stream.kafka is not None:
+            raise UsageError(
+                f"Table {database}.{table} takes no rows: it is fed by Kafka topic "
+                f"{definition.stream.kafka.name!r}. Produce to that.",
+                table=table,
+                database=database,
+            )
+        topic, queue = topic_of(database, table), self._catalog.queue_of(definition)
         schema = declare(definition.schema)
         refuse_contradiction(self._catalog, database, definition)
         decoder = Decoder(
@@ -97,11 +106,10 @@ class Targets:
             database=database,
             table=table,
             topic=topic,
+            queue=queue,
             schema=schema,
             partition_by=tuple(definition.partition_by),
             decoder=decoder,
-            combiner=Combiner(self._catalog.queue(), topic, decoder),
-            watch=CommitWatch(
-                self._catalog.store_of(definition), app_id(self._catalog.queue().id, topic)
-            ),
+            combiner=Combiner(queue, topic, decoder),
+            watch=CommitWatch(self._catalog.store_of(definition), queue.id),
         )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+
 from neuralake.clock import Clock, SystemClock
+from neuralake.errors import MissingExtra
 from neuralake.queue.memory import MemoryQueue
-from neuralake.queue.protocol import Appended, Bounds, Envelope, Queue
+from neuralake.queue.protocol import Appended, Bounds, Envelope, Messages, Queue
 from neuralake.queue.sqlite import SqliteQueue
 from neuralake.settings import Settings
 from neuralake.telemetry import Telemetry
@@ -14,8 +19,10 @@ __all__ = [
     "Bounds",
     "Envelope",
     "MemoryQueue",
+    "Messages",
     "Queue",
     "SqliteQueue",
+    "open_kafka",
     "open_queue",
 ]
 
@@ -27,11 +34,40 @@ def open_queue(
 
     Raises:
         NeedsAttention: the file is damaged, read-only, of a newer release or not a queue.
+        MissingExtra, SettingsError: as `open_kafka`, if it is on Kafka.
     """
+    if settings.queue.kind == "kafka":
+        return open_kafka(settings, {}, clock)
     return SqliteQueue(
         settings.queue_path,
         clock=clock or SystemClock(),
         bytes_max=settings.queue.bytes_max,
         keys_retention_s=settings.queue.keys_retention_hours * 3600,
         telemetry=telemetry,
+    )
+
+
+def open_kafka(settings: Settings, foreign: Mapping[str, str], clock: Clock | None = None) -> Queue:
+    """The queue on the cluster of `settings.kafka`; asks nothing of it yet.
+
+    Args:
+        foreign: the topics that others produce to: the name in Kafka, by ours.
+
+    Raises:
+        MissingExtra: its client library is not installed.
+        SettingsError: no broker is named, or a file with secrets cannot be read.
+    """
+    if importlib.util.find_spec("confluent_kafka") is None:
+        raise MissingExtra(
+            "The Kafka queue needs an extra: pip install 'neuralake[kafka]'", extra="kafka"
+        )
+    from neuralake.queue.kafka import KafkaQueue
+
+    return KafkaQueue(
+        settings.kafka,
+        folder=Path(settings.folder).expanduser().absolute(),
+        foreign=foreign,
+        clock=clock,
+        bytes_max=settings.queue.bytes_max,
+        keys_retention_s=settings.queue.keys_retention_hours * 3600,
     )

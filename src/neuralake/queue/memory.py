@@ -95,9 +95,15 @@ class MemoryQueue:
     ) -> Appended:
         return self.submit(topic, payload, rows, key=key, fingerprint=fingerprint).result()
 
+    def partitions(self, topic: str) -> list[str]:
+        return [topic]
+
+    def claim(self, topic: str) -> list[str]:
+        return [topic]
+
     def read(
         self,
-        topic: str,
+        partition: str,
         *,
         after: int,
         envelopes_max: int = READ_ENVELOPES_MAX,
@@ -106,8 +112,8 @@ class MemoryQueue:
         check_read(after, envelopes_max)
         with self._lock:
             self._check_open()
-            found = self._topics.get(topic, _Topic())
-            check_kept(topic, after=after, trimmed=found.trimmed)
+            found = self._topics.get(partition, _Topic())
+            check_kept(partition, after=after, trimmed=found.trimmed)
             first = after - found.trimmed
             envelopes = found.kept[first : first + envelopes_max]
         total = 0
@@ -117,10 +123,10 @@ class MemoryQueue:
                 return envelopes[:count]
         return envelopes
 
-    def bounds(self, topic: str) -> Bounds:
+    def bounds(self, partition: str) -> Bounds:
         with self._lock:
             self._check_open()
-            found = self._topics.get(topic, _Topic())
+            found = self._topics.get(partition, _Topic())
             return Bounds(
                 last=found.last,
                 trimmed=found.trimmed,
@@ -128,10 +134,10 @@ class MemoryQueue:
                 bytes=sum(len(envelope.payload) for envelope in found.kept),
             )
 
-    def trim(self, topic: str, *, through: int, appended_before_s: float) -> int:
+    def trim(self, partition: str, *, through: int, appended_before_s: float) -> int:
         with self._lock:
             self._check_open()
-            found = self._topics.get(topic, _Topic())
+            found = self._topics.get(partition, _Topic())
             gone = list(
                 takewhile(
                     lambda e: e.position <= through and e.appended_s < appended_before_s,
@@ -166,7 +172,7 @@ class MemoryQueue:
             position, appended_s, first = found.keys[key]
             if appended_s >= forgotten_s:
                 check_same(topic, key, position, first=first, again=fingerprint)
-                return Appended(position, repeated=True)
+                return Appended(position, repeated=True, partition=topic)
         check_fits(topic, payload, kept_bytes=self._bytes, bytes_max=self._bytes_max)
         self._topics[topic] = found
         found.kept.append(Envelope(found.last + 1, payload, rows, now_s))
@@ -177,4 +183,4 @@ class MemoryQueue:
             # Insertion order is age: forget from the front, as far as it has expired.
             for old in [*takewhile(lambda k: found.keys[k][1] < forgotten_s, found.keys)]:
                 del found.keys[old]
-        return Appended(found.last, repeated=False)
+        return Appended(found.last, repeated=False, partition=topic)

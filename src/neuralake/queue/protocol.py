@@ -1,8 +1,9 @@
 """What a queue promises, whichever way it stores: the values, the protocol, the checks.
 
-Rows enter as envelopes: one batch of rows of one topic, as bytes that the queue never reads. Per
-topic, positions are given in commit order and only grow: who has seen position p will never find a
-new envelope at or below p, also after trims and restarts.
+Rows enter as envelopes: one batch of rows of one topic, as bytes that the queue never reads. A
+topic has partitions, usually one; appends name the topic, everything else a partition. Per
+partition, positions are given in commit order and only grow: who has seen position p will never
+find a new envelope at or below p, also after trims and restarts. They may have gaps.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from neuralake.errors import KeyReused, QueueFull, TooLarge, Trimmed, UsageError
 __all__ = [
     "BYTES_MAX",
     "KEYS_RETENTION_S",
+    "MESSAGES_MAX",
     "READ_BYTES_MAX",
     "READ_ENVELOPES_MAX",
     "Appended",
     "Bounds",
     "Envelope",
+    "Messages",
     "Queue",
     "check_append",
     "check_fits",
@@ -31,6 +34,8 @@ __all__ = [
 
 READ_ENVELOPES_MAX = 1024
 READ_BYTES_MAX = 64 * 1024 * 1024
+MESSAGES_MAX = 10_000
+"""Messages of somebody else's that are one envelope: larger batches are not quicker to read."""
 BYTES_MAX = 4096 * 1024 * 1024
 KEYS_RETENTION_S = 24 * 3600.0
 
@@ -41,17 +46,50 @@ _ROWS_MAX = 2**32  # Far above any real batch; sums over a queue stay within 64 
 _FULL_RETRY_AFTER_S = 1.0
 
 
+class Messages(Protocol):
+    """Messages of a partition as somebody else produced them, in order; equally long columns."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all values."""
+
+    def __len__(self) -> int: ...
+
+    def positions(self) -> list[int]: ...
+
+    def values(self) -> list[bytes | None]:
+        """None: a tombstone."""
+
+    def keys(self) -> list[bytes | None]: ...
+
+    def timestamps_ms(self) -> list[int | None]:
+        """Unix milliseconds, by the producer's clock or the broker's, as the topic is set."""
+
+    def headers(self) -> list[list[tuple[str, bytes | None]]]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One batch of rows of one topic, as it was appended."""
+    """One batch of rows of one partition, as it was appended.
+
+    One without `payload` and `messages` says only that up to `position` there is nothing more.
+    """
 
     position: int
-    """Greater than 0, growing within the topic, never reused."""
+    """Greater than 0, growing within the partition, never reused."""
     payload: bytes
     """One Arrow IPC stream in the table's declared schema; opaque to the queue."""
     rows: int
     appended_s: float
     """Unix seconds by the clock of the process that stored it; may go back where clocks do."""
+    messages: Messages | None = None
+    """Instead of a payload: what others produced. `rows` counts messages, and `position` is the
+    last one's."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the payload, or of the messages' values."""
+        return len(self.payload) if self.messages is None else self.messages.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +99,22 @@ class Appended:
     position: int
     repeated: bool
     """The idempotency key was known: nothing was stored again; `position` is the first one's."""
+    partition: str
+    """Where `position` counts: one of `partitions(topic)`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """One consistent look at a topic; all 0 for a topic that was never appended to."""
+    """One consistent look at a partition; all 0 for one that was never appended to."""
 
     last: int
     """Position of the newest envelope ever appended, kept or not; 0: none."""
     trimmed: int
     """Everything up to here was removed; 0: nothing."""
     rows: int
-    """Rows kept now."""
+    """Rows kept now; over Kafka messages, and those that nobody can read count, too."""
     bytes: int
-    """Payload bytes kept now."""
+    """Payload bytes kept now; 0 over Kafka, which does not tell."""
 
 
 class Queue(Protocol):
@@ -83,6 +123,20 @@ class Queue(Protocol):
     @property
     def id(self) -> str:
         """Random identity of these contents: positions of different ids do not compare."""
+
+    def partitions(self, topic: str) -> list[str]:
+        """Names of the partitions of `topic`, in a fixed order; a queue with one calls it `topic`.
+
+        A partition that is made anew gets another name, so `app_id(queue.id, partition)` stands
+        for one sequence of positions for good. More may be added; none goes away while it has rows.
+        """
+
+    def claim(self, topic: str) -> list[str]:
+        """Those of `partitions(topic)` that this process is to write now; ask again often.
+
+        A saving of work, not a lock: two processes may for a while hold the same claim, and the
+        table's `txn` decides between them. A queue that knows of no other process gives all.
+        """
 
     def submit(
         self,
@@ -130,7 +184,7 @@ class Queue(Protocol):
 
     def read(
         self,
-        topic: str,
+        partition: str,
         *,
         after: int,
         envelopes_max: int = READ_ENVELOPES_MAX,
@@ -138,7 +192,7 @@ class Queue(Protocol):
     ) -> list[Envelope]:
         """Kept envelopes past position `after`, in order; at least one if there is any.
 
-        Without gaps: the answer begins with the first envelope ever appended past `after`. It
+        Nothing is left out: it begins with the first envelope ever appended past `after`. It
         stops before `envelopes_max` or `bytes_max` is exceeded, but a first envelope larger than
         that is given.
 
@@ -147,10 +201,10 @@ class Queue(Protocol):
                 `after`.
         """
 
-    def bounds(self, topic: str) -> Bounds:
+    def bounds(self, partition: str) -> Bounds:
         """Newest and trimmed position and what is kept, seen at one moment."""
 
-    def trim(self, topic: str, *, through: int, appended_before_s: float) -> int:
+    def trim(self, partition: str, *, through: int, appended_before_s: float) -> int:
         """Remove the longest prefix of `position <= through` and `appended_s < appended_before_s`.
 
         Returns the number of envelopes removed. Not durable by itself: after a power loss some of

@@ -13,7 +13,7 @@ __all__ = ["decode_rows"]
 
 
 def decode_rows(envelopes: Sequence[Envelope]) -> pa.Table:
-    """The rows of `envelopes`, in order.
+    """The rows of `envelopes`, at least one, in order.
 
     Raises:
         NeedsAttention: one of them is damaged, or has other rows than it was stored with.

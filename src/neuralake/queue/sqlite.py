@@ -131,9 +131,15 @@ class SqliteQueue:
     ) -> Appended:
         return self.submit(topic, payload, rows, key=key, fingerprint=fingerprint).result()
 
+    def partitions(self, topic: str) -> list[str]:
+        return [topic]
+
+    def claim(self, topic: str) -> list[str]:
+        return [topic]
+
     def read(
         self,
-        topic: str,
+        partition: str,
         *,
         after: int,
         envelopes_max: int = READ_ENVELOPES_MAX,
@@ -142,27 +148,27 @@ class SqliteQueue:
         check_read(after, envelopes_max)
         with self._reading() as connection:
             # One statement is one moment: an idle poll ends here, without a transaction.
-            found = _topic(connection, topic)
+            found = _topic(connection, partition)
             if found is None or (found.trimmed <= after and found.last <= after):
                 return []
             # The mark and the rows of one moment: else a trim in between looks like a gap.
             connection.execute("BEGIN")
             try:
-                found = _topic(connection, topic) or found
-                check_kept(topic, after=after, trimmed=found.trimmed)
+                found = _topic(connection, partition) or found
+                check_kept(partition, after=after, trimmed=found.trimmed)
                 return _envelopes(connection, found, after, envelopes_max, bytes_max)
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
 
-    def bounds(self, topic: str) -> Bounds:
+    def bounds(self, partition: str) -> Bounds:
         with self._reading() as connection:
-            found = _topic(connection, topic) or _Topic(_NEW)
+            found = _topic(connection, partition) or _Topic(_NEW)
         return Bounds(found.last, found.trimmed, found.rows, found.bytes)
 
-    def trim(self, topic: str, *, through: int, appended_before_s: float) -> int:
+    def trim(self, partition: str, *, through: int, appended_before_s: float) -> int:
         removed = 0
-        while count := self._trim_some(topic, through, appended_before_s):
+        while count := self._trim_some(partition, through, appended_before_s):
             removed += count
         if removed:
             self._file.give_back()
@@ -264,7 +270,7 @@ class SqliteQueue:
             if submit.key is not None:
                 fresh[topic.number, submit.key] = topic.last, submit.fingerprint
                 keys.append((topic.number, submit.key, topic.last, now_s, submit.fingerprint))
-            answers.append(Appended(topic.last, repeated=False))
+            answers.append(Appended(topic.last, repeated=False, partition=submit.topic))
         connection.executemany("INSERT INTO envelopes VALUES (?, ?, ?, ?)", rows)
         if keys:
             self._remember(connection, keys, now_s)
@@ -303,7 +309,7 @@ def _repeated(submit: Submit, position: int, first: bytes | None) -> Appended | 
         check_same(submit.topic, submit.key, position, first=first, again=submit.fingerprint)
     except NeuralakeError as error:
         return error
-    return Appended(position, repeated=True)
+    return Appended(position, repeated=True, partition=submit.topic)
 
 
 def _topic(connection: sqlite3.Connection, name: str) -> _Topic | None:

@@ -10,10 +10,10 @@ def topic_of(database: str, table: str) -> str:
     return f"{database}.{table}"
 
 
-def app_id(queue_id: str, topic: str) -> str:
-    """The `txn.appId` under which commits from this queue record their position.
+def app_id(queue_id: str, partition: str) -> str:
+    """The `txn.appId` under which commits from this partition of a queue record their position.
 
     It holds the queue's identity: positions of a queue that was made anew begin at 1 again, and
     must not be taken for those already in the table.
     """
-    return f"neuralake/{queue_id}/{topic}"
+    return f"neuralake/{queue_id}/{partition}"

@@ -92,6 +92,14 @@ class JsonReader:
         """Rows of `few`, of any number of bodies, as one table."""
         return self._exact.table(rows)
 
+    def rows(self, values: Sequence[Any]) -> pa.Table:
+        """The rows of values that are parsed already, as `scalars.parse_json` does it.
+
+        Raises:
+            InvalidRows: as `RowReader.table`.
+        """
+        return self._exact.values(values)
+
     def _array_blocks(self, raws: Sequence[msgspec.Raw]) -> Iterator[pa.Table]:
         for first in range(0, len(raws), _BLOCK_ROWS):
             block = raws[first : first + _BLOCK_ROWS]

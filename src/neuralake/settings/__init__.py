@@ -6,6 +6,7 @@ both. Reading settings does no other I/O: folders are made by those who write in
 """
 
 from neuralake.settings.check import is_loopback
+from neuralake.settings.kafka import KafkaSettings
 from neuralake.settings.load import FILE_NAME, find_settings_file, load_settings
 from neuralake.settings.profile import COORDINATIONS, StorageProfile
 from neuralake.settings.sections import (
@@ -28,6 +29,7 @@ __all__ = [
     "CheckpointSettings",
     "CompactSettings",
     "IngestSettings",
+    "KafkaSettings",
     "LakeSettings",
     "QueueSettings",
     "ServerSettings",

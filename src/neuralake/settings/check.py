@@ -47,6 +47,17 @@ def _check_ranges(settings: Settings) -> None:
             raise SettingsError(
                 f"{name} is {value}; it must be a number greater than 0.", name=name, value=value
             )
+    if settings.queue.kind not in ("sqlite", "kafka"):
+        raise SettingsError(
+            f"queue.kind is {settings.queue.kind!r}; it must be 'sqlite' or 'kafka'.",
+            name="queue.kind",
+            value=settings.queue.kind,
+        )
+    if settings.queue.kind == "kafka" and not settings.kafka.brokers:
+        raise SettingsError(
+            "queue.kind is 'kafka', but kafka.brokers is empty: write host:port of a broker.",
+            name="kafka.brokers",
+        )
     if settings.compact.files_min < 2:
         raise SettingsError(
             f"compact.files_min is {settings.compact.files_min}; a rewrite needs at least 2 files."

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from neuralake.settings.check import check_settings
+from neuralake.settings.kafka import KafkaSettings, check_kafka
 from neuralake.settings.profile import StorageProfile, check_profiles
 
 __all__ = [
@@ -45,6 +46,8 @@ class LakeSettings(_Section, frozen=True):
 class QueueSettings(_Section, frozen=True):
     """The queue between ingest and writer."""
 
+    kind: str = "sqlite"
+    """`sqlite`: the embedded queue, one file. `kafka`: the cluster of `[kafka]`."""
     path: str = ""
     """SQLite file of the embedded queue; empty means `<root>/.neuralake/queue.sqlite`."""
     grace_s: float = 60.0
@@ -156,6 +159,7 @@ class Settings(_Section, frozen=True):
     folder: str = "."
     lake: LakeSettings = LakeSettings()
     queue: QueueSettings = QueueSettings()
+    kafka: KafkaSettings = KafkaSettings()
     writer: WriterSettings = WriterSettings()
     compact: CompactSettings = CompactSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
@@ -170,6 +174,7 @@ class Settings(_Section, frozen=True):
     def __post_init__(self) -> None:
         check_settings(self)
         check_profiles(self.storage)
+        check_kafka(self.kafka)
 
     @property
     def root(self) -> str:

@@ -7,6 +7,7 @@ manifest, the site and the SQL gateway read nothing else about a table.
 from neuralake.tables.definition import Definition, TableMetadata
 from neuralake.tables.delta import DeltalakeTable, DeltaTable
 from neuralake.tables.function import FunctionTable, table
+from neuralake.tables.kafka import KafkaTopic
 from neuralake.tables.parquet import ParquetTable, Partition, PartitioningScheme
 from neuralake.tables.stream import Stream
 
@@ -15,6 +16,7 @@ __all__ = [
     "DeltaTable",
     "DeltalakeTable",
     "FunctionTable",
+    "KafkaTopic",
     "ParquetTable",
     "Partition",
     "PartitioningScheme",

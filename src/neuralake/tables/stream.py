@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from neuralake.errors import UsageError
+from neuralake.tables.kafka import KafkaTopic
 
 __all__ = ["Stream"]
 
@@ -22,6 +23,7 @@ class Stream:
         flush_ms_max: longest time a row waits for its commit to begin, 1 to 60,000.
         flush_rows_max: rows that are worth a commit at once.
         flush_bytes_max: bytes (as queued) that are worth a commit at once.
+        kafka: the Kafka topic that the rows come from; without it they are sent to the platform.
 
     Raises:
         UsageError: a limit is not a positive whole number, or `flush_ms_max` is too long.
@@ -30,9 +32,15 @@ class Stream:
     flush_ms_max: int | None = None
     flush_rows_max: int | None = None
     flush_bytes_max: int | None = None
+    kafka: KafkaTopic | None = None
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
+        if self.kafka is not None and not isinstance(self.kafka, KafkaTopic):
+            raise UsageError(
+                f"Stream(kafka={self.kafka!r}): write KafkaTopic({str(self.kafka)!r}).",
+                name="kafka",
+            )
+        for name in ("flush_ms_max", "flush_rows_max", "flush_bytes_max"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value <= 0):
                 raise UsageError(

@@ -37,4 +37,6 @@ def refuse_contradiction(catalog: Catalog, database: str, table: DeltaTable) -> 
             table=topic,
             **error.facts,
         ) from error
-    start_position(catalog.queue(), topic, delta.TableLog.open(store))
+    queue, log = catalog.queue_of(table), delta.TableLog.open(store)
+    for partition in queue.partitions(topic):
+        start_position(queue, partition, log)

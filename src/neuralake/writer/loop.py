@@ -8,16 +8,18 @@ what remains then is in the queue for the next start.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from neuralake.catalog import Catalog
 from neuralake.clock import Clock, SystemClock
 from neuralake.delta import STREAM_PROPERTIES, TableLog, clustering_properties, create_table
-from neuralake.errors import Unavailable, UnknownName, suggestion
-from neuralake.queue.topic import topic_of
+from neuralake.errors import NeuralakeError, Unavailable, UnknownName, suggestion
+from neuralake.queue.topic import app_id, topic_of
+from neuralake.records.envelopes import reader_of
 from neuralake.tables import DeltaTable
 from neuralake.telemetry import Telemetry
 from neuralake.writer.flush import FlushLimits
+from neuralake.writer.rejected import REJECTED_SUFFIX, RejectedTable
 from neuralake.writer.topic_writer import TopicWriter
 from neuralake.writer.trouble import Trouble
 
@@ -81,22 +83,24 @@ def run_writer(
 
 
 class _TopicLoop:
+    """The thread of one table: steps the partitions that this process is to write, in turn."""
+
     def __init__(
         self, catalog: Catalog, topic: str, table: DeltaTable, clock: Clock, telemetry: Telemetry
     ) -> None:
         self.topic = topic
         self._catalog, self._table = catalog, table
         self._clock, self._telemetry = clock, telemetry
-        self._writer: TopicWriter | None = None
+        self._partitions: dict[str, _PartitionStep] = {}
         self._trouble = Trouble(topic, clock=clock)
 
     def run(self, stop: threading.Event) -> None:
         idle_polls = 0
         while not stop.is_set():
-            pause_s = self._step_safely()
+            pause_s = self._round()
             if pause_s is None:
-                writer = self._writer
-                idle_polls = 0 if writer and writer.waiting_rows else idle_polls + 1
+                is_busy = any(step.waiting_rows for step in self._partitions.values())
+                idle_polls = 0 if is_busy else idle_polls + 1
                 pause_s = self._poll_s(idle_polls)
             self._clock.wait_s(pause_s, stop)
         self._drain()
@@ -105,22 +109,28 @@ class _TopicLoop:
         factor = min(_IDLE_FACTOR_MAX, 1 + idle_polls // _IDLE_AFTER_POLLS)
         return factor * self._catalog.settings.writer.poll_ms / 1000
 
-    def _step_safely(self, *, flush: bool = False) -> float | None:
-        """One step; after an error the seconds to wait before the next try, else None."""
+    def _round(self) -> float | None:
+        """Step every partition; if none can go on, the seconds until one may, else None."""
         try:
-            if self._writer is None:
-                self._writer = self._open()
-            self._writer.step(flush=flush)
+            claimed = self._catalog.queue_of(self._table).claim(self.topic)
         except Exception as error:  # noqa: BLE001 the edge of a thread: one table never stops others
-            self._writer = None  # What it holds in memory is in the queue; read it again.
-            self._telemetry.count("writer_errors", topic=self.topic, kind=type(error).__name__)
-            retry_s = _RETRY_S if isinstance(error, Unavailable) else _ATTENTION_RETRY_S
-            self._trouble.tell(error, retry_s=retry_s)
-            return retry_s
+            return _told(error, self._trouble, self._telemetry, self.topic)
         self._trouble.over()
-        return None
+        self._partitions = {
+            name: self._partitions.get(name) or self._step_of(name) for name in claimed
+        }
+        pauses_s = [step.step_safely() for step in self._partitions.values()]
+        if any(step.is_behind for step in self._partitions.values()):
+            return 0.0
+        waits_s = [pause_s for pause_s in pauses_s if pause_s is not None]
+        return min(waits_s) if waits_s and len(waits_s) == len(pauses_s) else None
 
-    def _open(self) -> TopicWriter:
+    def _step_of(self, partition: str) -> _PartitionStep:
+        return _PartitionStep(
+            partition, lambda: self._open(partition), clock=self._clock, telemetry=self._telemetry
+        )
+
+    def _open(self, partition: str) -> TopicWriter:
         store = self._catalog.store_of(self._table)
         create_table(
             store,
@@ -131,11 +141,19 @@ class _TopicLoop:
         )
         settings, stream = self._catalog.settings, self._table.stream
         assert stream is not None  # noqa: S101 stream_tables chose it for this; for mypy
+        queue = self._catalog.queue_of(self._table)
         return TopicWriter(
-            self._catalog.queue(),
-            self.topic,
+            queue,
+            partition,
             TableLog.open(store, clock=self._clock),
             FlushLimits.of(stream, settings.writer),
+            reader=reader_of(self._table, settings, name=self.topic),
+            reject=RejectedTable(
+                self._catalog.store_at(self._catalog.uri_of(self._table) + REJECTED_SUFFIX),
+                partition=partition,
+                app_id=app_id(queue.id, partition),
+                clock=self._clock,
+            ).add,
             grace_s=settings.queue.grace_s,
             kept_bytes_max=settings.queue.bytes_max // (2 * len(stream_tables(self._catalog))),
             clock=self._clock,
@@ -144,10 +162,67 @@ class _TopicLoop:
 
     def _drain(self) -> None:
         deadline_s = self._clock.monotonic_s() + _DRAIN_S_MAX
-        while self._clock.monotonic_s() < deadline_s:
-            failed = self._step_safely(flush=True) is not None
-            if failed or self._writer is None:
-                return
-            topic = self._catalog.queue().bounds(self.topic)
-            if self._writer.position >= topic.last:
-                return
+        left = list(self._partitions.values())
+        while left and self._clock.monotonic_s() < deadline_s:
+            left = [step for step in left if step.flush_safely()]
+
+
+class _PartitionStep:
+    """The writer of one partition, opened anew after each trouble."""
+
+    def __init__(
+        self,
+        partition: str,
+        open_writer: Callable[[], TopicWriter],
+        *,
+        clock: Clock,
+        telemetry: Telemetry,
+    ) -> None:
+        self._partition, self._open = partition, open_writer
+        self._clock, self._telemetry = clock, telemetry
+        self._writer: TopicWriter | None = None
+        self._rests_until_s = float("-inf")
+        self._trouble = Trouble(partition, clock=clock)
+
+    @property
+    def waiting_rows(self) -> int:
+        return self._writer.waiting_rows if self._writer else 0
+
+    @property
+    def is_behind(self) -> bool:
+        return self._writer is not None and self._writer.is_behind
+
+    def step_safely(self) -> float | None:
+        """One step, unless it rests after an error; the seconds until the next try, else None."""
+        rest_s = self._rests_until_s - self._clock.monotonic_s()
+        return rest_s if rest_s > 0 else self._step(flush=False)
+
+    def flush_safely(self) -> bool:
+        """Commit what waits; whether there may be more that can be committed now."""
+        if self._step(flush=True) is not None or self._writer is None:
+            return False
+        try:
+            return self._writer.has_more()
+        except NeuralakeError:
+            return False  # It stays in the queue for the next start.
+
+    def _step(self, *, flush: bool) -> float | None:
+        try:
+            if self._writer is None:
+                self._writer = self._open()
+            self._writer.step(flush=flush)
+        except Exception as error:  # noqa: BLE001 the edge of a thread: one partition never stops others
+            self._writer = None  # What it holds in memory is in the queue; read it again.
+            pause_s = _told(error, self._trouble, self._telemetry, self._partition)
+            self._rests_until_s = self._clock.monotonic_s() + pause_s
+            return pause_s
+        self._trouble.over()
+        return None
+
+
+def _told(error: Exception, trouble: Trouble, telemetry: Telemetry, topic: str) -> float:
+    """Tell of `error`; the seconds to wait before the next try."""
+    telemetry.count("writer_errors", topic=topic, kind=type(error).__name__)
+    retry_s = _RETRY_S if isinstance(error, Unavailable) else _ATTENTION_RETRY_S
+    trouble.tell(error, retry_s=retry_s)
+    return retry_s

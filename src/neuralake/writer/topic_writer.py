@@ -1,4 +1,4 @@
-"""Move the envelopes of one topic into one Delta table, each exactly once and in order.
+"""Move the envelopes of one partition into a Delta table, each exactly once and in order.
 
 The Delta `txn` action of each commit carries the position of the last envelope in it, so the table
 itself says where to go on: after a crash, a pause, or beside a second writer. The queue is trimmed
@@ -8,14 +8,16 @@ only behind that position, and only after a grace time for live readers.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from neuralake.clock import Clock, SystemClock
 from neuralake.delta import Commit, TableLog, Txn
 from neuralake.errors import Conflict, NeedsAttention
 from neuralake.queue import Envelope, Queue
-from neuralake.queue.rows import decode_rows
+from neuralake.queue.protocol import MESSAGES_MAX
 from neuralake.queue.topic import app_id
+from neuralake.records.envelopes import EnvelopeReader
+from neuralake.records.messages import RejectedMessage
 from neuralake.schema import conform
 from neuralake.telemetry import Telemetry
 from neuralake.writer.flush import FlushLimits, is_due
@@ -28,12 +30,18 @@ _log = logging.getLogger(__name__)
 _TRIM_INTERVAL_S = 1.0
 # Opening a snapshot and reading the tail behind it takes tens of milliseconds.
 _CROWDED_GRACE_S = 1.0
+# Positions without rows (of aborted transactions) are committed too, or the queue's own retention
+# would one day seem to have removed rows; but not often.
+_ROWLESS_S = 60.0
 
 
 class TopicWriter:
-    """One topic, one table, one thread. `step` is the whole loop body; time comes from the clock.
+    """One partition, one thread. `step` is the whole loop body; time comes from the clock.
 
     Args:
+        reader: what makes rows of envelopes; default: of those that ingest made.
+        reject: called before each commit with the messages that give no row, all of them at or
+            before the commit's position, and some perhaps again after a crash.
         grace_s: how long committed envelopes are kept for live readers of older snapshots.
         kept_bytes_max: beyond so many bytes kept the grace is a second: readers then take a newer
             snapshot, and senders are not held up by rows that are long committed.
@@ -46,22 +54,26 @@ class TopicWriter:
     def __init__(
         self,
         queue: Queue,
-        topic: str,
+        partition: str,
         table: TableLog,
         limits: FlushLimits,
         *,
+        reader: EnvelopeReader | None = None,
+        reject: Callable[[Sequence[RejectedMessage]], None] | None = None,
         grace_s: float = 60.0,
         kept_bytes_max: int = 1024**3,
         clock: Clock | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
-        self._queue, self._topic, self._table, self._limits = queue, topic, table, limits
+        self._queue, self._partition, self._table, self._limits = queue, partition, table, limits
+        self._reader, self._reject = reader or EnvelopeReader(table.schema), reject
         self._grace_s, self._kept_bytes_max = grace_s, kept_bytes_max
         self._clock = clock or SystemClock()
         self._telemetry = telemetry or Telemetry()
-        self._app_id = app_id(queue.id, topic)
+        self._app_id = app_id(queue.id, partition)
         self._position = 0
         self._waiting: list[Envelope] = []
+        self._took_rows = 0
         self._commit_began_s = float("-inf")
         self._trimmed_s = float("-inf")
         self._find_position()
@@ -75,10 +87,22 @@ class TopicWriter:
     def waiting_rows(self) -> int:
         return sum(envelope.rows for envelope in self._waiting)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the last read gave as much as a read gives: there is more right now."""
+        return self._took_rows >= MESSAGES_MAX
+
+    def has_more(self) -> bool:
+        """Whether the queue has envelopes that are not committed yet."""
+        found = self._queue.read(
+            self._partition, after=self._position, envelopes_max=1, bytes_max=1
+        )
+        return any(envelope.rows for envelope in found)
+
     def step(self, *, flush: bool = False) -> Commit | None:
         """Take what the queue has, commit if it is due (or `flush`), trim if it is time.
 
-        None if nothing was committed. After a lost race with a second writer of the same topic
+        None if nothing was committed. After a lost race with a second writer of the partition
         nothing is committed either, and the next step goes on behind the other's commit.
         """
         try:
@@ -86,7 +110,7 @@ class TopicWriter:
         except Conflict as conflict:
             # A second writer committed a part of our batch, or trimmed what we had yet to read.
             # What we hold is in the table or still in the queue: begin again behind the other.
-            _log.warning("%s: another writer is ahead: %s", self._topic, conflict)
+            _log.warning("%s: another writer is ahead: %s", self._partition, conflict)
             self._find_position()
             return None
         self._trim()
@@ -97,6 +121,8 @@ class TopicWriter:
         now_s = self._clock.monotonic_s()
         if not self._waiting or not (flush or self._is_due(now_s)):
             return None
+        if not self.waiting_rows and now_s - self._commit_began_s < _ROWLESS_S:
+            return None
         self._commit_began_s = now_s
         return self._commit()
 
@@ -104,10 +130,12 @@ class TopicWriter:
         if self.waiting_rows >= self._limits.rows_max or self._waiting_bytes >= self._bytes_max:
             return
         after = self._waiting[-1].position if self._waiting else self._position
-        self._waiting += self._queue.read(self._topic, after=after, bytes_max=self._bytes_max)
+        taken = self._queue.read(self._partition, after=after, bytes_max=self._bytes_max)
+        self._took_rows = sum(envelope.rows for envelope in taken)
+        self._waiting += taken
 
     def _is_due(self, now_s: float) -> bool:
-        return is_due(
+        return not self.waiting_rows or is_due(
             self._limits,
             rows=self.waiting_rows,
             payload_bytes=self._waiting_bytes,
@@ -120,11 +148,14 @@ class TopicWriter:
 
     @property
     def _waiting_bytes(self) -> int:
-        return sum(len(envelope.payload) for envelope in self._waiting)
+        return sum(envelope.size for envelope in self._waiting)
 
     def _commit(self) -> Commit | None:
         batch = self._waiting
-        rows = conform(decode_rows(batch), self._table.schema, name=self._topic)
+        found = self._reader.read(batch)
+        rows = conform(found.rows, self._table.schema, name=self._partition)
+        if found.rejected:
+            self._tell_rejected(found.rejected)
         last = batch[-1].position
         commit = self._table.append(rows, txn=Txn(self._app_id, last, after=self._position))
         if commit.repeated:
@@ -134,9 +165,21 @@ class TopicWriter:
         self._observe(batch, commit)
         return commit
 
+    def _tell_rejected(self, rejected: Sequence[RejectedMessage]) -> None:
+        self._telemetry.count("writer_rejected", len(rejected), topic=self._partition)
+        if self._reject is not None:
+            self._reject(rejected)
+            return
+        first = rejected[0]
+        raise NeedsAttention(
+            f"{len(rejected)} messages of {self._partition!r} give no row; the first, at position "
+            f"{first.position}: {first.reason}. There is nowhere to put them.",
+            position=first.position,
+        )
+
     def _find_position(self) -> None:
         self._waiting = []
-        self._position = start_position(self._queue, self._topic, self._table)
+        self._position = start_position(self._queue, self._partition, self._table)
 
     def _trim(self) -> None:
         now_s = self._clock.monotonic_s()
@@ -146,10 +189,10 @@ class TopicWriter:
         if self._is_elsewhere():
             self._find_position()
             return
-        is_crowded = self._queue.bounds(self._topic).bytes > self._kept_bytes_max
+        is_crowded = self._queue.bounds(self._partition).bytes > self._kept_bytes_max
         grace_s = min(self._grace_s, _CROWDED_GRACE_S) if is_crowded else self._grace_s
         self._queue.trim(
-            self._topic,
+            self._partition,
             through=self._position,
             appended_before_s=self._clock.now_s() - grace_s,
         )
@@ -162,11 +205,11 @@ class TopicWriter:
         self._table.refresh()
         committed = self._table.committed(self._app_id)
         if committed is None:
-            committed = self._queue.bounds(self._topic).trimmed
+            committed = self._queue.bounds(self._partition).trimmed
         return committed != self._position
 
     def _observe(self, batch: Sequence[Envelope], commit: Commit) -> None:
-        telemetry, topic = self._telemetry, self._topic
+        telemetry, topic = self._telemetry, self._partition
         telemetry.count("writer_rows", commit.rows, topic=topic)
         telemetry.count("writer_commits", topic=topic)
         telemetry.count("writer_bytes", commit.bytes, topic=topic)
@@ -176,8 +219,8 @@ class TopicWriter:
         telemetry.observe("writer_freshness_ms", oldest_ms, topic=topic)
 
 
-def start_position(queue: Queue, topic: str, table: TableLog) -> int:
-    """The position behind which `table` needs the envelopes of `topic`.
+def start_position(queue: Queue, partition: str, table: TableLog) -> int:
+    """The position behind which `table` needs the envelopes of `partition`.
 
     Raises:
         NeedsAttention: the queue is older than the table (restored from a backup), or the table
@@ -185,36 +228,36 @@ def start_position(queue: Queue, topic: str, table: TableLog) -> int:
     """
     # Another writer may be at work: what was trimmed is asked before the table is read, and what
     # was appended after it, so that its commits in between contradict nothing.
-    trimmed = queue.bounds(topic).trimmed
+    trimmed = queue.bounds(partition).trimmed
     table.refresh()
-    committed = table.committed(app_id(queue.id, topic))
-    last = queue.bounds(topic).last
+    committed = table.committed(app_id(queue.id, partition))
+    last = queue.bounds(partition).last
     if committed is None:
         if trimmed:
             # The table was made anew on purpose: what it held is gone, what is queued is not.
             _log.warning(
                 "%s: the table is new, but the queue was trimmed up to %d; going on from there",
-                topic,
+                partition,
                 trimmed,
             )
         return trimmed
     if committed > last:
         raise NeedsAttention(
-            f"The table of {topic!r} holds the queue's positions up to {committed}, but the queue "
-            f"ends at {last}: it was restored from an older copy, and new rows would be "
+            f"The table of {partition!r} holds the queue's positions up to {committed}, but the "
+            f"queue ends at {last}: it was restored from an older copy, and new rows would be "
             f"taken for old ones. Restore the newer queue file, or move this one away: a new "
             f"queue gets a new identity and starts cleanly.",
-            topic=topic,
+            topic=partition,
             committed=committed,
             last=last,
         )
     if committed < trimmed:
         raise NeedsAttention(
-            f"The table of {topic!r} ends at position {committed}, but the queue was trimmed up to "
-            f"{trimmed}: the table is an older copy, and the rows between are in neither. "
+            f"The table of {partition!r} ends at position {committed}, but the queue was trimmed "
+            f"up to {trimmed}: the table is an older copy, and the rows between are in neither. "
             f"Restore the newer table; or, to accept the gap, delete its folder and let the writer "
             f"make it anew from what is queued.",
-            topic=topic,
+            topic=partition,
             committed=committed,
             trimmed=trimmed,
         )

@@ -1,0 +1,237 @@
+"""From Kafka into a Delta table: events a second and CPU seconds, beside a bare Python loop.
+
+Run it as `python -m bench.kafka`. The broker is a real one on this machine (see `make
+test-services`) and takes its share of the cores. Events are JSON of 230 bytes. Ours is the writer
+as `neuralake write` runs it, in processes of its own, each commit durable; it is done when the
+table's log says so, and every event is then looked for. The peer consumes 10,000 messages at a
+time, reads them with Polars and writes Parquet to memory: it commits nothing, and a message that
+does not fit would end it. Sides alternate; the median run counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import multiprocessing
+import resource
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.queues import Queue
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+from bench.machine import describe
+from confluent_kafka import Consumer, Producer, TopicPartition
+from kafka_server import KafkaServer, kafka_server
+
+import neuralake as nl
+from neuralake.delta import TableLog, create_table
+from neuralake.queue.topic import app_id
+from neuralake.settings import KafkaSettings, LakeSettings, Settings
+from neuralake.writer import run_writer
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("session", pa.string()),
+        ("time", pa.timestamp("us", tz="UTC")),
+        ("channel", pa.int32()),
+        ("count", pa.int16()),
+        ("value", pa.float64()),
+        ("note", pa.string()),
+    ]
+)
+TOPIC = "bench.events"
+# Fork and the libraries' threads do not go together.
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One drain of the topic."""
+
+    events: int
+    wall_s: float
+    cpu_s: float
+
+    def __str__(self) -> str:
+        per_million = self.cpu_s / self.events * 1e6
+        return f"{self.events / self.wall_s:>9,.0f} events/s  {per_million:5.2f} CPU-s per million"
+
+
+def event(number: int) -> bytes:
+    second = number // 10 % 86_400
+    clock = f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}"
+    fields = {
+        "id": number,
+        "session": f"session-{number % 50:03d}",
+        "time": f"2026-01-01T{clock}.{number % 1_000_000:06d}Z",
+        "channel": number % 1024,
+        "count": number % 7,
+        "value": number % 9973 * 0.001,
+        "note": "x" * 80,
+    }
+    return json.dumps(fields).encode()
+
+
+def fill(server: KafkaServer, events: int, partitions: int) -> str:
+    topic = server.make_topic(partitions)
+    producer = Producer({"bootstrap.servers": server.address, "linger.ms": 50})
+    for number in range(events):
+        while True:
+            try:
+                producer.produce(topic, event(number), partition=number % partitions)
+                break
+            except BufferError:
+                producer.poll(0.1)
+    assert producer.flush(120) == 0
+    return topic
+
+
+def catalog(root: str, brokers: str, topic: str) -> nl.Catalog:
+    table = nl.DeltaTable(
+        name="events",
+        uri="events",
+        schema=SCHEMA,
+        stream=nl.Stream(kafka=nl.KafkaTopic(topic)),
+    )
+    settings = Settings(
+        lake=LakeSettings(root=root), kafka=KafkaSettings(brokers=brokers, group=Path(root).name)
+    )
+    return nl.Catalog({"bench": [table]}, settings)
+
+
+def cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def write(root: str, brokers: str, topic: str, go: Any, done: Any, answers: Queue[float]) -> None:
+    """A writer's process: CPU seconds from `go` until `done` is set."""
+    lake, stop = catalog(root, brokers, topic), threading.Event()
+    answers.put(0.0)
+    go.wait()
+    began = cpu_s()
+    thread = threading.Thread(target=run_writer, args=(lake,), kwargs={"stop": stop})
+    thread.start()
+    done.wait()
+    answers.put(cpu_s() - began)
+    stop.set()
+    thread.join()
+    lake.close()
+
+
+def ours(server: KafkaServer, topic: str, events: int, writers: int) -> Run:
+    with tempfile.TemporaryDirectory(prefix="neuralake-bench-") as root:
+        lake = catalog(root, server.address, topic)
+        definition = lake.definition("bench", "events")
+        queue, store = lake.queue_of(definition), lake.store_of(definition)
+        create_table(store, SCHEMA)
+        go, done, answers = SPAWN.Event(), SPAWN.Event(), SPAWN.Queue()
+        arguments = (root, server.address, topic, go, done, answers)
+        children = [SPAWN.Process(target=write, args=arguments) for _ in range(writers)]
+        for child in children:
+            child.start()
+        for _ in children:
+            answers.get()
+        lasts = {
+            app_id(queue.id, name): queue.bounds(name).last for name in queue.partitions(TOPIC)
+        }
+        log, began_s = TableLog.open(store), time.perf_counter()
+        go.set()
+        while any((log.committed(name) or 0) < last for name, last in lasts.items()):
+            time.sleep(0.02)
+            log.refresh()
+        wall_s = time.perf_counter() - began_s
+        done.set()
+        cpu = sum(answers.get() for _ in children)
+        for child in children:
+            child.join()
+        ids = lake.db("bench").table("events").select("id").collect()["id"]
+        assert len(ids) == events
+        assert ids.n_unique() == events
+        lake.close()
+    return Run(events, wall_s, cpu)
+
+
+def loop(brokers: str, topic: str, partitions: int, go: Any, answers: Queue[float]) -> None:
+    """The bare loop's process: CPU seconds until it has everything."""
+    schema = {"id": pl.Int64, "session": pl.String, "time": pl.String, "channel": pl.Int32}
+    schema |= {"count": pl.Int16, "value": pl.Float64, "note": pl.String}
+    config = {"bootstrap.servers": brokers, "group.id": "bare", "enable.auto.commit": False}
+    consumer = Consumer(config)
+    answers.put(0.0)
+    go.wait()
+    began, rows = cpu_s(), 0
+    consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
+    ends = [
+        consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1]
+        for number in range(partitions)
+    ]
+    while rows < sum(ends):
+        messages = consumer.consume(10_000, 1.0)
+        if not messages:
+            continue
+        joined = b"\n".join([message.value() or b"" for message in messages])
+        frame = pl.read_ndjson(joined, schema=schema)
+        frame = frame.with_columns(pl.col("time").str.to_datetime("%+", time_unit="us"))
+        frame.write_parquet(io.BytesIO(), compression="zstd")
+        rows += frame.height
+    answers.put(cpu_s() - began)
+    consumer.close()
+
+
+def bare(server: KafkaServer, topic: str, events: int, partitions: int) -> Run:
+    go, answers = SPAWN.Event(), SPAWN.Queue()
+    child = SPAWN.Process(target=loop, args=(server.address, topic, partitions, go, answers))
+    child.start()
+    answers.get()
+    began_s = time.perf_counter()
+    go.set()
+    cpu = answers.get()
+    wall_s = time.perf_counter() - began_s
+    child.join()
+    return Run(events, wall_s, cpu)
+
+
+@contextmanager
+def filled(events: int) -> Iterator[tuple[KafkaServer, str, str]]:
+    with kafka_server() as server:
+        yield server, fill(server, events, 1), fill(server, events, 2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--runs", type=int, default=3)
+    options = parser.parse_args()
+    print(describe())
+    print(f"Kafka on this machine, {options.events:,} events of {len(event(123_456))} bytes")
+    with filled(options.events) as (server, one, two):
+        sides: dict[str, Callable[[], Run]] = {
+            "neuralake, one partition, one writer": lambda: ours(server, one, options.events, 1),
+            "bare loop, one partition, no commits": lambda: bare(server, one, options.events, 1),
+            "neuralake, two partitions, one writer": lambda: ours(server, two, options.events, 1),
+            "neuralake, two partitions, two writers": lambda: ours(server, two, options.events, 2),
+        }
+        found: dict[str, list[Run]] = {name: [] for name in sides}
+        for _ in range(options.runs):
+            for name, side in sides.items():
+                found[name].append(side())
+                print(f"  {name:<40}{found[name][-1]}", flush=True)
+    for name, runs in found.items():
+        middle = median(run.wall_s for run in runs)
+        cpu = median(run.cpu_s for run in runs)
+        print(f"{name:<40}{Run(options.events, middle, cpu)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Avro messages, as schema registries frame them, become values as JSON has them.
+
+What comes out is read by the same code as JSON, so a value means the same in both: timestamps and
+dates are texts, bytes are base64, numbers that are not whole are decimals.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import math
+from collections.abc import Callable
+from datetime import date, datetime
+from decimal import Decimal
+from io import BytesIO
+from typing import Any
+from uuid import UUID
+
+from neuralake.errors import MissingExtra, UsageError
+
+__all__ = ["AvroReader"]
+
+_HEAD_BYTES = 5
+
+
+class AvroReader:
+    """Reads messages of any schema that `schema_of` knows. Use it from one thread at a time.
+
+    Args:
+        schema_of: the schema (JSON text) of an id.
+
+    Raises:
+        MissingExtra: fastavro is not installed.
+    """
+
+    def __init__(self, schema_of: Callable[[int], str]) -> None:
+        if importlib.util.find_spec("fastavro") is None:
+            raise MissingExtra(
+                "Messages in Avro need an extra: pip install 'neuralake[kafka]'", extra="kafka"
+            )
+        self._schema_of = schema_of
+        self._parsed: dict[int, Any] = {}
+
+    def __call__(self, message: bytes) -> Any:
+        """The record of `message`.
+
+        Raises:
+            UsageError: it has no such head, its schema is unknown or not understood, or it is
+                damaged.
+            Unavailable: the registry does not answer.
+        """
+        import fastavro
+
+        if len(message) < _HEAD_BYTES or message[0] != 0:
+            raise _unfit("it does not begin with 0 and a schema's id")
+        number = int.from_bytes(message[1:_HEAD_BYTES], "big")
+        if number not in self._parsed:
+            text = self._schema_of(number)
+            try:
+                self._parsed[number] = fastavro.parse_schema(json.loads(text))
+            except Exception as error:
+                raise _unfit(f"its schema {number} is not understood: {error}") from error
+        body = BytesIO(message[_HEAD_BYTES:])
+        try:
+            # The library raises whatever its parts raise: EOFError, IndexError, KeyError, …
+            record = fastavro.schemaless_reader(body, self._parsed[number], None)
+        except Exception as error:
+            raise _unfit(
+                f"it is not a record of schema {number} ({type(error).__name__})"
+            ) from error
+        if body.read(1):
+            raise _unfit(f"there is more after the record of schema {number}")
+        return _as_json(record)
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _as_json(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_as_json(inner) for inner in value]
+    if isinstance(value, float):
+        if math.isnan(value):
+            return "NaN"
+        if math.isinf(value):
+            return "Infinity" if value > 0 else "-Infinity"
+        return Decimal(repr(value))
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Decimal | UUID):
+        return str(value)
+    return value
+
+
+def _unfit(reason: str) -> UsageError:
+    return UsageError(f"The message cannot be read as Avro: {reason}.", reason=reason)

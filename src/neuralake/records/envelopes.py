@@ -1,0 +1,77 @@
+"""The rows of a queue's envelopes, whoever made them: ingest, or others' messages on a topic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import pyarrow as pa
+
+from neuralake.queue import Envelope
+from neuralake.queue.kafka_registry import SchemaRegistry
+from neuralake.queue.rows import decode_rows
+from neuralake.records.avro_message import AvroReader
+from neuralake.records.messages import Column, MessageReader, MessageRows, RejectedMessage
+from neuralake.settings import Settings
+from neuralake.tables import Definition
+
+__all__ = ["EnvelopeReader", "reader_of"]
+
+
+class EnvelopeReader:
+    """Reads the envelopes of one table; without `messages` those of ingest only."""
+
+    def __init__(self, schema: pa.Schema, messages: MessageReader | None = None) -> None:
+        self._schema, self._messages = schema, messages
+
+    def read(self, envelopes: Sequence[Envelope]) -> MessageRows:
+        """The rows of `envelopes`, in order; of messages also what gives none.
+
+        Raises:
+            NeedsAttention: an envelope of ingest is damaged, or not of this table's kind.
+        """
+        tables: list[pa.Table] = []
+        rejected: list[RejectedMessage] = []
+        tombstones = 0
+        for is_foreign, group in groupby(envelopes, lambda envelope: envelope.messages is not None):
+            if not is_foreign:
+                if stored := [envelope for envelope in group if envelope.payload]:
+                    tables.append(decode_rows(stored))
+                continue
+            for envelope in group:
+                assert envelope.messages is not None  # noqa: S101 they were grouped by it
+                assert self._messages is not None  # noqa: S101 only their tables' queues have them
+                found = self._messages.read(envelope.messages)
+                tables.append(found.rows)
+                rejected += found.rejected
+                tombstones += found.tombstones
+        if not tables:
+            return MessageRows(self._schema.empty_table(), rejected, tombstones)
+        rows = pa.concat_tables(tables, promote_options="default")
+        return MessageRows(rows, rejected, tombstones)
+
+
+def reader_of(definition: Definition, settings: Settings, *, name: str) -> EnvelopeReader:
+    """The reader of what the queue of `definition`, a stream table, gives.
+
+    Raises:
+        MissingExtra: its messages need a library that is not installed.
+        SettingsError: its messages are Avro, and no registry is named.
+    """
+    assert definition.schema is not None  # noqa: S101 stream tables have one; for mypy
+    kafka = definition.stream.kafka if definition.stream else None
+    if kafka is None:
+        return EnvelopeReader(definition.schema)
+    columns = [Column(kafka.key, "key")] if kafka.key else []
+    columns += [Column(kafka.timestamp, "timestamp")] if kafka.timestamp else []
+    columns += [Column(column, "header", header) for column, header in kafka.headers.items()]
+    messages = MessageReader(
+        definition.schema,
+        name=name,
+        partition_by=definition.partition_by,
+        format=kafka.format,
+        rows_max=settings.ingest.rows_max,
+        columns=columns,
+        avro=AvroReader(SchemaRegistry(settings.kafka).schema) if kafka.format == "avro" else None,
+    )
+    return EnvelopeReader(definition.schema, messages)

@@ -1,0 +1,252 @@
+"""Messages that others produced become rows of the declared schema, and none stops the rest.
+
+Thousands are read at once: JSON messages are joined and read as one text. Only if that fails are
+they read in ever smaller parts, down to the one that does not fit, which is rejected with its
+reason. One value means the same as in a request: the readers are the same. Tombstones, which have
+no value, are counted and give no rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from neuralake.delta.partition import normalise
+from neuralake.errors import InvalidRows, UsageError
+from neuralake.records.arrow_body import ArrowReader
+from neuralake.records.json_body import JsonReader
+
+__all__ = ["Column", "MessageReader", "MessageRows", "RejectedMessage", "SourceMessages"]
+
+# Arrow in a message may stand for at most so much; a message of a broker's usual limit is 1 MB.
+_ARROW_BYTES_MAX = 512 * 1024 * 1024
+_OPEN, _CLOSE = ord("{"), ord("}")
+
+
+class SourceMessages(Protocol):
+    """What is needed of the messages of a queue (`queue.protocol.Messages`)."""
+
+    def __len__(self) -> int: ...
+    def positions(self) -> list[int]: ...
+    def values(self) -> list[bytes | None]: ...
+    def keys(self) -> list[bytes | None]: ...
+    def timestamps_ms(self) -> list[int | None]: ...
+    def headers(self) -> list[list[tuple[str, bytes | None]]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column that is not in the value: from `key`, `timestamp`, or the header named `header`."""
+
+    name: str
+    source: str
+    header: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedMessage:
+    """A message that gives no row."""
+
+    position: int
+    value: bytes
+    reason: str
+    column: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRows:
+    """What some messages are."""
+
+    rows: pa.Table
+    rejected: list[RejectedMessage] = field(default_factory=list)
+    tombstones: int = 0
+
+
+class MessageReader:
+    """Reads the messages of one topic. Use it from any thread.
+
+    Args:
+        format: `json`, `ndjson`, `arrow`, or `avro`, which needs `avro`.
+        columns: what comes with a message and not in its value.
+        avro: the rows of one Avro message, as values of JSON (`scalars.parse_json`).
+    """
+
+    def __init__(
+        self,
+        schema: pa.Schema,
+        *,
+        name: str,
+        partition_by: Sequence[str],
+        format: str,
+        rows_max: int,
+        columns: Sequence[Column] = (),
+        avro: Callable[[bytes], Any] | None = None,
+    ) -> None:
+        self._schema, self._partition_by, self._columns = schema, tuple(partition_by), columns
+        taken = {column.name for column in columns}
+        inner = pa.schema([found for found in schema if found.name not in taken])
+        self._json = JsonReader(inner, name=name, rows_max=rows_max)
+        self._arrow = ArrowReader(inner, name=name, rows_max=rows_max, bytes_max=_ARROW_BYTES_MAX)
+        self._avro = avro
+        self._values: Callable[[list[bytes]], tuple[pa.Table, list[int]]] = {
+            "json": self._objects,
+            "ndjson": self._lines,
+            "arrow": self._streams,
+            "avro": self._records,
+        }[format]
+
+    def read(self, messages: SourceMessages) -> MessageRows:
+        """The rows of `messages`, in order, and those that give none."""
+        values = messages.values()
+        present = [index for index, value in enumerate(values) if value is not None]
+        work = _Work(values, messages)
+        self._read(work, present)
+        rows = pa.concat_tables([self._schema.empty_table(), *work.tables])
+        return MessageRows(rows, work.rejected, len(values) - len(present))
+
+    def _read(self, work: _Work, indexes: list[int]) -> None:
+        if not indexes:
+            return
+        try:
+            table = self._whole(work, indexes)
+        except (UsageError, _InParts) as error:
+            if len(indexes) == 1:
+                work.reject(indexes[0], error)
+                return
+            middle = len(indexes) // 2
+            self._read(work, indexes[:middle])
+            self._read(work, indexes[middle:])
+            return
+        work.tables.append(table)
+
+    def _whole(self, work: _Work, indexes: list[int]) -> pa.Table:
+        table, counts = self._values([work.values[index] for index in indexes])  # type: ignore[misc]
+        if self._columns:
+            found = {name: table[name] for name in table.column_names}
+            for column in self._columns:
+                target = self._schema.field(column.name)
+                found[column.name] = _repeated(work.column(column, target, indexes), counts)
+            table = pa.table([found[name] for name in self._schema.names], schema=self._schema)
+        return normalise(table, self._partition_by)
+
+    def _objects(self, values: list[bytes]) -> tuple[pa.Table, list[int]]:
+        if len(values) == 1:
+            table = self._json.document(values[0])
+            return table, [table.num_rows]
+        table = self._json.lines(_joined(values))
+        if table.num_rows != len(values):
+            raise _InParts
+        return table, [1] * len(values)
+
+    def _lines(self, values: list[bytes]) -> tuple[pa.Table, list[int]]:
+        if len(values) == 1 or self._columns:
+            if len(values) > 1:
+                raise _InParts  # Whose key a row has is known for one message only.
+            table = self._json.lines(values[0])
+            return table, [table.num_rows]
+        return self._json.lines(_joined(values)), []
+
+    def _streams(self, values: list[bytes]) -> tuple[pa.Table, list[int]]:
+        tables = [self._arrow.stream(value) for value in values]
+        return pa.concat_tables(tables), [table.num_rows for table in tables]
+
+    def _records(self, values: list[bytes]) -> tuple[pa.Table, list[int]]:
+        assert self._avro is not None  # noqa: S101 whoever chose the format gave it
+        read = self._avro
+        return self._json.rows([read(value) for value in values]), [1] * len(values)
+
+
+class _InParts(Exception):
+    """These cannot be read together."""
+
+
+class _Work:
+    """One read: what came, and what has become of it."""
+
+    def __init__(self, values: list[bytes | None], messages: SourceMessages) -> None:
+        self.values, self._messages = values, messages
+        self.tables: list[pa.Table] = []
+        self.rejected: list[RejectedMessage] = []
+        self._positions: list[int] | None = None
+        self._sources: dict[str, list[Any]] = {}
+
+    def reject(self, index: int, error: Exception) -> None:
+        if self._positions is None:
+            self._positions = self._messages.positions()
+        facts = getattr(error, "facts", {})
+        self.rejected.append(
+            RejectedMessage(
+                self._positions[index],
+                self.values[index] or b"",
+                str(facts.get("reason") or error),
+                facts.get("column"),
+            )
+        )
+
+    def column(self, column: Column, target: pa.Field, indexes: list[int]) -> pa.Array:
+        """One value for each of the messages at `indexes`."""
+        if column.source not in self._sources:
+            columns: dict[str, Callable[[], list[Any]]] = {
+                "key": self._messages.keys,
+                "timestamp": self._messages.timestamps_ms,
+                "header": lambda: [dict(found) for found in self._messages.headers()],
+            }
+            self._sources[column.source] = columns[column.source]()
+        found = [self._sources[column.source][index] for index in indexes]
+        if column.source == "header":
+            found = [headers.get(column.header) for headers in found]
+        if not target.nullable and None in found:
+            raise _unfit(column, "it is not nullable, but the message has none")
+        try:
+            if column.source == "timestamp":
+                times = pa.array(found, pa.timestamp("ms", tz="UTC"))
+                # A column without a zone holds the same time of day in UTC.
+                return times.cast(pa.timestamp("us", tz="UTC")).cast(target.type)
+            if pa.types.is_binary(target.type) or pa.types.is_large_binary(target.type):
+                return pa.array(found, target.type)
+            return pa.array([None if v is None else v.decode() for v in found], target.type)
+        except (UnicodeDecodeError, pa.ArrowException) as error:
+            raise _unfit(column, f"it is not {target.type}") from error
+
+
+def _unfit(column: Column, reason: str) -> InvalidRows:
+    source = f"header {column.header!r}" if column.source == "header" else column.source
+    return InvalidRows(
+        f"The message's {source}, column {column.name!r}: {reason}.",
+        column=column.name,
+        reason=f"the message's {source}: {reason}",
+    )
+
+
+def _repeated(values: pa.Array, counts: list[int]) -> pa.Array:
+    """Each value as often as its message has rows."""
+    if all(count == 1 for count in counts):
+        return values
+    indexes = [index for index, count in enumerate(counts) for _ in range(count)]
+    return pc.take(values, pa.array(indexes, pa.int64()))
+
+
+def _joined(values: list[bytes]) -> bytes:
+    """The values as lines, if no line of them can be part of two messages.
+
+    A value that begins with `{` and ends with `}` may still not be JSON by itself, but then it is
+    none together with what follows either: between two values stands `}`, a line break and `{`,
+    which no JSON value has inside.
+    """
+    if not _are_objects(values):
+        values = [value.strip(b" \t\r\n") for value in values]
+        if not _are_objects(values):
+            raise _InParts
+    return b"\n".join(values)
+
+
+def _are_objects(values: list[bytes]) -> bool:
+    return (
+        all(values)
+        and {value[0] for value in values} == {_OPEN}
+        and {value[-1] for value in values} == {_CLOSE}
+    )

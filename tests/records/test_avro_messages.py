@@ -1,0 +1,182 @@
+"""Avro messages mean what the same values in JSON mean; a registry that is away drops nothing."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import BytesIO
+from typing import Any
+
+import fastavro
+import pyarrow as pa
+import pytest
+from sent_messages import Sent
+
+from neuralake.clock import ManualClock
+from neuralake.errors import NeedsAttention, SettingsError, Unavailable, UsageError
+from neuralake.queue.kafka_registry import SchemaRegistry
+from neuralake.records.avro_message import AvroReader
+from neuralake.records.messages import MessageReader
+from neuralake.settings import KafkaSettings
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("name", pa.string()),
+        ("value", pa.float64()),
+        ("time", pa.timestamp("us", tz="UTC")),
+        ("day", pa.date32()),
+        ("price", pa.decimal128(10, 2)),
+        ("raw", pa.binary()),
+        ("tags", pa.list_(pa.string())),
+    ]
+)
+AVRO: dict[str, Any] = {
+    "type": "record",
+    "name": "Event",
+    "fields": [
+        {"name": "id", "type": "long"},
+        {"name": "name", "type": ["null", "string"]},
+        {"name": "value", "type": "double"},
+        {"name": "time", "type": {"type": "long", "logicalType": "timestamp-micros"}},
+        {"name": "day", "type": {"type": "int", "logicalType": "date"}},
+        {
+            "name": "price",
+            "type": {"type": "bytes", "logicalType": "decimal", "precision": 10, "scale": 2},
+        },
+        {"name": "raw", "type": "bytes"},
+        {"name": "tags", "type": {"type": "array", "items": "string"}},
+    ],
+}
+ROW: dict[str, Any] = {
+    "id": 7,
+    "name": None,
+    "value": 0.1,
+    "time": datetime(2026, 1, 1, 10, 0, 0, 123456, UTC),
+    "day": date(2026, 1, 2),
+    "price": Decimal("12.50"),
+    "raw": b"\x00\xff",
+    "tags": ["a", "b"],
+}
+
+
+def message(row: dict[str, Any], number: int = 1) -> bytes:
+    sink = BytesIO()
+    fastavro.schemaless_writer(sink, fastavro.parse_schema(AVRO), row)
+    return b"\0" + number.to_bytes(4, "big") + sink.getvalue()
+
+
+def reader(schema_of: Any) -> MessageReader:
+    return MessageReader(
+        SCHEMA,
+        name="lab.events",
+        partition_by=(),
+        format="avro",
+        rows_max=1000,
+        avro=AvroReader(schema_of),
+    )
+
+
+def known(number: int) -> str:
+    if number != 1:
+        raise UsageError("unknown", reason=f"no schema {number}")
+    return json.dumps(AVRO)
+
+
+def test_a_record_becomes_the_row_that_its_values_say() -> None:
+    odd = ROW | {"name": "x", "value": float("inf"), "id": 8}
+    found = reader(known).read(Sent([message(ROW), message(odd)]))
+
+    assert found.rejected == []
+    assert found.rows.to_pylist() == [ROW, odd]
+
+
+def test_what_is_not_a_record_of_a_known_schema_is_rejected_and_the_others_are_rows() -> None:
+    whole = message(ROW)
+    bad = [b"", b"{}", whole[:-2], whole + b"x", b"\0" + bytes(3), message(ROW, number=9)]
+
+    found = reader(known).read(Sent([whole, *bad, whole]))
+
+    assert found.rows["id"].to_pylist() == [7, 7]
+    assert [one.value for one in found.rejected] == bad
+    assert "no schema 9" in found.rejected[-1].reason
+
+
+def test_a_registry_that_is_away_rejects_no_message() -> None:
+    registry = SchemaRegistry(KafkaSettings(schema_registry="http://127.0.0.1:1"))
+
+    with pytest.raises(Unavailable):
+        reader(registry.schema).read(Sent([message(ROW)]))
+
+
+class Registry(HTTPServer):
+    """Answers for schema 1, on a port of 127.0.0.1; 500 for 5, and 401 without the password."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.asked: list[str] = []
+
+
+class Answer(BaseHTTPRequestHandler):
+    server: Registry
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        number = self.path.rsplit("/", 1)[1]
+        status = {"1": 200, "2": 200, "5": 500}.get(number, 404)
+        if self.headers["Authorization"] != "Basic bGFiOmdlaGVpbQ==":
+            status = 401
+        answers = {
+            "1": {"schema": json.dumps(AVRO)},
+            "2": {"schema": "message M {}", "schemaType": "PROTOBUF"},
+        }
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(json.dumps(answers.get(number, {})).encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Registry]:
+    with Registry() as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def test_a_registry_is_asked_once_for_what_it_knows_and_again_for_what_it_did_not(
+    server: Registry,
+) -> None:
+    clock = ManualClock()
+    settings = KafkaSettings(schema_registry=f"http://127.0.0.1:{server.server_port}/")
+    secret = {"SCHEMA_REGISTRY_USER_INFO": "lab:geheim"}
+    registry = SchemaRegistry(settings, clock=clock, environment=secret)
+
+    assert json.loads(registry.schema(1)) == AVRO
+    assert json.loads(registry.schema(1)) == AVRO
+    for number in (2, 3, 3):
+        with pytest.raises(UsageError, match=f"schema {number}"):
+            registry.schema(number)
+    assert server.asked == [f"/schemas/ids/{number}" for number in (1, 2, 3)]
+
+    clock.advance(60)
+    with pytest.raises(UsageError):
+        registry.schema(3)
+    assert len(server.asked) == 4
+    with pytest.raises(Unavailable, match="500"):
+        registry.schema(5)
+    with pytest.raises(NeedsAttention, match="SCHEMA_REGISTRY_USER_INFO"):
+        SchemaRegistry(settings, environment={}).schema(1)
+
+
+def test_avro_without_a_registry_is_told_at_once() -> None:
+    with pytest.raises(SettingsError, match="schema_registry"):
+        SchemaRegistry(KafkaSettings())
