@@ -170,8 +170,8 @@ def main() -> None:
         for name, run in runs:
             with fresh(options.folder) as (queue, telemetry):
                 count, samples, wall_s = timed(lambda: run(queue, seconds))  # noqa: B023 called at once
-                commits = telemetry.counter("queue.commits")
-                per_commit = telemetry.counter("queue.submits") / commits
+                commits = telemetry.counter("queue_commits")
+                per_commit = telemetry.counter("queue_submits") / commits
                 report(name, count, samples, wall_s, f"{per_commit:,.1f} per commit")
 
 

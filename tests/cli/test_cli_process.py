@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import signal
 import subprocess
@@ -147,3 +148,26 @@ def test_up_says_where_and_serves_the_site(project: Settings) -> None:
 
     assert up.returncode == 0
     assert "Stopped." in printed
+
+
+def test_as_json_each_log_line_says_what_it_is_about(
+    project: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a table whose log is damaged; `up` says itself where it listens."""
+    monkeypatch.setenv("NEURALAKE_LOG_FORMAT", "json")
+    log = Path(project.root, "lab", "events", "_delta_log")
+    log.mkdir(parents=True)
+    (log / f"{0:020d}.json").write_text("no log entry")
+    lines: list[dict[str, Any]] = []
+    with start_cli(Path(project.folder), "up", "--port", "0") as process:
+        assert process.stdout is not None
+        while not any(line.get("table") for line in lines):
+            lines.append(json.loads(process.stdout.readline()))
+        process.terminate()
+        lines += [json.loads(line) for line in process.communicate(timeout=60)[0].splitlines()]
+
+    trouble = next(line for line in lines if line.get("table"))
+    assert (trouble["table"], trouble["level"]) == ("lab.events", "ERROR")
+    assert "needs attention" in trouble["message"]
+    assert {line["part"] for line in lines} >= {"up", trouble["part"]}
+    assert any(line["message"].startswith("neuralake is up: http") for line in lines)

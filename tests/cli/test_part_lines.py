@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 
 from neuralake.cli.part_lines import PartLines
@@ -54,3 +55,23 @@ def test_other_lines_are_all_shown() -> None:
 
     assert len(shown) == len(said)
     assert not [line for line in shown if "times" in line]
+
+
+def test_as_json_every_line_is_an_object_and_those_of_parts_come_as_they_are() -> None:
+    out, clock = io.StringIO(), ManualClock(1_000.0)
+    lines = PartLines(Terminal(file=out, width=40), as_json=True, clock=clock)
+    own = '{"part":"write","message":"' + "x" * 100 + '"}'
+    for _ in range(5):
+        lines.show("write", own)
+    lines.show("serve", "Traceback \x1b[31m{")
+
+    *first, last = out.getvalue().splitlines()
+
+    assert first == [own] * 5
+    assert "\x1b" not in last
+    assert json.loads(last) == {
+        "time": "1970-01-01T00:16:40.000Z",
+        "level": "INFO",
+        "part": "serve",
+        "message": "Traceback \x1b[31m{",
+    }

@@ -61,7 +61,7 @@ def test_from_the_first_token_on_everything_but_health_asks_for_one(
         ("POST", "/v1/lab/notes"),
         ("GET", "/v1/lab/notes"),
         ("POST", "/api/sql"),
-        ("GET", "/health/telemetry"),
+        ("GET", "/metrics"),
         ("GET", "/"),
     ]:
         refused = client.request(method, path, json=NOTE)

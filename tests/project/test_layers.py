@@ -18,7 +18,8 @@ SOURCE = Path(__file__).parents[2] / "src" / "neuralake"
 # Bottom up. A part imports only from lower rows, or from its own folder.
 LAYERS = (
     ("errors",),
-    ("clock", "settings", "telemetry"),
+    ("clock", "settings"),
+    ("telemetry",),
     ("schema", "filters", "storage"),
     ("queue", "delta", "tables"),
     ("frame", "batch", "records"),
@@ -52,6 +53,7 @@ OWNERS = {
     "sqlite3": ("queue/",),
     "confluent_kafka": ("queue/",),
     "fastavro": ("records/",),
+    "prometheus_client": ("ingest/metrics.py",),
 }
 
 

@@ -61,6 +61,7 @@ CHOICES = {
     "kafka.security_protocol": "sasl_ssl",
     "kafka.credentials": "file:secrets",
     "kafka.topic_identity": "name",
+    "log.format": "json",
     "queue.kind": "sqlite",  # The other one needs a broker.
 }
 

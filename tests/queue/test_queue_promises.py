@@ -9,7 +9,7 @@ import pytest
 
 from neuralake.clock import ManualClock
 from neuralake.errors import KeyReused, QueueFull, TooLarge, Trimmed, UsageError
-from neuralake.queue import Bounds, Queue
+from neuralake.queue import Backlog, Bounds, Queue
 
 OpenQueue = Callable[..., Queue]
 NEVER_S = float("inf")  # A time that every envelope was appended before.
@@ -436,3 +436,24 @@ def test_one_key_with_two_fingerprints_at_once_is_stored_once(queue: Queue) -> N
 
     assert refused == [False, True] * 5
     assert payloads(queue, "t") == [b"0"]
+
+
+# What waits
+
+
+def test_the_backlog_is_what_is_kept_behind_a_position(queue: Queue, clock: ManualClock) -> None:
+    assert queue.backlog("t", after=0) == Backlog(rows=0, bytes=0, oldest_s=None)
+    queue.append("other", b"not of this topic", 9)
+    positions = []
+    for i in range(4):
+        positions.append(queue.append("t", b"x" * (i + 1), 10 + i).position)
+        clock.advance(5)
+
+    assert queue.backlog("t", after=0) == Backlog(rows=46, bytes=10, oldest_s=1_000.0)
+    assert queue.backlog("t", after=positions[1]) == Backlog(rows=25, bytes=7, oldest_s=1_010.0)
+    assert queue.backlog("t", after=positions[3]) == Backlog(rows=0, bytes=0, oldest_s=None)
+    assert queue.backlog("t", after=positions[3] + 5) == Backlog(rows=0, bytes=0, oldest_s=None)
+
+    queue.trim("t", through=positions[2], appended_before_s=NEVER_S)
+
+    assert queue.backlog("t", after=0) == Backlog(rows=13, bytes=4, oldest_s=1_015.0)

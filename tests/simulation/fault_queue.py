@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tests.simulation.world import Process, Violation
 
 from neuralake.errors import Unavailable
-from neuralake.queue import Appended, Bounds, Envelope, Queue
+from neuralake.queue import Appended, Backlog, Bounds, Envelope, Queue
 
 if TYPE_CHECKING:
     from tests.simulation.lake import Lake
@@ -70,6 +70,9 @@ class FaultQueue:
         )
         self._end()
         return envelopes
+
+    def backlog(self, partition: str, *, after: int) -> Backlog:
+        return self._inner.backlog(partition, after=after)
 
     def bounds(self, partition: str) -> Bounds:
         self._begin("bounds")

@@ -40,6 +40,17 @@ def test_every_acknowledged_row_is_in_the_table_after_the_stop(tmp_path: Path) -
     assert ids_in(settings) == list(range(500))
 
 
+def test_a_platform_that_is_stopped_while_its_writer_starts_still_drains(tmp_path: Path) -> None:
+    """Rows that a server took before wait in the queue; the writer is told to stop at once."""
+    settings = make_project(tmp_path)
+    with Supervisor(settings, parts=["serve"]) as platform:
+        post(platform.url, range(10))
+    with Supervisor(settings, parts=["write"]):
+        pass
+
+    assert ids_in(settings) == list(range(10))
+
+
 def test_nothing_runs_after_the_stop(tmp_path: Path) -> None:
     settings = make_project(tmp_path)
     with Supervisor(settings) as platform:

@@ -20,6 +20,7 @@ from neuralake.settings import Settings, find_settings_file, load_settings
 from neuralake.storage import open_store, resolve
 from neuralake.tables import Definition
 from neuralake.tables.definition import check_name
+from neuralake.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from neuralake.delta import Newest, Snapshot
@@ -48,6 +49,8 @@ class Catalog:
         settings: Settings | None = None,
     ) -> None:
         self._settings = settings
+        self.telemetry = Telemetry()
+        """What the catalog's queue did in this process."""
         self._queue: Queue | None = None
         self._kafka: Queue | None = None
         self._stores: dict[str, LogStore] = {}
@@ -152,7 +155,7 @@ class Catalog:
 
         with self._lock:
             if self._queue is None:
-                self._queue = open_queue(self.settings)
+                self._queue = open_queue(self.settings, telemetry=self.telemetry)
             return self._queue
 
     def queue_of(self, definition: Definition) -> Queue:

@@ -2,6 +2,7 @@
 
 A warning or error that comes again and again (a part that cannot start, say) is shown three times
 and then once a minute with a count; numbers in it do not make it another one. All else is shown.
+As JSON every line is written, as it came: programs count for themselves.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from datetime import datetime
 from rich.console import Console
 from rich.text import Text
 
+from neuralake.cli.log_lines import is_json_line, json_line
 from neuralake.clock import Clock, SystemClock
 
 __all__ = ["PartLines"]
@@ -35,14 +37,23 @@ class _Seen:
 class PartLines:
     """Prints lines of parts. Use it from any thread."""
 
-    def __init__(self, console: Console, *, clock: Clock | None = None) -> None:
-        self._console = console
+    def __init__(
+        self, console: Console, *, as_json: bool = False, clock: Clock | None = None
+    ) -> None:
+        self._console, self._as_json = console, as_json
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._seen: dict[tuple[str, str], _Seen] = {}
 
     def show(self, part: str, line: str) -> None:
         """Print what `part` wrote, in one piece."""
+        if self._as_json:
+            # A part's own lines are objects; what it or its libraries print besides is made one.
+            whole = line if is_json_line(line) else json_line(self._clock.now_s(), part, line)
+            with self._lock:
+                self._console.file.write(whole + "\n")
+                self._console.file.flush()
+            return
         level, blank, rest = line.partition(" ")
         style = _STYLES.get(level, "")
         with self._lock:

@@ -40,7 +40,7 @@ def up(context: typer.Context, port: _Port = None) -> None:
     settings = with_port(session.settings, port)
     session.catalog.definitions()  # An error in the definitions is told once, and here.
     stop = stop_event()
-    show = PartLines(session.err).show
+    show = PartLines(session.err, as_json=settings.log.format == "json").show
     with Supervisor(settings, options=session.options, on_line=show) as platform:
         show("up", f"neuralake is up: {platform.url} (Ctrl-C stops it)")
         platform.watch(stop)
@@ -53,12 +53,12 @@ def serve(context: typer.Context, port: _Port = None, lifeline: _Lifeline = Fals
     from neuralake.supervise import run_part, stop_event
 
     session: Session = context.obj
-    session.log()
+    session.log("serve")
     stop = stop_event(lifeline=lifeline)
     catalog = session.catalog
 
     def tell(url: str) -> None:
-        session.err.print(f"Listening on {url}", soft_wrap=True)
+        session.tell(f"Listening on {url}")
 
     try:
         run_part("serve", catalog, stop=stop, port=port, on_started=tell)
@@ -74,13 +74,13 @@ def write(
     lifeline: _Lifeline = False,
 ) -> None:
     """Run the writer: from the queue into the tables, each row exactly once."""
-    from neuralake.supervise import stop_event
-    from neuralake.writer import run_writer
+    from neuralake.supervise import run_part, stop_event
 
     session: Session = context.obj
-    session.log()
+    session.log("write")
+    stop = stop_event(lifeline=lifeline)
     try:
-        run_writer(session.catalog, tables=tables or None, stop=stop_event(lifeline=lifeline))
+        run_part("write", session.catalog, stop=stop, tables=tables or None)
     finally:
         session.catalog.close()  # Other writers then get our partitions at once.
 
@@ -93,13 +93,13 @@ def compact(
     lifeline: _Lifeline = False,
 ) -> None:
     """Rewrite small files into large ones, and write checkpoints, on a cadence."""
-    from neuralake.maintain import compact_all, run_compaction
-    from neuralake.supervise import stop_event
+    from neuralake.maintain import compact_all
+    from neuralake.supervise import run_part, stop_event
 
     session: Session = context.obj
-    session.log()
+    session.log("compact")
     if not once:
-        run_compaction(session.catalog, stop=stop_event(lifeline=lifeline))
+        run_part("compact", session.catalog, stop=stop_event(lifeline=lifeline))
         return
     telemetry = Telemetry()
     for name, result in compact_all(session.catalog, telemetry=telemetry).items():
@@ -129,13 +129,13 @@ def vacuum(
     lifeline: _Lifeline = False,
 ) -> None:
     """Remove files that no version inside the retention needs, on a cadence."""
-    from neuralake.maintain import run_vacuum, vacuum_all
-    from neuralake.supervise import stop_event
+    from neuralake.maintain import vacuum_all
+    from neuralake.supervise import run_part, stop_event
 
     session: Session = context.obj
-    session.log()
+    session.log("vacuum")
     if not (once or full or dry_run):
-        run_vacuum(session.catalog, stop=stop_event(lifeline=lifeline))
+        run_part("vacuum", session.catalog, stop=stop_event(lifeline=lifeline))
         return
     telemetry = Telemetry()
     results = vacuum_all(session.catalog, full=full, dry_run=dry_run, telemetry=telemetry)
@@ -158,11 +158,7 @@ def _vacuumed(name: str, result: VacuumResult) -> Iterator[str]:
 
 def _refuse_failures(telemetry: Telemetry) -> None:
     """Raise NeedsAttention if a pass left a table out: a timer that runs it must notice."""
-    failed = sum(
-        int(count)
-        for series, count in telemetry.snapshot().items()
-        if series.startswith("maintain_errors")
-    )
+    failed = int(telemetry.counter("maintain_errors"))
     if failed:
         raise NeedsAttention(
             f"{failed} of the tables could not be looked after; see above.", failed=failed

@@ -77,23 +77,20 @@ class Session:
 
         return Terminal(stderr=True)
 
-    def log(self) -> None:
-        """Write what the parts log to standard error, a line each."""
+    def log(self, part: str) -> None:
+        """Write what `part` logs to standard error, a line each, as `log.format` says."""
+        from neuralake.cli.log_lines import JsonLine, TextLine
+
+        text = TextLine("%(name)s: %(message)s" if self.debug else "%(message)s")
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(_Printable("%(name)s: %(message)s" if self.debug else "%(message)s"))
+        handler.setFormatter(JsonLine(part) if self.settings.log.format == "json" else text)
         logging.basicConfig(level=logging.DEBUG if self.debug else logging.INFO, handlers=[handler])
         for noisy in ("uvicorn.access", "httpx"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
 
-
-class _Printable(logging.Formatter):
-    """Lines that may hold texts of strangers, and may go to a terminal.
-
-    A level is named where it matters: for warnings and errors. `up` looks for it there.
-    """
-
-    def format(self, record: logging.LogRecord) -> str:
-        from neuralake.cli.terminal import printable
-
-        level = f"{record.levelname} " if record.levelno >= logging.WARNING else ""
-        return printable(level + super().format(record))
+    def tell(self, text: str) -> None:
+        """Say something on standard error; call `log` first."""
+        if self.settings.log.format == "json":
+            logging.getLogger("neuralake").info("%s", text)
+        else:
+            self.err.print(text, soft_wrap=True)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from neuralake.catalog import Catalog
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeuralakeError
+from neuralake.ingest.committed import Watches
 from neuralake.ingest.guard import Guard
+from neuralake.ingest.health import health_routes
+from neuralake.ingest.lag import Lags
+from neuralake.ingest.metrics import Metrics
 from neuralake.ingest.routes import IngestRoutes
 from neuralake.ingest.site_files import SiteFiles
 from neuralake.ingest.tokens import TokenFile
@@ -42,9 +44,12 @@ def create_app(
     shape: `problem+json`.
     """
     tokens = TokenFile(catalog.settings.tokens_path, clock=clock)
-    telemetry = telemetry or Telemetry()
+    telemetry = telemetry or catalog.telemetry
     gateway = Gateway(catalog)
-    ingest = IngestRoutes(catalog, clock=clock or SystemClock(), telemetry=telemetry)
+    clock, watches = clock or SystemClock(), Watches(catalog)
+    ingest = IngestRoutes(catalog, watches, clock=clock, telemetry=telemetry)
+    lags = Lags(catalog, watches, clock=clock)
+    metrics = Metrics(catalog, telemetry, lags, clock=clock)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -52,9 +57,13 @@ def create_app(
             yield
         ingest.close()
 
-    sql = Route("/api/sql", SqlEndpoint(gateway), methods=["POST"])
     app = Starlette(
-        routes=[*ingest.routes(), *_health(catalog, telemetry), sql],
+        routes=[
+            *ingest.routes(),
+            *health_routes(catalog),
+            Route("/metrics", metrics.get),
+            Route("/api/sql", SqlEndpoint(gateway), methods=["POST"]),
+        ],
         middleware=[
             Middleware(Guard, tokens=tokens, is_public=is_public),
             Middleware(ingest.direct),
@@ -73,28 +82,3 @@ def create_app(
 
 async def _answer_error(_: Request, error: Exception) -> Response:
     return problem_response(error)
-
-
-def _json(value: object) -> Response:
-    # A line of its own, as terminals show it.
-    return Response(msgspec.json.encode(value) + b"\n", media_type="application/json")
-
-
-def _health(catalog: Catalog, telemetry: Telemetry) -> list[BaseRoute]:
-    async def live(_: Request) -> Response:
-        return _json({"status": "live"})
-
-    async def ready(_: Request) -> Response:
-        # A queue that answers is all that a POST needs.
-        await asyncio.to_thread(catalog.queue().topics)
-        return _json({"status": "ready"})
-
-    async def metrics(_: Request) -> Response:
-        return _json(telemetry.snapshot())
-
-    return [
-        Route("/health", ready),
-        Route("/health/live", live),
-        Route("/health/ready", ready),
-        Route("/health/telemetry", metrics),
-    ]

@@ -12,12 +12,14 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from neuralake.catalog import Catalog
 from neuralake.delta import TableLog
 from neuralake.errors import Unavailable, UnknownName
 from neuralake.queue.topic import app_id
 from neuralake.storage import LogStore
+from neuralake.tables import DeltaTable
 
-__all__ = ["CommitWatch", "Committed"]
+__all__ = ["CommitWatch", "Committed", "Watches"]
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ class CommitWatch:
 
     async def look(self, partitions: Sequence[str]) -> Committed:
         """What the log says now."""
-        return await asyncio.to_thread(self._look, partitions)
+        return await asyncio.to_thread(self.look_now, partitions)
 
     async def _watch(self) -> None:
         while self._waiters:
@@ -89,7 +91,8 @@ class CommitWatch:
             if not future.done():
                 future.set_exception(error)
 
-    def _look(self, partitions: Sequence[str]) -> Committed:
+    def look_now(self, partitions: Sequence[str]) -> Committed:
+        """As `look`, from any thread; it waits for the disk."""
         with self._lock:
             try:
                 if self._log is None:
@@ -106,3 +109,19 @@ class CommitWatch:
                 # The writer makes the table when it starts.
                 return Committed(version=None, positions=dict.fromkeys(partitions, 0))
             return Committed(version=version, positions=positions)
+
+
+class Watches:
+    """The watch of each stream table of a catalog, one for all who ask."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._found: dict[str, CommitWatch] = {}
+
+    def of(self, table: DeltaTable) -> CommitWatch:
+        """The watch of `table`; it reads nothing yet."""
+        uri = self._catalog.uri_of(table)
+        if uri not in self._found:
+            store, queue = self._catalog.store_of(table), self._catalog.queue_of(table)
+            self._found.setdefault(uri, CommitWatch(store, queue.id))
+        return self._found[uri]

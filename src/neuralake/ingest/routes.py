@@ -27,6 +27,7 @@ from neuralake.clock import Clock
 from neuralake.errors import NeuralakeError, Trimmed, UsageError, outcome
 from neuralake.ingest.audit import AuditLog
 from neuralake.ingest.body import BodyReader
+from neuralake.ingest.committed import Watches
 from neuralake.ingest.rate import Rates
 from neuralake.ingest.target import Target, Targets
 from neuralake.queue import Appended
@@ -50,9 +51,11 @@ _POST_PATH = re.compile(r"/v1/(?P<database>[^/]+)/(?P<table>[^/]+)")
 class IngestRoutes:
     """The routes over one catalog. `close` when the server stops."""
 
-    def __init__(self, catalog: Catalog, *, clock: Clock, telemetry: Telemetry) -> None:
+    def __init__(
+        self, catalog: Catalog, watches: Watches, *, clock: Clock, telemetry: Telemetry
+    ) -> None:
         catalog.queue()  # One that cannot be opened is told at the start.
-        self._targets = Targets(catalog)
+        self._targets = Targets(catalog, watches)
         self._wait_s_max = catalog.settings.ingest.wait_s_max
         self._body = BodyReader(catalog.settings.ingest.body_bytes_max)
         self._pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
@@ -108,7 +111,7 @@ class IngestRoutes:
             self._telemetry.count("ingest_refused", status=str(status))
             self._note(request, status)
             return problem_response(error)
-        self._telemetry.observe("ingest_ms", (self._clock.monotonic_s() - began_s) * 1000)
+        self._telemetry.observe("ingest_request_seconds", self._clock.monotonic_s() - began_s)
         return response
 
     async def get(self, request: Request) -> Response:
@@ -148,8 +151,8 @@ class IngestRoutes:
         self._rates.spend(sender, rows, self._clock.monotonic_s())
         self._note(request, 202, rows=rows, position=appended.position, key=key)
         if not appended.repeated:
-            self._telemetry.count("ingest_rows", rows, topic=target.topic)
-            self._telemetry.count("ingest_bytes", len(body), topic=target.topic)
+            self._telemetry.count("ingest_rows", rows, table=target.topic)
+            self._telemetry.count("ingest_bytes", len(body), table=target.topic)
         if wait:
             return await self._when_committed(target, appended, rows)
         return _json(_answer(target, appended, rows), status=202)

@@ -9,7 +9,7 @@ import pyarrow as pa
 from neuralake.catalog import Catalog
 from neuralake.errors import UnknownName, UsageError
 from neuralake.ingest.combine import Combiner
-from neuralake.ingest.committed import CommitWatch
+from neuralake.ingest.committed import CommitWatch, Watches
 from neuralake.queue import Queue
 from neuralake.queue.topic import topic_of
 from neuralake.records.decode import Decoder
@@ -52,8 +52,8 @@ def takes_no_rows(database: str, definition: Definition) -> UsageError:
 class Targets:
     """Finds targets by name and keeps them; a definition does not change while we run."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+    def __init__(self, catalog: Catalog, watches: Watches) -> None:
+        self._catalog, self._watches = catalog, watches
         self._found: dict[tuple[str, str], Target] = {}
 
     def known(self, database: str, table: str) -> Target | None:
@@ -111,5 +111,5 @@ class Targets:
             partition_by=tuple(definition.partition_by),
             decoder=decoder,
             combiner=Combiner(queue, topic, decoder),
-            watch=CommitWatch(self._catalog.store_of(definition), queue.id),
+            watch=self._watches.of(definition),
         )

@@ -9,13 +9,14 @@ from pathlib import Path
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import MissingExtra
 from neuralake.queue.memory import MemoryQueue
-from neuralake.queue.protocol import Appended, Bounds, Envelope, Messages, Queue
+from neuralake.queue.protocol import Appended, Backlog, Bounds, Envelope, Messages, Queue
 from neuralake.queue.sqlite import SqliteQueue
 from neuralake.settings import Settings
 from neuralake.telemetry import Telemetry
 
 __all__ = [
     "Appended",
+    "Backlog",
     "Bounds",
     "Envelope",
     "MemoryQueue",

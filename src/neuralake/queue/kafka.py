@@ -38,6 +38,7 @@ from neuralake.queue.protocol import (
     READ_BYTES_MAX,
     READ_ENVELOPES_MAX,
     Appended,
+    Backlog,
     Bounds,
     Envelope,
     check_append,
@@ -202,6 +203,18 @@ class KafkaQueue:
         _, place = self._place(partition)
         first, end = self._topics.ends(place)
         return Bounds(last=end, trimmed=first, rows=end - first, bytes=0)
+
+    def backlog(self, partition: str, *, after: int) -> Backlog:
+        _, place = self._place(partition)
+        first, end = self._topics.ends(place)
+        after = max(after, first)
+        found = (
+            self.read(partition, after=after, envelopes_max=1, bytes_max=1) if after < end else []
+        )
+        # Without a payload and messages it says only that there is nothing up to its position.
+        if not any(envelope.rows for envelope in found):
+            return Backlog(rows=0, bytes=0, oldest_s=None)
+        return Backlog(rows=end - after, bytes=0, oldest_s=found[0].appended_s)
 
     def trim(self, partition: str, *, through: int, appended_before_s: float) -> int:
         topic, place = self._place(partition)

@@ -19,6 +19,7 @@ from neuralake.queue.protocol import (
     READ_BYTES_MAX,
     READ_ENVELOPES_MAX,
     Appended,
+    Backlog,
     Bounds,
     Envelope,
     check_append,
@@ -132,6 +133,17 @@ class MemoryQueue:
                 trimmed=found.trimmed,
                 rows=sum(envelope.rows for envelope in found.kept),
                 bytes=sum(len(envelope.payload) for envelope in found.kept),
+            )
+
+    def backlog(self, partition: str, *, after: int) -> Backlog:
+        with self._lock:
+            self._check_open()
+            found = self._topics.get(partition, _Topic())
+            left = found.kept[max(0, after - found.trimmed) :]
+            return Backlog(
+                rows=sum(envelope.rows for envelope in left),
+                bytes=sum(len(envelope.payload) for envelope in left),
+                oldest_s=left[0].appended_s if left else None,
             )
 
     def trim(self, partition: str, *, through: int, appended_before_s: float) -> int:

@@ -21,6 +21,7 @@ __all__ = [
     "READ_BYTES_MAX",
     "READ_ENVELOPES_MAX",
     "Appended",
+    "Backlog",
     "Bounds",
     "Envelope",
     "Messages",
@@ -117,6 +118,18 @@ class Bounds:
     """Payload bytes kept now; 0 over Kafka, which does not tell."""
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a partition keeps behind a position, seen at one moment."""
+
+    rows: int
+    """Over Kafka messages, and those that nobody can read count, too."""
+    bytes: int
+    """Of payloads; 0 over Kafka, which does not tell."""
+    oldest_s: float | None
+    """When the first of them was appended, in Unix seconds; None: there is nothing."""
+
+
 class Queue(Protocol):
     """Topics of envelopes. Every method may be called from any thread."""
 
@@ -203,6 +216,9 @@ class Queue(Protocol):
 
     def bounds(self, partition: str) -> Bounds:
         """Newest and trimmed position and what is kept, seen at one moment."""
+
+    def backlog(self, partition: str, *, after: int) -> Backlog:
+        """What is kept behind position `after`; what was trimmed does not count."""
 
     def trim(self, partition: str, *, through: int, appended_before_s: float) -> int:
         """Remove the longest prefix of `position <= through` and `appended_s < appended_before_s`.

@@ -27,6 +27,7 @@ from neuralake.queue.protocol import (
     READ_BYTES_MAX,
     READ_ENVELOPES_MAX,
     Appended,
+    Backlog,
     Bounds,
     Envelope,
     check_append,
@@ -78,7 +79,7 @@ class SqliteQueue:
         bytes_max: payload bytes kept, over all topics, before appends are answered `QueueFull`.
         keys_retention_s: how long idempotency keys are remembered, by the clock.
         lock_s_max: how long a call waits for other processes' transactions.
-        telemetry: counts `queue.commits` and the `queue.submits` that shared them.
+        telemetry: counts `queue_commits` and the `queue_submits` that shared them.
 
     Raises:
         NeedsAttention: the file is damaged, read-only, of a newer release or not a queue.
@@ -166,6 +167,19 @@ class SqliteQueue:
             found = _topic(connection, partition) or _Topic(_NEW)
         return Bounds(found.last, found.trimmed, found.rows, found.bytes)
 
+    def backlog(self, partition: str, *, after: int) -> Backlog:
+        with self._reading() as connection:
+            # Beside min(), SQLite gives the other columns of that row (section 2.4 of its SELECT).
+            # Lengths are in the rows' own pages: no payload is read for them.
+            rows, size, oldest_s, _ = connection.execute(
+                "SELECT coalesce(sum(e.rows), 0), coalesce(sum(length(e.payload)), 0), "
+                "e.appended_s, min(e.slot) FROM topics JOIN envelopes AS e "
+                "ON e.slot > (number << ?) + min(?, last) "
+                "AND e.slot <= (number << ?) + last WHERE name = ?",
+                (_POSITION_BITS, after, _POSITION_BITS, partition),
+            ).fetchone()
+        return Backlog(rows, size, oldest_s)
+
     def trim(self, partition: str, *, through: int, appended_before_s: float) -> int:
         removed = 0
         while count := self._trim_some(partition, through, appended_before_s):
@@ -225,8 +239,8 @@ class SqliteQueue:
         except NeedsAttention as error:
             return [error] * len(group)
         self._file.committed(sum(len(submit.payload) for submit in group))
-        self._telemetry.count("queue.commits")
-        self._telemetry.count("queue.submits", len(group))
+        self._telemetry.count("queue_commits")
+        self._telemetry.count("queue_submits", len(group))
         return answers
 
     def _store(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["app_id", "topic_of"]
+__all__ = ["app_id", "labels_of", "topic_of"]
 
 
 def topic_of(database: str, table: str) -> str:
@@ -17,3 +17,12 @@ def app_id(queue_id: str, partition: str) -> str:
     must not be taken for those already in the table.
     """
     return f"neuralake/{queue_id}/{partition}"
+
+
+def labels_of(partition: str) -> dict[str, str]:
+    """What metrics and log lines say of a partition, or a topic: `table`, and which partition.
+
+    The only partition of a topic is called as the topic, and needs no number.
+    """
+    table, _, rest = partition.partition("#")
+    return {"table": table, "partition": rest.partition("@")[0]} if rest else {"table": table}

@@ -53,6 +53,12 @@ def _check_ranges(settings: Settings) -> None:
             name="queue.kind",
             value=settings.queue.kind,
         )
+    if settings.log.format not in ("text", "json"):
+        raise SettingsError(
+            f"log.format is {settings.log.format!r}; it must be 'text' or 'json'.",
+            name="log.format",
+            value=settings.log.format,
+        )
     if settings.queue.kind == "kafka" and not settings.kafka.brokers:
         raise SettingsError(
             "queue.kind is 'kafka', but kafka.brokers is empty: write host:port of a broker.",

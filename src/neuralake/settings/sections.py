@@ -18,6 +18,7 @@ __all__ = [
     "CompactSettings",
     "IngestSettings",
     "LakeSettings",
+    "LogSettings",
     "QueueSettings",
     "ServerSettings",
     "Settings",
@@ -146,6 +147,13 @@ class ServerSettings(_Section, frozen=True):
     """Size at which the audit log begins anew; the one before it is kept."""
 
 
+class LogSettings(_Section, frozen=True):
+    """What the parts write to standard error."""
+
+    format: str = "text"
+    """`text`: lines for people. `json`: an object a line, with what it is about."""
+
+
 class SiteSettings(_Section, frozen=True):
     """The catalog site."""
 
@@ -168,6 +176,7 @@ class Settings(_Section, frozen=True):
     sql: SqlSettings = SqlSettings()
     server: ServerSettings = ServerSettings()
     site: SiteSettings = SiteSettings()
+    log: LogSettings = LogSettings()
     storage: dict[str, StorageProfile] = {}
     """Object stores by the name of their section, `[storage.NAME]`."""
 

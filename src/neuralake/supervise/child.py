@@ -40,17 +40,23 @@ class Child:
         self.started_s = started_s
         self._on_line = on_line
         self._kept: deque[str] = deque(maxlen=_LINES_KEPT)
-        self._process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            process_group=0,
-            text=True,
-            errors="replace",
-        )
+        # Told to stop while it starts, it is to stop in order and not to die: SIGTERM waits until
+        # its handler is there (`stop_event`). A process has the mask of the thread that made it.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            self._process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+                text=True,
+                errors="replace",
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         self._listener = threading.Thread(
             target=self._listen, name=f"listen to {name}", daemon=True
         )

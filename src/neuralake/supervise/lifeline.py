@@ -37,6 +37,7 @@ def stop_event(*, lifeline: bool = False) -> threading.Event:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # As a child of ours begins.
     if lifeline:
         watch_lifeline(0, stop)
     return stop

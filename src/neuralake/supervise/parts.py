@@ -7,10 +7,11 @@ The same four run as processes (`tree`), as threads (`embedded`) and by themselv
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from neuralake.catalog import Catalog
 from neuralake.errors import UnknownName
+from neuralake.telemetry import Telemetry, shared
 
 __all__ = ["PARTS", "run_part"]
 
@@ -23,17 +24,42 @@ def run_part(
     *,
     stop: threading.Event,
     port: int | None = None,
+    tables: Sequence[str] | None = None,
     on_started: Callable[[str], None] | None = None,
 ) -> None:
     """Run the part called `name` until `stop` is set; return when its last work is safe.
 
     Args:
         port: of the server, instead of the setting; 0 picks a free one.
+        tables: that `write` is to write (`database.table`); all streams if None.
         on_started: told the server's URL when it answers.
 
     Raises:
         UnknownName: there is no part of this name.
     """
+    if name not in PARTS:
+        raise UnknownName(
+            f"No part {name!r} of the platform. There are: {', '.join(PARTS)}.",
+            kind="part",
+            name=name,
+            known=list(PARTS),
+        )
+    # The server's is the catalog's, which its queue counts into; in one process with the others,
+    # each has its own.
+    telemetry = catalog.telemetry if name == "serve" else Telemetry()
+    with shared(catalog.settings.state_folder, name, telemetry):
+        _run(name, catalog, stop, telemetry, port, tables, on_started)
+
+
+def _run(
+    name: str,
+    catalog: Catalog,
+    stop: threading.Event,
+    telemetry: Telemetry,
+    port: int | None,
+    tables: Sequence[str] | None,
+    on_started: Callable[[str], None] | None,
+) -> None:
     if name == "serve":
         from neuralake.ingest.server import start_server
 
@@ -46,19 +72,12 @@ def run_part(
     elif name == "write":
         from neuralake.writer import run_writer
 
-        run_writer(catalog, stop=stop)
+        run_writer(catalog, stop=stop, tables=tables, telemetry=telemetry)
     elif name == "compact":
         from neuralake.maintain import run_compaction
 
-        run_compaction(catalog, stop=stop)
-    elif name == "vacuum":
+        run_compaction(catalog, stop=stop, telemetry=telemetry)
+    else:
         from neuralake.maintain import run_vacuum
 
-        run_vacuum(catalog, stop=stop)
-    else:
-        raise UnknownName(
-            f"No part {name!r} of the platform. There are: {', '.join(PARTS)}.",
-            kind="part",
-            name=name,
-            known=list(PARTS),
-        )
+        run_vacuum(catalog, stop=stop, telemetry=telemetry)

@@ -14,7 +14,7 @@ from neuralake.catalog import Catalog
 from neuralake.clock import Clock, SystemClock
 from neuralake.delta import STREAM_PROPERTIES, TableLog, clustering_properties, create_table
 from neuralake.errors import NeuralakeError, Unavailable, UnknownName, suggestion
-from neuralake.queue.topic import app_id, topic_of
+from neuralake.queue.topic import app_id, labels_of, topic_of
 from neuralake.records.envelopes import reader_of
 from neuralake.tables import DeltaTable
 from neuralake.telemetry import Telemetry
@@ -96,13 +96,14 @@ class _TopicLoop:
 
     def run(self, stop: threading.Event) -> None:
         idle_polls = 0
-        while not stop.is_set():
+        while True:  # Once also if it is to stop already: what there is, is drained.
             pause_s = self._round()
             if pause_s is None:
                 is_busy = any(step.waiting_rows for step in self._partitions.values())
                 idle_polls = 0 if is_busy else idle_polls + 1
                 pause_s = self._poll_s(idle_polls)
-            self._clock.wait_s(pause_s, stop)
+            if self._clock.wait_s(pause_s, stop):
+                break
         self._drain()
 
     def _poll_s(self, idle_polls: int) -> float:
@@ -222,7 +223,7 @@ class _PartitionStep:
 
 def _told(error: Exception, trouble: Trouble, telemetry: Telemetry, topic: str) -> float:
     """Tell of `error`; the seconds to wait before the next try."""
-    telemetry.count("writer_errors", topic=topic, kind=type(error).__name__)
+    telemetry.count("writer_errors", 1, **labels_of(topic), kind=type(error).__name__)
     retry_s = _RETRY_S if isinstance(error, Unavailable) else _ATTENTION_RETRY_S
     trouble.tell(error, retry_s=retry_s)
     return retry_s

@@ -15,7 +15,7 @@ from neuralake.delta import Commit, TableLog, Txn
 from neuralake.errors import Conflict, NeedsAttention
 from neuralake.queue import Envelope, Queue
 from neuralake.queue.protocol import MESSAGES_MAX
-from neuralake.queue.topic import app_id
+from neuralake.queue.topic import app_id, labels_of
 from neuralake.records.envelopes import EnvelopeReader
 from neuralake.records.messages import RejectedMessage
 from neuralake.schema import conform
@@ -71,6 +71,7 @@ class TopicWriter:
         self._clock = clock or SystemClock()
         self._telemetry = telemetry or Telemetry()
         self._app_id = app_id(queue.id, partition)
+        self._labels = labels_of(partition)
         self._position = 0
         self._waiting: list[Envelope] = []
         self._took_rows = 0
@@ -110,7 +111,9 @@ class TopicWriter:
         except Conflict as conflict:
             # A second writer committed a part of our batch, or trimmed what we had yet to read.
             # What we hold is in the table or still in the queue: begin again behind the other.
-            _log.warning("%s: another writer is ahead: %s", self._partition, conflict)
+            _log.warning(
+                "%s: another writer is ahead: %s", self._partition, conflict, extra=self._labels
+            )
             self._find_position()
             return None
         self._trim()
@@ -157,16 +160,18 @@ class TopicWriter:
         if found.rejected:
             self._tell_rejected(found.rejected)
         last = batch[-1].position
+        began_s = self._clock.monotonic_s()
         commit = self._table.append(rows, txn=Txn(self._app_id, last, after=self._position))
+        commit_s = self._clock.monotonic_s() - began_s
         if commit.repeated:
             self._find_position()
             return None
         self._position, self._waiting = last, []
-        self._observe(batch, commit)
+        self._observe(batch, commit, commit_s)
         return commit
 
     def _tell_rejected(self, rejected: Sequence[RejectedMessage]) -> None:
-        self._telemetry.count("writer_rejected", len(rejected), topic=self._partition)
+        self._telemetry.count("writer_rejected", len(rejected), **self._labels)
         if self._reject is not None:
             self._reject(rejected)
             return
@@ -208,15 +213,27 @@ class TopicWriter:
             committed = self._queue.bounds(self._partition).trimmed
         return committed != self._position
 
-    def _observe(self, batch: Sequence[Envelope], commit: Commit) -> None:
-        telemetry, topic = self._telemetry, self._partition
-        telemetry.count("writer_rows", commit.rows, topic=topic)
-        telemetry.count("writer_commits", topic=topic)
-        telemetry.count("writer_bytes", commit.bytes, topic=topic)
-        took_ms = (self._clock.monotonic_s() - self._commit_began_s) * 1000
-        telemetry.observe("writer_commit_ms", took_ms, topic=topic)
-        oldest_ms = (self._clock.now_s() - batch[0].appended_s) * 1000
-        telemetry.observe("writer_freshness_ms", oldest_ms, topic=topic)
+    def _observe(self, batch: Sequence[Envelope], commit: Commit, commit_s: float) -> None:
+        telemetry, labels = self._telemetry, self._labels
+        telemetry.count("writer_rows", commit.rows, **labels)
+        telemetry.count("writer_commits", **labels)
+        telemetry.count("writer_bytes", commit.bytes, **labels)
+        flush_s = self._clock.monotonic_s() - self._commit_began_s
+        telemetry.observe("writer_flush_seconds", flush_s, **labels)
+        telemetry.observe("writer_commit_seconds", commit_s, **labels)
+        age_s = self._clock.now_s() - batch[0].appended_s
+        telemetry.observe("writer_freshness_seconds", max(0.0, age_s), **labels)
+        telemetry.gauge("writer_last_commit_timestamp_seconds", self._clock.now_s(), **labels)
+        _log.debug(
+            "%s: version %d holds positions up to %d: %d rows, %d bytes, %.1f ms",
+            self._partition,
+            commit.version,
+            self._position,
+            commit.rows,
+            commit.bytes,
+            flush_s * 1000,
+            extra={**labels, "position": self._position, "version": commit.version},
+        )
 
 
 def start_position(queue: Queue, partition: str, table: TableLog) -> int:

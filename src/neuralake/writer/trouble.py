@@ -11,6 +11,7 @@ import re
 
 from neuralake.clock import Clock
 from neuralake.errors import NeuralakeError, Unavailable
+from neuralake.queue.topic import labels_of
 
 __all__ = ["Trouble"]
 
@@ -51,10 +52,16 @@ class Trouble:
             error if ours else f"unexpected {type(error).__name__}: {error}",
             # Where it was helps the first time; after that it only pushes other lines away.
             exc_info=not ours and self._tries == 1,
+            extra=labels_of(self._topic),
         )
 
     def over(self) -> None:
         """A try went well."""
         if self._same is not None:
-            _log.info("%s goes on, at try %d", self._topic, self._tries + 1)
+            _log.info(
+                "%s goes on, at try %d",
+                self._topic,
+                self._tries + 1,
+                extra=labels_of(self._topic),
+            )
             self._same = None
