@@ -67,6 +67,7 @@ def test_a_body_of_csv_is_what_the_json_of_it_is(
         (b"author,text\n", 400, "no rows"),
         (b"", 422, "cannot be read"),
         (b"author,text\na,\xff\n", 422, "UTF"),
+        (b"author,\xff\na,b\n", 422, "names in the header are not UTF-8"),
     ],
 )
 def test_csv_that_does_not_fit_is_told_with_its_place(

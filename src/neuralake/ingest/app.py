@@ -20,6 +20,7 @@ from neuralake.ingest.guard import Guard
 from neuralake.ingest.health import health_routes
 from neuralake.ingest.lag import Lags
 from neuralake.ingest.metrics import Metrics
+from neuralake.ingest.openapi import OpenApi
 from neuralake.ingest.routes import IngestRoutes
 from neuralake.ingest.site_files import SiteFiles
 from neuralake.ingest.tokens import TokenFile
@@ -62,6 +63,7 @@ def create_app(
             *ingest.routes(),
             *health_routes(catalog),
             Route("/metrics", metrics.get),
+            Route("/openapi.json", OpenApi(catalog).get),
             Route("/api/sql", SqlEndpoint(gateway), methods=["POST"]),
         ],
         middleware=[

@@ -80,6 +80,8 @@ def csv_tables(
             for batch in source:
                 yield _typed(batch, schema, first_row, name)
                 first_row += batch.num_rows
+    except UnicodeDecodeError as error:
+        raise _unreadable_csv("the names in the header are not UTF-8", first_row) from error
     except pa.ArrowInvalid as error:
         raise _unreadable_csv(str(error).splitlines()[0], first_row) from error
 
