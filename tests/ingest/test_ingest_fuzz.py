@@ -8,6 +8,7 @@ import json
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -63,7 +64,7 @@ def test_any_request_is_stored_or_refused(tmp_path: Path) -> None:
     assert len(found) == rows
 
 
-SEEDLINGS = [
+SEEDLINGS: list[dict[str, Any]] = [
     {"session": "s", "time": "2026-01-31T10:20:30.5Z", "channel": 7, "rate": 0.5},
     {"session": "\u00e9\U0001f9e0", "rate": "NaN"},
     {"session": "", "channel": -32768, "time": None},
@@ -80,7 +81,7 @@ SPARKS = [
 def seedling_bodies() -> list[tuple[str, bytes]]:
     """A right body of each content type, with rows to spare."""
     rows = SEEDLINGS * 3
-    typed = [{**row, "rate": None, "time": None} for row in rows]
+    typed: list[dict[str, Any]] = [{**row, "rate": None, "time": None} for row in rows]
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, SPIKES) as stream:
         stream.write_table(pa.Table.from_pylist(typed, schema=SPIKES))
