@@ -9,7 +9,7 @@ from pathlib import Path
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import MissingExtra
 from neuralake.queue.memory import MemoryQueue
-from neuralake.queue.protocol import Appended, Bounds, Envelope, Messages, Queue
+from neuralake.queue.protocol import Appended, Bounds, Envelope, Messages, Queue, QueueReader
 from neuralake.queue.sqlite import SqliteQueue
 from neuralake.settings import Settings
 from neuralake.telemetry import Telemetry
@@ -21,6 +21,7 @@ __all__ = [
     "MemoryQueue",
     "Messages",
     "Queue",
+    "QueueReader",
     "SqliteQueue",
     "open_kafka",
     "open_queue",

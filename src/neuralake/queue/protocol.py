@@ -25,6 +25,7 @@ __all__ = [
     "Envelope",
     "Messages",
     "Queue",
+    "QueueReader",
     "check_append",
     "check_fits",
     "check_kept",
@@ -117,8 +118,8 @@ class Bounds:
     """Payload bytes kept now; 0 over Kafka, which does not tell."""
 
 
-class Queue(Protocol):
-    """Topics of envelopes. Every method may be called from any thread."""
+class QueueReader(Protocol):
+    """The half of a queue that only reads; from any thread."""
 
     @property
     def id(self) -> str:
@@ -130,6 +131,32 @@ class Queue(Protocol):
         A partition that is made anew gets another name, so `app_id(queue.id, partition)` stands
         for one sequence of positions for good. More may be added; none goes away while it has rows.
         """
+
+    def bounds(self, partition: str) -> Bounds:
+        """Newest and trimmed position and what is kept, seen at one moment."""
+
+    def read(
+        self,
+        partition: str,
+        *,
+        after: int,
+        envelopes_max: int = READ_ENVELOPES_MAX,
+        bytes_max: int = READ_BYTES_MAX,
+    ) -> list[Envelope]:
+        """Kept envelopes past position `after`, in order; at least one if there is any.
+
+        Nothing is left out: it begins with the first envelope ever appended past `after`. It
+        stops before `envelopes_max` or `bytes_max` is exceeded, but a first envelope larger than
+        that is given.
+
+        Raises:
+            Trimmed: envelopes past `after` were removed; `error.trimmed` is the first usable
+                `after`.
+        """
+
+
+class Queue(QueueReader, Protocol):
+    """Topics of envelopes. Every method may be called from any thread."""
 
     def claim(self, topic: str) -> list[str]:
         """Those of `partitions(topic)` that this process is to write now; ask again often.
@@ -181,28 +208,6 @@ class Queue(Protocol):
             TooLarge: the payload exceeds the whole queue; it will never fit.
             NeedsAttention: the store is damaged, read-only or replaced.
         """
-
-    def read(
-        self,
-        partition: str,
-        *,
-        after: int,
-        envelopes_max: int = READ_ENVELOPES_MAX,
-        bytes_max: int = READ_BYTES_MAX,
-    ) -> list[Envelope]:
-        """Kept envelopes past position `after`, in order; at least one if there is any.
-
-        Nothing is left out: it begins with the first envelope ever appended past `after`. It
-        stops before `envelopes_max` or `bytes_max` is exceeded, but a first envelope larger than
-        that is given.
-
-        Raises:
-            Trimmed: envelopes past `after` were removed; `error.trimmed` is the first usable
-                `after`.
-        """
-
-    def bounds(self, partition: str) -> Bounds:
-        """Newest and trimmed position and what is kept, seen at one moment."""
 
     def trim(self, partition: str, *, through: int, appended_before_s: float) -> int:
         """Remove the longest prefix of `position <= through` and `appended_s < appended_before_s`.
