@@ -1,4 +1,4 @@
-"""The platform's HTTP application: ingest, SQL, health and the catalog site on one port."""
+"""The platform's HTTP application: ingest, tails, SQL, health and the catalog site on one port."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from neuralake.errors import NeuralakeError
 from neuralake.ingest.guard import Guard
 from neuralake.ingest.routes import IngestRoutes
 from neuralake.ingest.site_files import SiteFiles
+from neuralake.ingest.tail import TailEndpoint
 from neuralake.ingest.tokens import TokenFile
 from neuralake.serve.gateway import Gateway
 from neuralake.serve.http import SqlEndpoint
@@ -39,22 +40,26 @@ def create_app(
     """The application over `catalog`. It opens the catalog's queue, and does not close it.
 
     To whom it answers `guard` says; `is_public`: other machines can reach it. Every error has one
-    shape: `problem+json`.
+    shape: `problem+json`. Before it stops, call `app.state.end_waits`: who waits for rows that
+    may come is then answered at once.
     """
     tokens = TokenFile(catalog.settings.tokens_path, clock=clock)
     telemetry = telemetry or Telemetry()
     gateway = Gateway(catalog)
     ingest = IngestRoutes(catalog, clock=clock or SystemClock(), telemetry=telemetry)
+    tail = TailEndpoint(catalog, telemetry=telemetry)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         with gateway:
             yield
         ingest.close()
+        tail.close()
 
+    tails = Route("/v1/{database}/{table}/tail", tail, methods=["GET"])
     sql = Route("/api/sql", SqlEndpoint(gateway), methods=["POST"])
     app = Starlette(
-        routes=[*ingest.routes(), *_health(catalog, telemetry), sql],
+        routes=[*ingest.routes(), tails, *_health(catalog, telemetry), sql],
         middleware=[
             Middleware(Guard, tokens=tokens, is_public=is_public),
             Middleware(ingest.direct),
@@ -66,6 +71,7 @@ def create_app(
         },
         lifespan=lifespan,
     )
+    app.state.end_waits = tail.end_waits
     # Not a route: a mount at "/" would also take what a route refuses for its method.
     app.router.default = SiteFiles(catalog.settings.path(catalog.settings.site.folder))
     return app

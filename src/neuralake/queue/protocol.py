@@ -20,6 +20,7 @@ __all__ = [
     "MESSAGES_MAX",
     "READ_BYTES_MAX",
     "READ_ENVELOPES_MAX",
+    "TAIL_BYTES_MAX",
     "Appended",
     "Bounds",
     "Envelope",
@@ -35,6 +36,8 @@ __all__ = [
 
 READ_ENVELOPES_MAX = 1024
 READ_BYTES_MAX = 64 * 1024 * 1024
+TAIL_BYTES_MAX = 16 * 1024 * 1024
+"""What one answer of a server's tail is made of, but for a single larger envelope."""
 MESSAGES_MAX = 10_000
 """Messages of somebody else's that are one envelope: larger batches are not quicker to read."""
 BYTES_MAX = 4096 * 1024 * 1024
