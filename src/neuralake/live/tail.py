@@ -128,12 +128,12 @@ def together(
             # What is trimmed was committed before. Asked before the snapshot, so that rows which
             # are committed and trimmed in between raise `Trimmed` below instead of being in
             # neither part.
-            partitions = queue.partitions(topic)
+            identity, partitions = queue.id, queue.partitions(topic)
             trimmed = {name: queue.bounds(name).trimmed for name in partitions}
             snapshot = take()
             tails = [schema.empty_table()]
             for name in partitions:
-                committed = snapshot.txn(app_id(queue.id, name)) if snapshot else None
+                committed = snapshot.txn(app_id(identity, name)) if snapshot else None
                 # Without a txn of this queue the table is new: it never held what was trimmed.
                 after = trimmed[name] if committed is None else committed
                 tails.append(
@@ -141,6 +141,8 @@ def together(
                         queue, name, after=after, schema=schema, reader=reader, bytes_max=bytes_max
                     )
                 )
+            if queue.id != identity:  # A remote one; another thread may have been told of it.
+                raise Conflict(f"The queue of {topic!r} was made anew while it was read.")
         except Conflict:
             if not left:
                 raise
