@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import pyarrow as pa
 import pytest
-from ingest_lake import NOTES, arrow_stream, lake
+from ingest_lake import lake
 from ingest_server import served
+from live_notes import TOPIC, Traffic, running, send, trim, writer
 
-from neuralake import delta
 from neuralake.catalog import Catalog
 from neuralake.clock import ManualClock
 from neuralake.errors import (
@@ -32,29 +31,10 @@ from neuralake.errors import (
 )
 from neuralake.ingest.server import RunningServer, start_server
 from neuralake.ingest.tokens import TokenFile
-from neuralake.queue import Queue, RemoteQueue
+from neuralake.queue import RemoteQueue
 from neuralake.settings import QueueSettings, Settings
 from neuralake.supervise import Platform
-from neuralake.writer import FlushLimits, TopicWriter, run_writer
-
-TOPIC = "lab.notes"
-LIMITS = FlushLimits(age_ms_max=100, rows_max=1000, bytes_max=1_000_000)
-
-
-def payload(*texts: str) -> bytes:
-    return arrow_stream(pa.table({"author": ["ann"] * len(texts), "text": texts}, schema=NOTES))
-
-
-def send(queue: Queue, *texts: str) -> int:
-    return queue.append(TOPIC, payload(*texts), len(texts)).position
-
-
-def writer(catalog: Catalog) -> TopicWriter:
-    store = catalog.store_of(catalog.definition("lab", "notes"))
-    delta.create_table(store, NOTES, partition_by=["author"])
-    return TopicWriter(
-        catalog.queue(), TOPIC, delta.TableLog.open(store), LIMITS, grace_s=float("inf")
-    )
+from neuralake.writer import run_writer
 
 
 def elsewhere(catalog: Catalog, url: str, token_file: str = "") -> Catalog:
@@ -89,7 +69,7 @@ def test_a_frame_on_another_machine_has_what_is_acknowledged(
     send(queue, "c")
     assert texts(remote) == ["a", "b", "c"]
 
-    queue.trim(TOPIC, through=write.position, appended_before_s=float("inf"))
+    trim(queue, write.position)
     assert texts(remote) == ["a", "b", "c"]
 
 
@@ -107,7 +87,7 @@ def test_it_reads_what_the_queue_there_says(catalog: Catalog, remote: Catalog) -
     here, there = catalog.queue(), remote.queue()
     send(here, "a")
     last = send(here, "b", "c")
-    here.trim(TOPIC, through=1, appended_before_s=float("inf"))
+    trim(here, 1)
 
     assert isinstance(there, RemoteQueue)
     assert there.id == here.id
@@ -203,47 +183,14 @@ def test_readers_elsewhere_race_a_writer_that_commits_and_trims(
     catalog: Catalog, remote: Catalog
 ) -> None:
     """Every frame over HTTP is complete and exact, while rows come, are committed and trimmed."""
-    queue, write = catalog.queue(), writer(catalog)
-    stop, failures, sent = threading.Event(), list[BaseException](), 0
-
-    def produce() -> None:
-        nonlocal sent
-        while not stop.is_set():
-            send(queue, f"{sent:06}", f"{sent + 1:06}")
-            sent += 2
-
-    def commit() -> None:
-        # Behind the last commit by two, as the grace time is behind the newest.
-        behind = [0, 0, 0]
-        while not stop.is_set():
-            write.step(flush=True)
-            behind.append(write.position)
-            queue.trim(TOPIC, through=behind[-3], appended_before_s=float("inf"))
-
-    def guarded(job: object) -> threading.Thread:
-        def run() -> None:
-            try:
-                job()  # type: ignore[operator]
-            except BaseException as error:
-                failures.append(error)
-
-        return threading.Thread(target=run)
-
-    threads = [guarded(produce), guarded(commit)]
-    for thread in threads:
-        thread.start()
-    try:
+    traffic = Traffic(catalog)
+    with running(traffic.jobs):
         for _ in range(12):
-            acknowledged = sent
+            acknowledged = traffic.sent
             found = texts(remote)
             assert found == [f"{number:06}" for number in range(len(found))]
             assert len(found) >= acknowledged
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-    assert not failures, failures[0]
-    assert queue.bounds(TOPIC).trimmed > 0
+    assert catalog.queue().bounds(TOPIC).trimmed > 0
 
 
 def test_a_queue_that_was_made_anew_is_told_once_and_then_gone_by(

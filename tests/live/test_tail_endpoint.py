@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pyarrow as pa
 import pytest
-from ingest_lake import NOTES, arrow_stream
+from ingest_lake import NOTES
+from live_notes import TOPIC, payload, send, trim
 
 from neuralake.catalog import Catalog
 from neuralake.ingest import tail
@@ -16,15 +17,7 @@ from neuralake.ingest.server import RunningServer
 from neuralake.ingest.tokens import TokenFile
 from neuralake.queue import Queue
 
-TAIL, TOPIC = "/v1/lab/notes/tail", "lab.notes"
-
-
-def payload(*texts: str) -> bytes:
-    return arrow_stream(pa.table({"author": ["ann"] * len(texts), "text": texts}, schema=NOTES))
-
-
-def send(queue: Queue, *texts: str) -> int:
-    return queue.append(TOPIC, payload(*texts), len(texts)).position
+TAIL = "/v1/lab/notes/tail"
 
 
 def texts(answer: httpx.Response) -> list[str]:
@@ -83,7 +76,7 @@ def test_what_is_trimmed_is_gone_and_the_first_usable_position_is_told(
 ) -> None:
     send(queue, "a")
     second = send(queue, "b")
-    queue.trim(TOPIC, through=second, appended_before_s=float("inf"))
+    trim(queue, second)
 
     answer = client.get(TAIL, params={"after": 1})
 
@@ -219,7 +212,7 @@ def test_the_progress_of_a_table_says_what_the_queue_keeps(
 ) -> None:
     send(queue, "a")
     send(queue, "b", "c")
-    queue.trim(TOPIC, through=1, appended_before_s=float("inf"))
+    trim(queue, 1)
 
     (partition,) = client.get("/v1/lab/notes").json()["partitions"]
 
