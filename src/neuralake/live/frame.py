@@ -17,7 +17,7 @@ from neuralake.filters import Filters, expression
 from neuralake.frame import NlkDataFrame, scan_snapshot
 from neuralake.frame.delta import open_place
 from neuralake.frame.frame import as_frame
-from neuralake.live.tail import existing, together
+from neuralake.live.tail import existing, lazy_rows, together
 from neuralake.queue import QueueReader
 from neuralake.records.envelopes import EnvelopeReader
 from neuralake.schema import polars_schema
@@ -84,7 +84,5 @@ def _parts(
     if snapshot is not None:
         parts.append(scan_snapshot(snapshot, schema, name=topic))
     if tail.num_rows:
-        rows = pl.from_arrow(tail)
-        assert isinstance(rows, pl.DataFrame)  # noqa: S101 a table is never a Series; for mypy
-        parts.append(rows.lazy())
+        parts.append(lazy_rows(tail))
     return parts

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import polars as pl
 import pyarrow as pa
 
 from neuralake.delta import Snapshot
@@ -20,7 +21,7 @@ from neuralake.queue.topic import app_id
 from neuralake.records.envelopes import EnvelopeReader
 from neuralake.schema import conform
 
-__all__ = ["TailPage", "existing", "read_page", "read_tail", "together"]
+__all__ = ["TailPage", "existing", "lazy_rows", "read_page", "read_tail", "together"]
 
 # Each retry takes a newer snapshot, which the grace time of trimming lets succeed; more than a few
 # mean that trimming runs without grace.
@@ -159,3 +160,10 @@ def existing(take: Callable[[], Snapshot]) -> Snapshot | None:
         if error.kind != "table":
             raise
         return None
+
+
+def lazy_rows(rows: pa.Table) -> pl.LazyFrame:
+    """`rows` for Polars, without a copy where their types allow it."""
+    found = pl.from_arrow(rows)
+    assert isinstance(found, pl.DataFrame)  # noqa: S101 a table is never a Series; for mypy
+    return found.lazy()

@@ -44,6 +44,7 @@ _TRY_AGAIN = frozenset({429, 502, 503, 504})
 _KEPT_MAX = 8
 # Far above the largest envelope; what is larger is no answer of ours.
 _BYTES_MAX = 512 * 1024 * 1024
+_NO_QUERY: Mapping[str, str | int | float] = {}
 _ERRORS: dict[int, type[NeuralakeError]] = {
     401: Unauthorized,
     403: Forbidden,
@@ -105,7 +106,9 @@ class HttpClient:
         self._lock = threading.Lock()
         self._idle: list[http.client.HTTPConnection] = []
 
-    def get(self, path: str, *, wait_s: float = 0.0, **query: str | int | float) -> Answer:
+    def get(
+        self, path: str, query: Mapping[str, str | int | float] = _NO_QUERY, *, wait_s: float = 0.0
+    ) -> Answer:
         """The answer to GET `path`; `wait_s`: how long the server may take for it on purpose.
 
         Raises:

@@ -140,14 +140,13 @@ class RemoteQueue:
     ) -> list[Envelope]:
         """As `read`, but waits up to `wait_s` for something to come."""
         topic = self._topics.get(partition, partition.partition("#")[0])
-        answer = self._client.get(
-            f"{_path(topic)}/tail",
-            wait_s=wait_s,
-            after=after,
-            partition=partition,
-            bytes_max=min(max(bytes_max, 1), TAIL_BYTES_MAX),
-            **({"wait_s": wait_s} if wait_s else {}),
-        )
+        query: dict[str, str | int | float] = {
+            "after": after,
+            "partition": partition,
+            "bytes_max": min(max(bytes_max, 1), TAIL_BYTES_MAX),
+            "wait_s": wait_s,
+        }
+        answer = self._client.get(f"{_path(topic)}/tail", query, wait_s=wait_s)
         queue, position, rows, appended_s = _headers(answer)
         self._seen(queue)
         if position <= after:
