@@ -162,6 +162,7 @@ _OUTCOMES: dict[type[BaseException], Outcome] = {
     Unauthorized: Outcome(401, 2),
     Forbidden: Outcome(403, 2),
     UsageError: Outcome(400, 2),
+    Trimmed: Outcome(410, 75),
     Conflict: Outcome(409, 75),
     QueueFull: Outcome(429, 75),
     TimedOut: Outcome(504, 75),

@@ -100,8 +100,11 @@ def test_a_queue_that_is_trimmed_without_grace_ends_in_a_clear_error(lake: Strea
         def read(self, partition: str, **kwargs: Any) -> Any:
             raise Trimmed(f"{partition} is trimmed.", topic=partition, after=0, trimmed=1)
 
+    queue = EverTrimmed()
+    queue.append(TOPIC, payload(1), 1)
+
     with pytest.raises((Trimmed, pl.exceptions.ComputeError), match="is trimmed"):
-        live(lake, EverTrimmed()).collect()
+        live(lake, queue).collect()
 
 
 def test_a_frame_has_the_rows_of_every_partition_of_the_topic_once(tmp_path: Path) -> None:

@@ -6,16 +6,18 @@ function tables run at once, because their rows are their code's business.
 
 from __future__ import annotations
 
+import threading
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from html import escape
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from neuralake.batch import BatchWriter
-from neuralake.catalog.read import read_function, read_table
+from neuralake.catalog.read import follower_of, read_function, read_table
 from neuralake.errors import UnknownName, UsageError, suggestion
 from neuralake.frame import NlkDataFrame
+from neuralake.live import Followed, Follower, Start, follow, follow_async
 from neuralake.tables import Definition, DeltaTable, FunctionTable
 
 if TYPE_CHECKING:
@@ -101,6 +103,51 @@ class Database:
         """
         return self._frame(name, filters, live, columns, version, arguments)
 
+    def follow(
+        self,
+        name: str,
+        *filters: Any,
+        after: Start = "now",
+        columns: Sequence[str] | None = None,
+        idle_s: float | None = None,
+        stop: threading.Event | None = None,
+    ) -> Iterator[Followed]:
+        """New rows of stream table `name` as they are acknowledged, each once, in frames.
+
+        `for rows, position in catalog.neural.follow("spikes"): …` goes on until it is left, or
+        `stop` is set. Rows of a partition of the queue (the embedded one has one) come in the
+        order in which they were acknowledged. `position` is JSON; keep it with what was made of
+        `rows`, and give it as `after` to go on behind them, in another process, too.
+
+        Args:
+            filters, columns: as in `table`.
+            after: `"now"`, the moment of this call; `"start"`, where all that is committed comes
+                first, in one frame; or a position.
+            idle_s: after so long without rows comes a frame without rows, with the position.
+
+        Raises (at once):
+            UnknownName, UsageError: as `table`; or `after` is no position.
+
+        Raises (at once, or in the loop):
+            Trimmed: rows behind the position are no more in the queue, which keeps committed rows
+                for `queue.grace_s`: read the table, and follow after `"start"` or `"now"`.
+            Conflict: the position is of another queue than the lake has now.
+            Unavailable: the queue did not answer for a minute.
+        """
+        follower = self._follower(name, filters, columns, after)
+        return follow(follower, idle_s=idle_s, stop=stop)
+
+    def follow_async(
+        self,
+        name: str,
+        *filters: Any,
+        after: Start = "now",
+        columns: Sequence[str] | None = None,
+        idle_s: float | None = None,
+    ) -> AsyncIterator[Followed]:
+        """As `follow`, for `async for`; `"now"` is the moment when the loop begins."""
+        return follow_async(lambda: self._follower(name, filters, columns, after), idle_s=idle_s)
+
     def batch_writer(self, name: str) -> BatchWriter:
         """What appends to, overwrites, deletes from and merges into Delta table `name`.
 
@@ -185,6 +232,12 @@ class Database:
             return read_function(definition, filters, columns, arguments, title)
         catalog = self._in_catalog()
         return read_table(catalog, definition, filters, live, columns, version, arguments, title)
+
+    def _follower(
+        self, name: str, filters: Sequence[Any], columns: Sequence[str] | None, after: Start
+    ) -> Follower:
+        definition, catalog = self._defined(name, stacklevel=4), self._in_catalog()
+        return follower_of(catalog, definition, filters, columns, after, f"{self._name}.{name}")
 
     def _defined(self, name: str, *, stacklevel: int = 3) -> Definition:
         """The definition of `name`, with a warning to the caller if it is deprecated."""

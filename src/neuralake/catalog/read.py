@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from neuralake.errors import UnknownName, UsageError, suggestion
 from neuralake.filters import Conditions, normalise
 from neuralake.frame import NlkDataFrame, scan_delta, scan_parquet
 from neuralake.frame.declared import conforming, filtered
 from neuralake.frame.frame import as_frame
-from neuralake.live import live_frame
+from neuralake.live import Follower, Start, existing, live_frame
 from neuralake.records.envelopes import reader_of
+from neuralake.schema import polars_schema
 from neuralake.storage import LogStore
 from neuralake.tables import (
     Definition,
@@ -24,7 +27,7 @@ from neuralake.tables import (
 if TYPE_CHECKING:
     from neuralake.catalog.catalog import Catalog
 
-__all__ = ["read_function", "read_table"]
+__all__ = ["follower_of", "read_function", "read_table"]
 
 
 def read_table(
@@ -76,6 +79,42 @@ def read_function(
         frame = conforming(frame, definition.schema, name=title)
     frame = filtered(frame, normalise(*filters), definition.schema, name=title)
     return frame if columns is None or taken else as_frame(frame.select(list(columns)))
+
+
+def follower_of(
+    catalog: Catalog,
+    definition: Definition,
+    filters: Sequence[Any],
+    columns: Sequence[str] | None,
+    after: Start,
+    title: str,
+) -> Follower:
+    """What gives the new rows of a stream table; see `Database.follow`."""
+    if not isinstance(definition, DeltaTable) or not definition.is_stream:
+        raise UsageError(
+            f"{title!r} has no stream, so there is nothing to follow. Define it with "
+            f"stream=Stream().",
+            name=title,
+        )
+    conditions, schema = normalise(*filters), definition.schema
+    if columns is not None:
+        _check_columns(columns, definition, title)
+
+    def shape(frame: pl.LazyFrame) -> pl.LazyFrame:
+        found = filtered(as_frame(frame), conditions, schema, name=title)
+        return found if columns is None else found.select(list(columns))
+
+    uri = catalog.uri_of(definition)
+    shape(pl.LazyFrame(schema=polars_schema(schema)))  # Filters that do not fit are told at once.
+    return Follower(
+        catalog.queue_of(definition),
+        title,
+        schema,
+        after=after,
+        reader=reader_of(definition, catalog.settings, name=title),
+        take=lambda: existing(lambda: catalog.newest_at(uri)),
+        shape=shape,
+    )
 
 
 def _scan(

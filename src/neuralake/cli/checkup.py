@@ -150,7 +150,7 @@ def _difference(definition: Definition, now: delta.Snapshot) -> str | None:
 
 
 def _has_queue(settings: Settings) -> bool:
-    return settings.queue.kind == "kafka" or settings.queue_path.exists()
+    return settings.queue.kind != "sqlite" or settings.queue_path.exists()
 
 
 def _is_fed(definition: Definition) -> bool:

@@ -75,6 +75,10 @@ def query(
     context: typer.Context,
     sql: Annotated[str, typer.Argument(help="A SELECT; tables are database.table. - reads stdin.")],
     format: _Format = Format.TABLE,
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="Also rows that are acknowledged and not committed yet."),
+    ] = False,
 ) -> None:
     """Run SQL over the catalog's tables and write the answer.
 
@@ -86,7 +90,7 @@ def query(
     from neuralake.serve.query import TRUNCATED
     from neuralake.serve.query import query as run_query
 
-    answer = run_query(session.catalog, text)
+    answer = run_query(session.catalog, text, live=live)
     write_answer(session, answer, format)
     if (answer.schema.metadata or {}).get(TRUNCATED) == b"true":
         session.err.print(

@@ -1,4 +1,4 @@
-"""The platform's HTTP application: ingest, SQL, health and the catalog site on one port."""
+"""The platform's HTTP application: ingest, tails, SQL, health and the catalog site on one port."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from neuralake.ingest.metrics import Metrics
 from neuralake.ingest.openapi import OpenApi
 from neuralake.ingest.routes import IngestRoutes
 from neuralake.ingest.site_files import SiteFiles
+from neuralake.ingest.tail import TailEndpoint
 from neuralake.ingest.tokens import TokenFile
 from neuralake.serve.gateway import Gateway
 from neuralake.serve.http import SqlEndpoint
@@ -42,13 +43,15 @@ def create_app(
     """The application over `catalog`. It opens the catalog's queue, and does not close it.
 
     To whom it answers `guard` says; `is_public`: other machines can reach it. Every error has one
-    shape: `problem+json`.
+    shape: `problem+json`. Before it stops, call `app.state.end_waits`: who waits for rows that
+    may come is then answered at once.
     """
     tokens = TokenFile(catalog.settings.tokens_path, clock=clock)
     telemetry = telemetry or catalog.telemetry
     gateway = Gateway(catalog)
     clock, watches = clock or SystemClock(), Watches(catalog)
     ingest = IngestRoutes(catalog, watches, clock=clock, telemetry=telemetry)
+    tail = TailEndpoint(catalog, telemetry=telemetry)
     lags = Lags(catalog, watches, clock=clock)
     metrics = Metrics(catalog, telemetry, lags, clock=clock)
 
@@ -57,10 +60,12 @@ def create_app(
         with gateway:
             yield
         ingest.close()
+        tail.close()
 
     app = Starlette(
         routes=[
             *ingest.routes(),
+            Route("/v1/{database}/{table}/tail", tail, methods=["GET"]),
             *health_routes(catalog),
             Route("/metrics", metrics.get),
             Route("/openapi.json", OpenApi(catalog).get),
@@ -77,6 +82,7 @@ def create_app(
         },
         lifespan=lifespan,
     )
+    app.state.end_waits = tail.end_waits
     # Not a route: a mount at "/" would also take what a route refuses for its method.
     app.router.default = SiteFiles(catalog.settings.path(catalog.settings.site.folder))
     return app

@@ -48,6 +48,7 @@ HELP = {
     "queue_lag_rows": "Rows that are acknowledged and not in the table yet; over Kafka, messages.",
     "queue_lag_seconds": "Age of the oldest row that is acknowledged and not in the table yet.",
     "queue_submits": "Appends to the embedded queue.",
+    "tail_rows": "Rows that were read from the tail of a table over HTTP.",
     "table_up": "1 if the lag of the table could be looked up, else 0.",
     "table_version": "Newest version of the table.",
     "vacuum_bytes_removed": "Bytes of files that vacuum removed.",

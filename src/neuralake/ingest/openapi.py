@@ -34,6 +34,7 @@ _REFUSED = {
     403: "The token does not allow this.",
     404: "There is no such table.",
     405: "There is no such method here.",
+    410: "The queue keeps no more what was asked for; `trimmed` is the first usable `after`.",
     413: "The body is too large.",
     415: "The content type or encoding is not one that is read.",
     422: "A row does not fit; `row`, `column` and `reason` say where and why.",
@@ -59,15 +60,14 @@ def document(catalog: Catalog, caller: Caller = ANYONE) -> dict[str, Any]:
     """The OpenAPI document of the API over `catalog`, as `caller` may use it. Does no I/O."""
     paths: dict[str, Any] = {}
     for topic, table in stream_tables(catalog):
-        may = {verb: caller.may(verb, topic) for verb in ("read", "write")}
-        operations = {}
-        if may["write"] and table.stream is not None and table.stream.kafka is None:
-            operations["post"] = _post(topic, table)
-            operations["get"] = _progress(topic)
-        elif may["read"] and table.stream is not None and table.stream.kafka is None:
-            operations["get"] = _progress(topic)
-        if operations:
-            paths[f"/v1/{topic.replace('.', '/', 1)}"] = operations
+        path, may_read = f"/v1/{topic.replace('.', '/', 1)}", caller.may("read", topic)
+        is_ours = table.stream is not None and table.stream.kafka is None
+        if is_ours and caller.may("write", topic):
+            paths[path] = {"post": _post(topic, table), "get": _progress(topic)}
+        elif is_ours and may_read:
+            paths[path] = {"get": _progress(topic)}
+        if may_read:
+            paths[f"{path}/tail"] = {"get": _tail(topic)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -138,6 +138,48 @@ def _progress(topic: str) -> dict[str, Any]:
     }
 
 
+def _tail(topic: str) -> dict[str, Any]:
+    return {
+        "operationId": f"tail {topic}",
+        "summary": f"Rows of {topic} as they were acknowledged, behind a position.",
+        "parameters": [
+            {
+                "name": name,
+                "in": "query",
+                "required": name == "after",
+                "description": said,
+                "schema": schema,
+            }
+            for name, said, schema in (
+                ("after", "Position that the rows are behind.", _whole(0)),
+                ("partition", "Of a topic with several.", {"type": "string"}),
+                ("wait_s", "Wait so long for rows to come.", {"type": "number", "minimum": 0}),
+                ("bytes_max", "Most bytes of rows in memory.", _whole(1)),
+            )
+        ],
+        "responses": {
+            "200": {
+                "description": "An Arrow stream; it has no rows if there are none.",
+                "headers": {
+                    name: {"description": said, "schema": {"type": "string"}}
+                    for name, said in (
+                        ("Neuralake-Position", "Ask for what is behind it next."),
+                        ("Neuralake-Last", "The newest position there is."),
+                        ("Neuralake-Queue", "The queue's identity."),
+                        ("Neuralake-Rows", "Rows of this answer."),
+                    )
+                },
+                "content": {ARROW: _BYTES},
+            },
+            **_problems(400, 401, 403, 404, 410, 429, 500, 503),
+        },
+    }
+
+
+def _whole(least: int) -> dict[str, Any]:
+    return {"type": "integer", "minimum": least, "maximum": 2**63 - 1}
+
+
 def _fixed() -> dict[str, Any]:
     """Paths that every catalog has."""
     answer = {
@@ -146,6 +188,16 @@ def _fixed() -> dict[str, Any]:
         "properties": {"status": {"type": "string"}},
     }
     return {
+        "/v1": {
+            "get": {
+                "operationId": "topics",
+                "summary": "The queue's identity, and the tables with rows in it.",
+                "responses": {
+                    "200": _json("What the caller may read of it.", "Topics"),
+                    **_problems(401, 500, 503),
+                },
+            }
+        },
         "/api/sql": {"post": _sql()},
         "/metrics": {
             "get": {
@@ -204,7 +256,8 @@ def _sql() -> dict[str, Any]:
                         "required": ["sql"],
                         "properties": {
                             "sql": {"type": "string"},
-                            "limit": {"type": ["integer", "null"], "minimum": 0},
+                            "limit": _whole(0) | {"type": ["integer", "null"]},
+                            "live": {"type": "boolean"},
                         },
                         "additionalProperties": False,
                     }
@@ -226,7 +279,8 @@ def _sql() -> dict[str, Any]:
 def _schemas() -> dict[str, Any]:
     whole = {"type": "integer", "minimum": 0}
     text = {"type": "string"}
-    partition = {"partition": text, "position": whole, "committed_position": whole}
+    places = ("position", "committed_position", "trimmed_position", "rows", "bytes")
+    partition = {"partition": text, **dict.fromkeys(places, whole)}
     return {
         "Problem": {
             "description": "RFC 9457; the facts of the error are members beside the standard ones.",
@@ -236,6 +290,7 @@ def _schemas() -> dict[str, Any]:
             {"position": whole, "rows": whole, "repeated": {"type": "boolean"}},
             {"partition": text, "version": whole, "note": text},
         ),
+        "Topics": _record({"queue": text, "topics": {"type": "array", "items": text}}),
         "Progress": _record(
             {
                 "database": text,

@@ -2,6 +2,7 @@
 
     POST /v1/{database}/{table}[?wait=committed]   rows as JSON, NDJSON or an Arrow stream
     GET  /v1/{database}/{table}                    schema, newest position, what is committed
+    GET  /v1                                       the queue's identity and its topics
 
 A 2xx answer to POST means that the rows are valid and durable, and will be in the table exactly
 once. After any 4xx, 429 or 503 nothing is stored. With an `Idempotency-Key` the same request may
@@ -54,7 +55,7 @@ class IngestRoutes:
     def __init__(
         self, catalog: Catalog, watches: Watches, *, clock: Clock, telemetry: Telemetry
     ) -> None:
-        catalog.queue()  # One that cannot be opened is told at the start.
+        self._queue = catalog.queue()  # One that cannot be opened is told at the start.
         self._targets = Targets(catalog, watches)
         self._wait_s_max = catalog.settings.ingest.wait_s_max
         self._body = BodyReader(catalog.settings.ingest.body_bytes_max)
@@ -73,6 +74,7 @@ class IngestRoutes:
         return [
             Route(path, self.post, methods=["POST"]),
             Route(path, self.get, methods=["GET"]),
+            Route("/v1", self.topics, methods=["GET"]),
         ]
 
     def direct(self, app: ASGIApp) -> ASGIApp:
@@ -124,6 +126,17 @@ class IngestRoutes:
             return _json(await self._progress(target))
         except NeuralakeError as error:
             return problem_response(error)
+
+    async def topics(self, request: Request) -> Response:
+        """The queue's identity, and the topics with rows that the caller may read."""
+        caller, queue = caller_of(request.scope), self._queue
+        try:
+            known = await asyncio.to_thread(queue.topics)
+            identity = await asyncio.to_thread(lambda: queue.id)
+        except NeuralakeError as error:
+            return problem_response(error)
+        may_read = [name for name in known if caller.may("read", name)]
+        return _json({"queue": identity, "topics": may_read})
 
     def _note(self, request: Request, status: int, **facts: Any) -> None:
         """Into the audit log, where there are tokens: without them it is always the same one."""
@@ -200,7 +213,7 @@ class IngestRoutes:
 
     async def _progress(self, target: Target) -> dict[str, Any]:
         names = await asyncio.to_thread(target.queue.partitions, target.topic)
-        lasts = [(await asyncio.to_thread(target.queue.bounds, name)).last for name in names]
+        bounds = [await asyncio.to_thread(target.queue.bounds, name) for name in names]
         committed = await target.watch.look(names)
         marks = [committed.positions[name] for name in names]
         lags_s = [
@@ -217,13 +230,20 @@ class IngestRoutes:
             ],
             "partition_by": list(target.partition_by),
             # Of all partitions together: they grow with every row, and are equal when all is in.
-            "position": sum(lasts),
+            "position": sum(found.last for found in bounds),
             "committed_position": sum(marks),
             "version": committed.version,
             "lag_s": max(lags_s, default=0.0),
             "partitions": [
-                {"partition": name, "position": last, "committed_position": mark}
-                for name, last, mark in zip(names, lasts, marks, strict=True)
+                {
+                    "partition": name,
+                    "position": found.last,
+                    "committed_position": mark,
+                    "trimmed_position": found.trimmed,
+                    "rows": found.rows,
+                    "bytes": found.bytes,
+                }
+                for name, found, mark in zip(names, bounds, marks, strict=True)
             ],
         }
 

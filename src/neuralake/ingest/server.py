@@ -15,6 +15,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -127,6 +128,8 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, *, started: Callable[[], None]) -> None:
         super().__init__(config)
         self._tell_started = started
+        app: Any = config.app
+        self._end_waits: Callable[[], None] = app.state.end_waits
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -134,6 +137,10 @@ class _Server(uvicorn.Server):
             self._renewing = asyncio.create_task(self._renew_certificate())
         if self.started:
             self._tell_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._end_waits()
+        await super().shutdown(sockets=sockets)
 
     async def _renew_certificate(self) -> None:
         """Take over certificates that were renewed, for the connections to come."""

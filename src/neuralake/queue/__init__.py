@@ -9,7 +9,16 @@ from pathlib import Path
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import MissingExtra
 from neuralake.queue.memory import MemoryQueue
-from neuralake.queue.protocol import Appended, Backlog, Bounds, Envelope, Messages, Queue
+from neuralake.queue.protocol import (
+    Appended,
+    Backlog,
+    Bounds,
+    Envelope,
+    Messages,
+    Queue,
+    QueueReader,
+)
+from neuralake.queue.remote import RemoteQueue
 from neuralake.queue.sqlite import SqliteQueue
 from neuralake.settings import Settings
 from neuralake.telemetry import Telemetry
@@ -22,6 +31,8 @@ __all__ = [
     "MemoryQueue",
     "Messages",
     "Queue",
+    "QueueReader",
+    "RemoteQueue",
     "SqliteQueue",
     "open_kafka",
     "open_queue",
@@ -35,10 +46,14 @@ def open_queue(
 
     Raises:
         NeedsAttention: the file is damaged, read-only, of a newer release or not a queue.
-        MissingExtra, SettingsError: as `open_kafka`, if it is on Kafka.
+        MissingExtra, SettingsError: as `open_kafka`, if it is on Kafka; as `RemoteQueue`, if it is
+            another machine's.
     """
     if settings.queue.kind == "kafka":
         return open_kafka(settings, {}, clock)
+    if settings.queue.kind == "http":
+        folder = Path(settings.folder).expanduser().absolute()
+        return RemoteQueue(settings.queue, folder=folder, clock=clock)
     return SqliteQueue(
         settings.queue_path,
         clock=clock or SystemClock(),

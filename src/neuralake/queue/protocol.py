@@ -20,12 +20,14 @@ __all__ = [
     "MESSAGES_MAX",
     "READ_BYTES_MAX",
     "READ_ENVELOPES_MAX",
+    "TAIL_BYTES_MAX",
     "Appended",
     "Backlog",
     "Bounds",
     "Envelope",
     "Messages",
     "Queue",
+    "QueueReader",
     "check_append",
     "check_fits",
     "check_kept",
@@ -35,6 +37,8 @@ __all__ = [
 
 READ_ENVELOPES_MAX = 1024
 READ_BYTES_MAX = 64 * 1024 * 1024
+TAIL_BYTES_MAX = 16 * 1024 * 1024
+"""What one answer of a server's tail is made of, but for a single larger envelope."""
 MESSAGES_MAX = 10_000
 """Messages of somebody else's that are one envelope: larger batches are not quicker to read."""
 BYTES_MAX = 4096 * 1024 * 1024
@@ -130,8 +134,8 @@ class Backlog:
     """When the first of them was appended, in Unix seconds; None: there is nothing."""
 
 
-class Queue(Protocol):
-    """Topics of envelopes. Every method may be called from any thread."""
+class QueueReader(Protocol):
+    """The half of a queue that only reads; from any thread."""
 
     @property
     def id(self) -> str:
@@ -143,6 +147,32 @@ class Queue(Protocol):
         A partition that is made anew gets another name, so `app_id(queue.id, partition)` stands
         for one sequence of positions for good. More may be added; none goes away while it has rows.
         """
+
+    def bounds(self, partition: str) -> Bounds:
+        """Newest and trimmed position and what is kept, seen at one moment."""
+
+    def read(
+        self,
+        partition: str,
+        *,
+        after: int,
+        envelopes_max: int = READ_ENVELOPES_MAX,
+        bytes_max: int = READ_BYTES_MAX,
+    ) -> list[Envelope]:
+        """Kept envelopes past position `after`, in order; at least one if there is any.
+
+        Nothing is left out: it begins with the first envelope ever appended past `after`. It
+        stops before `envelopes_max` or `bytes_max` is exceeded, but a first envelope larger than
+        that is given.
+
+        Raises:
+            Trimmed: envelopes past `after` were removed; `error.trimmed` is the first usable
+                `after`.
+        """
+
+
+class Queue(QueueReader, Protocol):
+    """Topics of envelopes. Every method may be called from any thread."""
 
     def claim(self, topic: str) -> list[str]:
         """Those of `partitions(topic)` that this process is to write now; ask again often.
@@ -194,28 +224,6 @@ class Queue(Protocol):
             TooLarge: the payload exceeds the whole queue; it will never fit.
             NeedsAttention: the store is damaged, read-only or replaced.
         """
-
-    def read(
-        self,
-        partition: str,
-        *,
-        after: int,
-        envelopes_max: int = READ_ENVELOPES_MAX,
-        bytes_max: int = READ_BYTES_MAX,
-    ) -> list[Envelope]:
-        """Kept envelopes past position `after`, in order; at least one if there is any.
-
-        Nothing is left out: it begins with the first envelope ever appended past `after`. It
-        stops before `envelopes_max` or `bytes_max` is exceeded, but a first envelope larger than
-        that is given.
-
-        Raises:
-            Trimmed: envelopes past `after` were removed; `error.trimmed` is the first usable
-                `after`.
-        """
-
-    def bounds(self, partition: str) -> Bounds:
-        """Newest and trimmed position and what is kept, seen at one moment."""
 
     def backlog(self, partition: str, *, after: int) -> Backlog:
         """What is kept behind position `after`; what was trimmed does not count."""

@@ -18,14 +18,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from neuralake import errors
 from neuralake.catalog import Catalog
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeedsAttention, NeuralakeError, QueryError, TimedOut, Unavailable
 from neuralake.serve.describe import describe, function_rows
 from neuralake.serve.messages import (
-    BUG,
     Ask,
+    AskPage,
+    AskQueue,
     Began,
     Data,
     Failed,
@@ -33,11 +33,14 @@ from neuralake.serve.messages import (
     Given,
     Head,
     Limits,
+    Order,
     Run,
     Start,
     Tail,
+    error_of,
 )
 from neuralake.serve.process import QueryProcess, remove_leftovers
+from neuralake.serve.tails import look_at_queue, read_queue
 
 __all__ = ["Gateway", "Query", "limits_of"]
 
@@ -126,10 +129,12 @@ class Gateway:
         limit: int | None = None,
         timeout_s: float | None = None,
         readable: Sequence[str] = ("*",),
+        live: bool = False,
     ) -> Query:
         """Take a query; nothing runs before its `open`.
 
-        `readable` are globs over `database.table`: to the query there are no other tables.
+        `readable` are globs over `database.table`: to the query there are no other tables. `live`:
+        stream tables have every acknowledged row, each once, also what is not committed yet.
 
         Raises:
             Unavailable: too many queries are waiting; this one was not taken.
@@ -142,7 +147,14 @@ class Gateway:
                 )
             self._waiting += 1
         timeout_s = min(timeout_s or self.limits.timeout_s, self.limits.timeout_s)
-        run = Run(sql=sql, format=form, limit=limit, timeout_s=timeout_s, readable=tuple(readable))
+        run = Run(
+            sql=sql,
+            format=form,
+            limit=limit,
+            timeout_s=timeout_s,
+            readable=tuple(readable),
+            live=live,
+        )
         return Query(self, run)
 
     def close(self) -> None:
@@ -349,14 +361,14 @@ class Query:
         assert process is not None  # noqa: S101 `open` set it; for mypy
         while True:
             message = process.receive()
-            if isinstance(message, Ask):
+            if isinstance(message, Ask | AskQueue | AskPage):
                 try:
-                    process.send(self._rows(message))
+                    process.send(self._given(message))
                 except OSError:
                     raise self._ended() from None
             elif isinstance(message, Failed):
                 self._settle()
-                raise _error(message)
+                raise error_of(message)
             elif isinstance(message, Head | Data | Tail):
                 if isinstance(message, Tail):
                     self._settle()
@@ -389,23 +401,23 @@ class Query:
             ended=name,
         )
 
-    def _rows(self, ask: Ask) -> Given | Failed:
+    def _given(self, ask: Ask | AskQueue | AskPage) -> Order:
+        """What the process asks for, or why it cannot have it."""
+        catalog, name = self._gateway.catalog, f"{ask.database}.{ask.table}"
         try:
-            return Given(rows=function_rows(self._gateway.catalog, ask.database, ask.table))
+            if isinstance(ask, AskQueue):
+                return look_at_queue(catalog, ask)
+            if isinstance(ask, AskPage):
+                return read_queue(catalog, ask)
+            return Given(rows=function_rows(catalog, ask.database, ask.table))
         except NeuralakeError as error:
             return Failed(error=type(error).__name__, message=error.message, facts=error.facts)
         except Exception as error:  # noqa: BLE001 the owner's code; this query fails, not the server
-            _LOG.exception("function table %s.%s failed", ask.database, ask.table)
+            _LOG.exception("the rows of %s could not be given to a query", name)
+            what = "is a function, and it" if isinstance(ask, Ask) else "is live, and its queue"
             return Failed(
                 error=NeedsAttention.__name__,
-                message=f"Table {ask.database}.{ask.table} is a function, and it failed with "
-                f"{type(error).__name__}. The server's log has the rest.",
-                facts={"table": f"{ask.database}.{ask.table}"},
+                message=f"Table {name} {what} failed with {type(error).__name__}. The server's "
+                f"log has the rest.",
+                facts={"table": name},
             )
-
-
-def _error(failed: Failed) -> Exception:
-    kind = getattr(errors, failed.error, None) if failed.error != BUG else None
-    if isinstance(kind, type) and issubclass(kind, NeuralakeError):
-        return kind(failed.message, **failed.facts)
-    return RuntimeError(failed.message)

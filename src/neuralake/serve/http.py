@@ -1,6 +1,7 @@
 """`POST /api/sql`: one reading SQL statement in, its rows out as JSON, CSV or Arrow.
 
-The body is `{"sql": "…", "limit": n}` as `application/json`, or the SQL itself as `text/plain`.
+The body is `{"sql": "…", "limit": n, "live": true}` as `application/json`, or the SQL itself as
+`text/plain`. Live, stream tables have every acknowledged row; else only those that are committed.
 The `Accept` header picks the answer: JSON (default), `text/csv`, or
 `application/vnd.apache.arrow.stream`. Answers stream; when the client goes away the query ends.
 An error before the first byte is a problem document; after it, the connection breaks off, so that
@@ -47,7 +48,8 @@ _VERSIONS_CHARACTERS_MAX = 4096
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
     sql: str
-    limit: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    limit: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
+    live: bool = False
 
 
 def routes(catalog: Catalog) -> list[BaseRoute]:
@@ -71,7 +73,9 @@ class SqlEndpoint:
             form = _form(request.headers.get("accept", ""))
             body = await _body(request, self._gateway.limits.query_bytes_max)
             readable = caller_of(scope).read
-            query = self._gateway.query(body.sql, form, limit=body.limit, readable=readable)
+            query = self._gateway.query(
+                body.sql, form, limit=body.limit, readable=readable, live=body.live
+            )
         except ClientDisconnect:
             return
         except (NeuralakeError, HTTPException) as error:

@@ -2,8 +2,9 @@
 
 A message is a length (four bytes, big endian) and a tagged MessagePack struct. The gateway sends
 `Start` once, then one `Run` per query. The process answers with `Began`, then `Ask` whenever it
-needs rows of a function table (which only the gateway can call), `Head`, `Data`… and `Tail`, or
-with `Failed` at any point; and at last with `Ready`.
+needs rows of a function table (which only the gateway can call), `AskQueue` and `AskPage` for what
+a live query reads of a queue, `Head`, `Data`… and `Tail`, or with `Failed` at any point; and at
+last with `Ready`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from typing import Any, BinaryIO, Literal
 
 import msgspec
 
+from neuralake import errors
+from neuralake.errors import NeuralakeError
 from neuralake.settings import StorageProfile
 
 __all__ = [
     "BUG",
     "Answer",
     "Ask",
+    "AskPage",
+    "AskQueue",
     "Began",
     "Data",
     "Failed",
@@ -27,11 +32,14 @@ __all__ = [
     "Head",
     "Limits",
     "Order",
+    "Page",
+    "QueueState",
     "Ready",
     "Run",
     "Source",
     "Start",
     "Tail",
+    "error_of",
     "receive",
     "send",
 ]
@@ -88,6 +96,8 @@ class Run(_Message, frozen=True):
     """Rows asked for; the rest is cut without complaint."""
     readable: tuple[str, ...] = ("*",)
     """Globs over `database.table`: to this query there are no other tables."""
+    live: bool = False
+    """Stream tables have every acknowledged row, not only what is committed."""
 
 
 class Given(_Message, frozen=True):
@@ -99,6 +109,38 @@ class Given(_Message, frozen=True):
 class Ask(_Message, frozen=True):
     database: str
     table: str
+
+
+class AskQueue(_Message, frozen=True):
+    """For the `QueueState` of a stream table."""
+
+    database: str
+    table: str
+
+
+class QueueState(_Message, frozen=True):
+    """The queue's identity, and newest and trimmed position by partition."""
+
+    queue: str
+    partitions: dict[str, tuple[int, int]]
+
+
+class AskPage(_Message, frozen=True):
+    """For the `Page` of a stream table's rows behind `after`."""
+
+    database: str
+    table: str
+    partition: str
+    after: int
+
+
+class Page(_Message, frozen=True):
+    """Rows as an Arrow IPC stream, and the position to go on behind."""
+
+    queue: str
+    position: int
+    rows: int = 0
+    payload: bytes = b""
 
 
 class Began(_Message, frozen=True):
@@ -137,11 +179,19 @@ class Ready(_Message, frozen=True):
     """Memory that it holds; the first time, what it needs without a query."""
 
 
-Order = Start | Run | Given | Failed
-Answer = Began | Ask | Head | Data | Tail | Failed | Ready
+Order = Start | Run | Given | QueueState | Page | Failed
+Answer = Began | Ask | AskQueue | AskPage | Head | Data | Tail | Failed | Ready
 
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=str)
 _DECODER: msgspec.msgpack.Decoder[Order | Answer] = msgspec.msgpack.Decoder(Order | Answer)
+
+
+def error_of(failed: Failed) -> Exception:
+    """The error that `failed` tells of; one that nobody raised on purpose is a RuntimeError."""
+    kind = getattr(errors, failed.error, None) if failed.error != BUG else None
+    if isinstance(kind, type) and issubclass(kind, NeuralakeError):
+        return kind(failed.message, **failed.facts)
+    return RuntimeError(failed.message)
 
 
 def send(pipe: BinaryIO, message: Order | Answer) -> None:

@@ -15,9 +15,16 @@ TRUNCATED = b"neuralake.truncated"
 
 
 def query(
-    catalog: Catalog, sql: str, *, timeout_s: float | None = None, rows_max: int | None = None
+    catalog: Catalog,
+    sql: str,
+    *,
+    timeout_s: float | None = None,
+    rows_max: int | None = None,
+    live: bool = False,
 ) -> pa.Table:
     """The answer to one reading statement; `database.table` are the names.
+
+    `live`: stream tables have every row that was acknowledged before the call, each once.
 
     At most `rows_max` rows come back; `schema.metadata[TRUNCATED]` says whether there were more.
     Both limits default to the lake's settings. A process is started for it (0.4 s).
@@ -35,7 +42,7 @@ def query(
     )
     with (
         Gateway(catalog, processes=1, limits=limits) as gateway,
-        gateway.query(sql, "arrow", limit=limits.rows_max) as running,
+        gateway.query(sql, "arrow", limit=limits.rows_max, live=live) as running,
     ):
         running.open()
         answer = b"".join(running.parts())

@@ -2,7 +2,8 @@
 
 Names and declared schemas are known without I/O, so SHOW TABLES and `information_schema` open
 nothing. A table that the query names is opened once, while it is planned: a query sees one version
-of each table. A stream table that nobody has written yet is empty.
+of each table. A stream table that nobody has written yet is empty. A live query sees stream tables
+with what their queue holds behind that version.
 """
 
 from __future__ import annotations
@@ -18,11 +19,22 @@ from datafusion.catalog import CatalogProvider, SchemaProvider, Table
 from neuralake import delta
 from neuralake.delta import Snapshot
 from neuralake.errors import UnknownName, suggestion
+from neuralake.live import existing, together
+from neuralake.queue import QueueReader
+from neuralake.queue.topic import topic_of
+from neuralake.schema import conform
 from neuralake.serve.files import parquet_dataset
 from neuralake.serve.messages import Source
 from neuralake.serve.prune import Scans, scan_filters
 from neuralake.serve.remote import Reach
-from neuralake.serve.tables import Opened, delta_table, parquet_table, rows_table, stand_in
+from neuralake.serve.tables import (
+    Opened,
+    delta_table,
+    joined_table,
+    parquet_table,
+    rows_table,
+    stand_in,
+)
 from neuralake.storage import LogStore, is_local, open_store
 
 __all__ = ["CATALOG", "Session"]
@@ -32,6 +44,8 @@ CATALOG = "neuralake"
 # they take without asking (decoded pages, expressions, the answer).
 _POOL_SHARE = 0.5
 _PARTITIONS = 2
+# Of the process's limit, what the tail of a live table may take.
+_TAIL_SHARE = 0.25
 
 Rows = Callable[[str, str], pa.Table]
 """Rows of a function table, by database and name."""
@@ -51,6 +65,7 @@ class Session:
         databases: Mapping[str, Mapping[str, Source]],
         *,
         function_rows: Rows,
+        queue_of: Callable[[str, str], QueueReader] | None = None,
         store_at: Callable[[str], LogStore] = open_store,
         newest_at: Callable[[str], Snapshot] | None = None,
         conceal: Callable[[str], str] = str,
@@ -62,6 +77,8 @@ class Session:
         self.versions: dict[str, int] = {}
         self.failure: Exception | None = None
         self._function_rows, self._store_at = function_rows, store_at
+        self._queue_of = queue_of
+        self._tail_bytes_max = int(memory_bytes_max * _TAIL_SHARE)
         self._newest_at = newest_at
         self._stage = _Stage.LIST
         self._opened: dict[str, Opened] = {}
@@ -145,25 +162,43 @@ class Session:
             return parquet_table(dataset, partition_by, address)
         if source.kind != "delta":
             return rows_table(self._function_rows(database, name))
+        snapshot, tail = self._read(database, name, source)
+        if snapshot is None:
+            return rows_table(tail)
+        self.versions[f"{database}.{name}"] = snapshot.version
         store = self._store_at(source.uri)
-        try:
-            snapshot = self._newest(source.uri)
-        except UnknownName as error:
-            if error.kind != "table":
-                raise
-            if not source.is_stream:
+        address = None if is_local(source.uri) else self._reach.address(store)
+        committed = delta_table(snapshot, store.uri, address=address)
+        if not tail.num_rows:
+            return committed
+        # Equal but for the order of columns, or a nullable column that the table has not yet.
+        return joined_table(committed, conform(tail, snapshot.schema, name=f"{database}.{name}"))
+
+    def _read(self, database: str, name: str, source: Source) -> tuple[Snapshot | None, pa.Table]:
+        """The newest version of a Delta table, and of a live one what is not in it yet."""
+        schema = _schema(source.schema)
+
+        def take() -> Snapshot | None:
+            found = existing(lambda: self._newest(source.uri))
+            if found is None and not source.is_stream:
                 raise UnknownName(
                     f"Table {database}.{name} is defined, but no Delta table is there. Is its uri "
                     f"right?",
                     kind="table",
                     name=f"{database}.{name}",
                     known=[],
-                ) from error
-            return rows_table(_schema(source.schema).empty_table())
-        self.versions[f"{database}.{name}"] = snapshot.version
-        if is_local(source.uri):
-            return delta_table(snapshot, store.uri)
-        return delta_table(snapshot, store.uri, address=self._reach.address(store))
+                )
+            return found
+
+        if self._queue_of is None or not source.is_stream:
+            return take(), schema.empty_table()
+        return together(
+            self._queue_of(database, name),
+            topic_of(database, name),
+            schema,
+            take,
+            bytes_max=self._tail_bytes_max,
+        )
 
     def _newest(self, uri: str) -> Snapshot:
         if self._newest_at is not None:

@@ -23,7 +23,7 @@ from neuralake.delta.files import store_name
 from neuralake.serve.prune import LoggedRanges, Ranges, Scans, may_match
 from neuralake.serve.whole import dataset_of, is_rewritten, rows_of
 
-__all__ = ["Opened", "delta_table", "parquet_table", "rows_table", "stand_in"]
+__all__ = ["Opened", "delta_table", "joined_table", "parquet_table", "rows_table", "stand_in"]
 
 # Each file is a branch of the plan; beyond this, planning costs more than it saves.
 _FILES_MAX = 400
@@ -54,6 +54,11 @@ def stand_in(schema: pa.Schema) -> Table:
 def rows_table(rows: pa.Table) -> Opened:
     """A table of these rows."""
     return _Rows(rows.schema, rows)
+
+
+def joined_table(first: Opened, rows: pa.Table) -> Opened:
+    """The rows of `first`, and these, which are in its schema."""
+    return _Joined(first, rows)
 
 
 def delta_table(
@@ -140,6 +145,24 @@ class _Rows:
 
     def table(self, context: SessionContext, scans: Scans | None) -> Table:  # noqa: ARG002 of a protocol
         return _memory(context, self.rows)
+
+
+@dataclass(frozen=True)
+class _Joined:
+    first: Opened
+    rows: pa.Table
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.first.schema
+
+    def table(self, context: SessionContext, scans: Scans | None) -> Table:
+        # A union goes by place, and delta-rs has partition columns where it likes.
+        columns = [col(f'"{name}"') for name in self.schema.names]
+        # Inside a union delta-rs's provider is one for all scans, and gives its rows only once.
+        once = scans if scans is not None and len(scans) == 1 else None
+        parts = [self.first.table(context, once), _memory(context, self.rows)]
+        return Table(_union([context.read_table(part).select(*columns) for part in parts]))
 
 
 @dataclass(frozen=True)

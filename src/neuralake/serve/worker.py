@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,18 +33,24 @@ from neuralake.serve.execute import execute
 from neuralake.serve.messages import (
     BUG,
     Ask,
+    AskPage,
+    AskQueue,
     Began,
     Failed,
     Given,
     Limits,
+    Page,
+    QueueState,
     Ready,
     Run,
     Source,
     Start,
     Tail,
+    error_of,
     receive,
     send,
 )
+from neuralake.serve.piped_queue import PipedQueue
 from neuralake.serve.session import Session
 from neuralake.storage import LogStore, is_local, open_store
 
@@ -133,20 +140,26 @@ def _answer(
 ) -> bool:
     """Send the answer; whether the query ran to its end, so that none of it can still run."""
 
-    def function_rows(database: str, name: str) -> pa.Table:
-        send(outbox, Ask(database=database, table=name))
+    def ask(question: Ask | AskQueue | AskPage) -> Given | QueueState | Page:
+        send(outbox, question)
         given = receive(inbox)
-        if isinstance(given, Given):
-            return pa.ipc.open_stream(pa.py_buffer(given.rows)).read_all()
         if isinstance(given, Failed):
-            raise _Elsewhere(given)
+            raise error_of(given)
+        if isinstance(given, Given | QueueState | Page):
+            return given
         raise BrokenPipeError("the gateway went away")
+
+    def function_rows(database: str, name: str) -> pa.Table:
+        given = ask(Ask(database=database, table=name))
+        assert isinstance(given, Given)  # noqa: S101 it answers this question; for mypy
+        return pa.ipc.open_stream(pa.py_buffer(given.rows)).read_all()
 
     conceal = concealer(start.databases, spill_folder=spill_folder, endpoints=stores.endpoints)
     try:
         session = Session(
             _readable(start.databases, run.readable),
             function_rows=function_rows,
+            queue_of=partial(PipedQueue, ask=ask) if run.live else None,
             store_at=stores.at,
             newest_at=stores.newest,
             conceal=conceal,
@@ -158,8 +171,6 @@ def _answer(
             send(outbox, message)
     except BrokenPipeError:
         raise
-    except _Elsewhere as error:
-        send(outbox, error.failed)
     except NeuralakeError as error:
         facts = {
             name: conceal(fact) if isinstance(fact, str) else fact
@@ -191,14 +202,6 @@ def _readable(
         for database, tables in databases.items()
     }
     return {database: tables for database, tables in found.items() if tables}
-
-
-class _Elsewhere(Exception):
-    """The gateway could not give the rows of a function table, and said why."""
-
-    def __init__(self, failed: Failed) -> None:
-        super().__init__(failed.message)
-        self.failed = failed
 
 
 def _warm_up(start: Start, stores: _Stores, spill_folder: Path) -> None:

@@ -5,7 +5,7 @@ refused with the nearest known name; values are checked against one another, and
 both. Reading settings does no other I/O: folders are made by those who write into them.
 """
 
-from neuralake.settings.check import is_loopback
+from neuralake.settings.check import check_own_queue, is_loopback
 from neuralake.settings.kafka import KafkaSettings
 from neuralake.settings.load import FILE_NAME, find_settings_file, load_settings
 from neuralake.settings.profile import COORDINATIONS, StorageProfile
@@ -41,6 +41,7 @@ __all__ = [
     "StorageProfile",
     "VacuumSettings",
     "WriterSettings",
+    "check_own_queue",
     "find_settings_file",
     "is_loopback",
     "load_settings",

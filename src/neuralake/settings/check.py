@@ -6,13 +6,14 @@ import ipaddress
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from neuralake.errors import SettingsError
+from neuralake.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
     from neuralake.settings.sections import Settings
 
-__all__ = ["check_settings", "is_loopback"]
+__all__ = ["check_own_queue", "check_settings", "is_loopback"]
 
 
 def is_loopback(host: str) -> bool:
@@ -31,6 +32,35 @@ def check_settings(settings: Settings) -> None:
     _check_together(settings)
 
 
+def check_own_queue(settings: Settings) -> None:
+    """Refuse to write where the queue is another machine's.
+
+    Raises:
+        UsageError: `queue.kind` is `http`.
+    """
+    if settings.queue.kind == "http":
+        raise UsageError(
+            f"This lake reads the queue of {settings.queue.url} (queue.kind = 'http'): rows are "
+            f"taken and written by the platform there. Here, frames are live, and `neuralake "
+            f"serve` answers SQL.",
+            url=settings.queue.url,
+        )
+
+
+def _is_server(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and "@" not in parts.netloc
+            and (parts.port is None or parts.port > 0)
+            and not (parts.query or parts.fragment)
+        )
+    except ValueError:  # A port that is no number.
+        return False
+
+
 def _numbers(settings: Settings) -> Iterator[tuple[str, float]]:
     for section in settings.__struct_fields__:
         content = getattr(settings, section)
@@ -47,9 +77,9 @@ def _check_ranges(settings: Settings) -> None:
             raise SettingsError(
                 f"{name} is {value}; it must be a number greater than 0.", name=name, value=value
             )
-    if settings.queue.kind not in ("sqlite", "kafka"):
+    if settings.queue.kind not in ("sqlite", "kafka", "http"):
         raise SettingsError(
-            f"queue.kind is {settings.queue.kind!r}; it must be 'sqlite' or 'kafka'.",
+            f"queue.kind is {settings.queue.kind!r}; it must be 'sqlite', 'kafka' or 'http'.",
             name="queue.kind",
             value=settings.queue.kind,
         )
@@ -58,6 +88,13 @@ def _check_ranges(settings: Settings) -> None:
             f"log.format is {settings.log.format!r}; it must be 'text' or 'json'.",
             name="log.format",
             value=settings.log.format,
+        )
+    if settings.queue.kind == "http" and not _is_server(settings.queue.url):
+        # Not the value itself: a person may have put a secret into it.
+        raise SettingsError(
+            "queue.kind is 'http', so queue.url must be the address of the platform that has the "
+            "queue, as https://lake.example:8765, with no user or password in it.",
+            name="queue.url",
         )
     if settings.queue.kind == "kafka" and not settings.kafka.brokers:
         raise SettingsError(

@@ -48,7 +48,8 @@ class QueueSettings(_Section, frozen=True):
     """The queue between ingest and writer."""
 
     kind: str = "sqlite"
-    """`sqlite`: the embedded queue, one file. `kafka`: the cluster of `[kafka]`."""
+    """`sqlite`: the embedded queue, one file. `kafka`: the cluster of `[kafka]`. `http`: that of a
+    platform on another machine, only to be read."""
     path: str = ""
     """SQLite file of the embedded queue; empty means `<root>/.neuralake/queue.sqlite`."""
     grace_s: float = 60.0
@@ -57,6 +58,12 @@ class QueueSettings(_Section, frozen=True):
     """Bytes kept before appends are answered with `QueueFull`."""
     keys_retention_hours: float = 24.0
     """How long idempotency keys are remembered."""
+    url: str = ""
+    """`https://host:port` of the platform whose queue is read, with `kind = "http"`."""
+    token_file: str = ""
+    """A file with the token for it, unless the environment has `NEURALAKE_TOKEN`."""
+    ca_file: str = ""
+    """Certificates (PEM) that its certificate is checked with; empty: the system's."""
 
 
 class WriterSettings(_Section, frozen=True):

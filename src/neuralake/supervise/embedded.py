@@ -16,6 +16,7 @@ from types import TracebackType
 from neuralake.catalog import Catalog
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeedsAttention
+from neuralake.settings import check_own_queue
 from neuralake.supervise.lock import LakeLock
 from neuralake.supervise.parts import PARTS, run_part
 from neuralake.supervise.state import UpState, remove_state, write_state
@@ -35,7 +36,8 @@ class Platform:
         port: of the server; 0 picks a free one, None takes the catalog's setting.
 
     Raises:
-        UsageError: another platform runs on this lake, or the port is taken.
+        UsageError: another platform runs on this lake, its queue is another machine's, or the port
+            is taken.
         NeedsAttention: on leaving, if a part failed; the first failure is its cause.
     """
 
@@ -53,6 +55,7 @@ class Platform:
 
     def start(self) -> Platform:
         """Start the parts; returns, itself, when the server answers."""
+        check_own_queue(self.catalog.settings)
         folder = self.catalog.settings.state_folder
         with ExitStack() as undo:
             undo.enter_context(LakeLock(folder))

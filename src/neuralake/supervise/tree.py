@@ -22,7 +22,7 @@ from types import TracebackType
 
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeedsAttention, UsageError
-from neuralake.settings import Settings
+from neuralake.settings import Settings, check_own_queue
 from neuralake.supervise.child import Child, describe_exit, restart_delay_s
 from neuralake.supervise.lock import LakeLock
 from neuralake.supervise.parts import PARTS
@@ -50,7 +50,8 @@ class Supervisor:
         options: options before the command of each part, such as `--settings FILE`.
 
     Raises:
-        UsageError: another platform runs on this lake, or the port is taken.
+        UsageError: another platform runs on this lake, its queue is another machine's, or the port
+            is taken.
         NeedsAttention: the server did not come up; with the last `lines` that it wrote.
     """
 
@@ -78,6 +79,7 @@ class Supervisor:
         self._started_s = 0.0
 
     def __enter__(self) -> Supervisor:
+        check_own_queue(self._settings)
         with ExitStack() as undo:
             undo.enter_context(LakeLock(self._folder))
             undo.callback(remove_state, self._folder)

@@ -16,6 +16,7 @@ from neuralake.delta import STREAM_PROPERTIES, TableLog, clustering_properties, 
 from neuralake.errors import NeuralakeError, Unavailable, UnknownName, suggestion
 from neuralake.queue.topic import app_id, labels_of, topic_of
 from neuralake.records.envelopes import reader_of
+from neuralake.settings import check_own_queue
 from neuralake.tables import DeltaTable
 from neuralake.telemetry import Telemetry
 from neuralake.writer.flush import FlushLimits
@@ -67,7 +68,13 @@ def run_writer(
     clock: Clock | None = None,
     telemetry: Telemetry | None = None,
 ) -> None:
-    """Write until `stop` is set, then drain; returns when every thread has ended."""
+    """Write until `stop` is set, then drain; returns when every thread has ended.
+
+    Raises:
+        UsageError: the queue is another machine's.
+        UnknownName: one of `tables` is no stream table.
+    """
+    check_own_queue(catalog.settings)
     loops = [
         _TopicLoop(catalog, topic, table, clock or SystemClock(), telemetry or Telemetry())
         for topic, table in stream_tables(catalog, tables)
