@@ -19,7 +19,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "neuralake"
 LAYERS = (
     ("errors",),
     ("clock", "settings", "telemetry"),
-    ("schema", "filters", "storage"),
+    ("schema", "filters", "storage", "client"),
     ("queue", "delta", "tables"),
     ("frame", "batch", "records"),
     ("live",),
