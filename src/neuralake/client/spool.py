@@ -29,7 +29,7 @@ from neuralake.client.options import Rejected
 from neuralake.client.shelf import Batch, MemoryShelf, Producer, Shelf, new_producer
 from neuralake.errors import NeedsAttention, UsageError
 
-__all__ = ["FolderShelf", "Spool", "sync_folder"]
+__all__ = ["FolderShelf", "Spool"]
 
 _OPEN, _SEALED = ".open", ".sealed"
 
@@ -46,7 +46,7 @@ class Spool:
         self._folder = folder
         self._lock = -1
         if folder is not None:
-            make_folder(folder)
+            _make_folder(folder)
             self._lock = _locked(folder)
             _spools.add(self)
 
@@ -78,7 +78,7 @@ class FolderShelf:
         self._is_broken = False
 
     def load(self, now_s: float) -> tuple[Producer, list[Batch]]:
-        make_folder(self._folder)
+        _make_folder(self._folder)
         producer = self._producer()
         files = sorted(path for path in self._folder.iterdir() if path.suffix in (_OPEN, _SEALED))
         batches = [batch for path in files if (batch := self._load(path, producer, now_s))]
@@ -109,7 +109,7 @@ class FolderShelf:
         self._handle, self._ordinal, self._length = handle, batch.ordinal, 0
         try:
             self._append(form_frame(batch.form, self._table) + content)
-            sync_folder(self._folder)
+            _sync_folder(self._folder)
         except BaseException:
             self.close()
             self._is_broken = True
@@ -127,7 +127,7 @@ class FolderShelf:
             path.rename(path.with_suffix(_SEALED))
         # The removal of the batch before is synced, too: at most one comes back by a power loss,
         # and the queue remembers more.
-        sync_folder(self._folder)
+        _sync_folder(self._folder)
 
     def parts(self, batch: Batch) -> list[Part]:
         return read_batch(self._path(batch, _SEALED), is_whole=True).parts
@@ -142,19 +142,19 @@ class FolderShelf:
     def replace(self, batch: Batch, parts: Sequence[Part]) -> None:
         content = b"".join(frame(part.content, part.rows) for part in parts)
         path = self._path(batch, _SEALED)
-        write_whole(path, form_frame(batch.form, self._table) + content)
+        _write_whole(path, form_frame(batch.form, self._table) + content)
 
     def restart(self, producer: Producer) -> None:
-        write_whole(self._folder / "producer.json", msgspec.json.encode(producer) + b"\n")
+        _write_whole(self._folder / "producer.json", msgspec.json.encode(producer) + b"\n")
 
     def keep(self, rejected: Rejected, name: str) -> str:
         folder = self._folder / "rejected"
-        make_folder(folder)
+        _make_folder(folder)
         suffix = ".ndjson" if rejected.form.media_type == NDJSON else ".arrows"
         path = folder / (name + suffix)
         form = rejected.form
-        write_whole(path, form.head + rejected.content + form.tail)
-        write_whole(path.with_suffix(".txt"), f"{rejected.error.message}\n".encode())
+        _write_whole(path, form.head + rejected.content + form.tail)
+        _write_whole(path.with_suffix(".txt"), f"{rejected.error.message}\n".encode())
         return str(path)
 
     def close(self) -> None:
@@ -211,15 +211,15 @@ class FolderShelf:
         return self._folder / f"{batch.ordinal:016d}{suffix}"
 
 
-def make_folder(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     """Make a folder whose name survives power loss."""
     new = [found for found in (folder, *folder.parents) if not found.exists()]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for found in new:
-        sync_folder(found.parent)
+        _sync_folder(found.parent)
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def _write_whole(path: Path, content: bytes) -> None:
     """Put `content` in place of what is at `path`: one or the other is there after a crash."""
     aside = path.with_name(f".{path.name}.new")
     with aside.open("wb") as file:
@@ -227,10 +227,10 @@ def write_whole(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
-    sync_folder(path.parent)
+    _sync_folder(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """Make the names in `folder` durable."""
     handle = os.open(folder, os.O_RDONLY)
     try:
