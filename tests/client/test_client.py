@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +40,11 @@ def spike(channel: int) -> dict[str, Any]:
 
 def channels(queue: Queue, topic: str = TABLE) -> list[int]:
     return [row["channel"] for row in stored(queue, topic)]
+
+
+def send_each(client: Client, numbers: Iterable[int]) -> None:
+    for n in numbers:
+        client.send(TABLE, spike(n))
 
 
 def spikes(*numbers: int) -> pa.Table:
@@ -110,9 +115,7 @@ def test_one_call_with_many_rows_goes_in_several_requests(url: str, queue: Queue
 def test_threads_share_a_client_and_each_keeps_its_order(url: str, queue: Queue) -> None:
     with Client(url, batch_rows_max=7) as client, ThreadPoolExecutor(4) as pool:
         for first in range(0, 4000, 1000):
-            pool.submit(
-                lambda first: [client.send(TABLE, spike(first + n)) for n in range(50)], first
-            )
+            pool.submit(send_each, client, range(first, first + 50))
 
     found = channels(queue)
     assert len(found) == len({*found}) == 200
@@ -202,7 +205,7 @@ def test_what_is_held_is_bounded(tmp_path: Path) -> None:
     with pytest.raises(TooLarge):
         client.send(TABLE, {"session": "x" * 2000})
     with pytest.raises(QueueFull, match="1000 bytes"):
-        [client.send(TABLE, spike(n)) for n in range(1000)]
+        send_each(client, range(1000))
     waiting = client.rows_waiting
     with pytest.raises(Unavailable, match="not acknowledged") as caught:
         client.close(timeout_s=0.01)
@@ -282,11 +285,24 @@ def test_the_asynchronous_client_does_the_same(url: str, queue: Queue) -> None:
                 await client.send(TABLE, spike(n))
             await client.flush()
             assert client.rows_waiting == 0
-            await client.send(TABLE, spike(100))
+            await asyncio.gather(*(client.send(TABLE, spike(n)) for n in range(100, 200)))
 
     asyncio.run(run())
 
-    assert channels(queue) == list(range(101))
+    assert channels(queue) == list(range(200))
+
+
+def test_a_full_asynchronous_client_holds_up_nobody_else(url: str) -> None:
+    async def run() -> None:
+        client = AsyncClient(NOBODY, bytes_max=100)
+        sends = [asyncio.create_task(client.send(TABLE, spike(n))) for n in range(50)]
+        assert await asyncio.to_thread(lambda: 7) == 7
+        with pytest.raises(Unavailable):
+            await client.close(timeout_s=0.0)
+        results = await asyncio.gather(*sends, return_exceptions=True)
+        assert {type(found) for found in results} <= {type(None), UsageError}
+
+    asyncio.run(run())
 
 
 def test_an_error_in_the_block_is_the_one_that_is_told(tmp_path: Path) -> None:

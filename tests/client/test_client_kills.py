@@ -112,7 +112,12 @@ def test_a_server_that_is_killed_in_traffic_gets_each_row_of_a_client_in_memory_
     with served(tmp_path) as server, writer(tmp_path):
         rows: list[dict[str, Any]] = [{"session": "s", "channel": n} for n in range(3000)]
         with Client(server.url, batch_rows_max=10, bytes_max=20_000) as client:
-            sender = threading.Thread(target=lambda: [client.send(TABLE, row) for row in rows])
+
+            def send() -> None:
+                for row in rows:
+                    client.send(TABLE, row)
+
+            sender = threading.Thread(target=send)
             sender.start()
             for _ in range(4):
                 kill_and_restart(server, chance, pause)

@@ -17,9 +17,8 @@ PATH = "/v1/lab/spikes"
 SPIKE = {"session": "s", "time": None, "channel": 1, "rate": None}
 
 
-def post(
-    client: httpx.Client, sequence: Any, channel: int | None = None, **headers: str
-) -> httpx.Response:
+def post(client: httpx.Client, sequence: Any, channel: Any = None, **headers: str) -> Any:
+    """The answer to row and number `sequence`, or to another row as that number."""
     row = SPIKE | {"channel": sequence if channel is None else channel}
     sent = {"neuralake-producer": "p", "neuralake-sequence": str(sequence)} | headers
     return client.post(PATH, json=row, headers={k: v for k, v in sent.items() if v})

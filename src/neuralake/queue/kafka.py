@@ -154,7 +154,7 @@ class KafkaQueue:
             name, partitions=self._settings.partitions, bytes_max=ENVELOPE_BYTES_MAX
         )
         if producer is not None:
-            key = f"{producer.producer}/{producer.sequence}"
+            key = f"producer {producer.producer} {producer.sequence}"
         return self._producing().submit(
             topic,
             _names(topic, found),
