@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +27,7 @@ from neuralake.errors import (
     TooLarge,
     Unavailable,
     UnknownName,
+    UnsupportedMedia,
     UsageError,
 )
 from neuralake.ingest import AsyncClient, Client, Rejected
@@ -399,6 +402,47 @@ def test_in_doubt_nothing_is_sent_until_a_person_has_looked(tmp_path: Path) -> N
 
         with Client(url, spool=tmp_path, in_doubt="resend") as client:
             assert client.rows_waiting == 2
+
+
+def test_a_server_that_knows_nobody_is_not_asked_for_ever() -> None:
+    with canned_http([Canned(409, UNKNOWN)]) as (url, seen):
+        client = Client(url)
+        client.send(TABLE, spike(1))
+        with pytest.raises(NeedsAttention):
+            client.flush()
+        with pytest.raises(NeedsAttention):
+            client.close()
+
+    assert len(seen) == 1
+
+
+def test_a_server_that_does_not_read_compressed_bodies_keeps_the_rows_waiting() -> None:
+    with canned_http([Canned(415), Canned(202, STORED)]) as (url, _):
+        client = Client(url, compression="gzip")
+        client.send(TABLE, spike(1))
+        with pytest.raises(UnsupportedMedia):
+            client.flush()
+        client.close()
+
+
+def test_a_program_that_forgets_to_close_has_its_rows_sent(url: str, queue: Queue) -> None:
+    program = (
+        "import sys; from neuralake.ingest import Client; client = Client(sys.argv[1])\n"
+        "for n in range(50): client.send('lab.spikes', {'session': 's', 'channel': n})"
+    )
+    subprocess.run([sys.executable, "-c", program, url], check=True, timeout=60)
+
+    assert channels(queue) == list(range(50))
+
+
+def test_a_client_loads_no_server_library_and_no_arrow() -> None:
+    program = (
+        "import sys; from neuralake.ingest import Client; Client('http://127.0.0.1:9').close();"
+        "print({'starlette', 'uvicorn', 'polars', 'pyarrow', 'datafusion'} & {*sys.modules})"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert answer.stdout == "set()\n", answer.stderr
 
 
 @pytest.mark.parametrize("kind", ["out-of-order", "key-reused"])

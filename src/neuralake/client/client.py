@@ -48,8 +48,8 @@ class Client:
         block_s_max: how long `send` waits for room; 0: not at all.
         compression: of requests, where the network is slow.
         on_rejected: is called, by the client's thread, with rows that the server will never take;
-            after a crash perhaps a second time. Without it `flush` raises them; with a spool they
-            are kept in its folder `rejected`, too.
+            after a crash perhaps a second time. It must not wait for the client. Without it `flush`
+            raises them; with a spool they are kept in its folder `rejected`, too.
         in_doubt: what becomes of a request that was not answered, if the server has forgotten this
             sender since (after `queue.producers_retention_hours`, or with its queue):
             `stop` and let a person look, `resend` (perhaps twice) or `drop` (perhaps never).
@@ -102,6 +102,7 @@ class Client:
     @property
     def rows_waiting(self) -> int:
         """Rows that are not acknowledged yet, also those that an earlier process spooled."""
+        self._check_process()
         return self._outbox.rows_waiting
 
     def send(self, table: str, rows: Any) -> None:
@@ -141,6 +142,8 @@ class Client:
 
     def close(self, timeout_s: float = _FLUSH_S) -> None:
         """`flush`, then stop. Closing again does nothing.
+
+        A connection that is just being made is waited for, up to ten seconds more.
 
         Raises:
             NeuralakeError: as `flush`. The client is closed nevertheless: rows in a spool are sent

@@ -37,9 +37,10 @@ from neuralake.errors import (
 
 __all__ = ["Answer", "Backoff", "Connection", "Verdict", "path_of"]
 
+_CONNECT_S_MAX = 10.0
 _TIMEOUT_S = 60.0
-# The server closes a connection that is quiet for 15 s; a request that meets that is in doubt.
-_IDLE_S_MAX = 10.0
+# Servers close a connection that is quiet for 5 s; a request that meets that is in doubt.
+_IDLE_S_MAX = 4.0
 _ANSWER_BYTES_MAX = 1024 * 1024
 _STANDARD = ("type", "title", "status", "detail")
 _KINDS: dict[str, type[NeuralakeError]] = {
@@ -88,7 +89,7 @@ class Answer:
         if 200 <= self.status < 300:
             # Whatever stands between may answer 200 with a page of its own.
             return Verdict.STORED if "position" in self.members else Verdict.UNKNOWN
-        if self.status in (400, 413, 415, 422):
+        if self.status in (400, 413, 422):
             return Verdict.CONFLICT if self._kind == "key-reused" else Verdict.REFUSED
         if self.status == 409:
             return Verdict.CONFLICT
@@ -121,7 +122,7 @@ class Connection:
         connect = (
             http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         )
-        self._connection = connect(parts.hostname, parts.port, timeout=_TIMEOUT_S)
+        self._connection = connect(parts.hostname, parts.port, timeout=_CONNECT_S_MAX)
         self._used_s = 0.0
 
     def open(self) -> None:
@@ -130,6 +131,7 @@ class Connection:
             self.close()
         if self._connection.sock is None:
             self._connection.connect()
+            self._connection.sock.settimeout(_TIMEOUT_S)
             self._used_s = self._clock.monotonic_s()
 
     def exchange(

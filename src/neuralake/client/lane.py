@@ -19,6 +19,8 @@ __all__ = ["Lane"]
 
 # An Arrow stream of more messages is refused.
 _PARTS_MAX = 10_000
+# Of refused rows that are on disk, so many are told; those in memory are bounded with all others.
+_REJECTED_MAX = 1_000
 _NEVER_S = float("inf")
 
 
@@ -26,6 +28,8 @@ class Lane:
     """The way of one table's rows.
 
     Attributes:
+        rows: of all batches: not acknowledged yet.
+        bytes: of all batches.
         trouble: why the oldest batch is not stored yet; None if nothing is wrong.
         is_stopped: only a person, or another client, can go on.
         rejected: refused rows that nobody was told of.
@@ -44,16 +48,8 @@ class Lane:
         self.trouble: NeuralakeError | None = None
         self.is_stopped = False
         self.rejected: list[Rejected] = []
-
-    @property
-    def bytes(self) -> int:
-        """Of all batches."""
-        return sum(batch.bytes for batch in self.batches)
-
-    @property
-    def rows(self) -> int:
-        """Of all batches: not acknowledged yet."""
-        return sum(batch.rows for batch in self.batches)
+        self.rows = sum(batch.rows for batch in found)
+        self.bytes = sum(batch.bytes for batch in found)
 
     @property
     def last_ordinal(self) -> int:
@@ -73,9 +69,7 @@ class Lane:
             self.batches.append(batch)
         else:
             self._shelf.add(batch, part)
-        batch.rows += part.rows
-        batch.bytes += len(part.content)
-        batch.parts += 1
+        self._change(batch, part.rows, len(part.content), 1)
 
     def flush(self) -> int:
         """Send what is there without waiting for more; the last ordinal of it.
@@ -157,9 +151,19 @@ class Lane:
             and batch.bytes + len(part.content) <= options.batch_bytes_max
         )
 
+    def _change(self, batch: Batch, rows: int, size: int, parts: int) -> None:
+        batch.rows += rows
+        batch.bytes += size
+        batch.parts += parts
+        self.rows += rows
+        self.bytes += size
+
     def _remove_head(self) -> None:
-        self._shelf.remove(self.batches[0])
+        head = self.batches[0]
+        self._shelf.remove(head)
         self.batches.popleft()
+        self.rows -= head.rows
+        self.bytes -= head.bytes
         self._worked()
 
     def _worked(self) -> None:
@@ -179,9 +183,8 @@ class Lane:
             )
         if kept:
             self._shelf.replace(head, kept)
-            head.rows = sum(part.rows for part in kept)
-            head.bytes = sum(len(part.content) for part in kept)
-            head.parts = len(kept)
+            gone = refused[0]
+            self._change(head, -gone.rows, -len(gone.content), -1)
             self._worked()
             return
         # First the sequence, then the file: a batch before the base is one that was refused.
@@ -195,10 +198,14 @@ class Lane:
         place = self._shelf.keep(rejected, name)
         if place:
             rejected.error.facts["kept_in"] = place
-        self.rejected.append(rejected)
+        if not place or len(self.rejected) < _REJECTED_MAX:
+            self.rejected.append(rejected)
 
     def _go_on_as_another(self, error: UnknownProducer) -> None:
         head = self.batches[0]
+        if self.producer.sequence_of(head.ordinal) == 1:
+            self.stop(_contradiction(error))  # Anybody may begin at 1.
+            return
         if head.is_doubtful and self._options.in_doubt == "stop":
             self.stop(
                 NeedsAttention(

@@ -31,6 +31,7 @@ from neuralake.errors import NeedsAttention, UsageError
 
 __all__ = ["FolderShelf", "Spool"]
 
+_REJECTED_BYTES_MAX = 256 * 1024 * 1024
 _OPEN, _SEALED = ".open", ".sealed"
 
 
@@ -54,7 +55,8 @@ class Spool:
         """Those that an earlier process has sent to."""
         if self._folder is None:
             return []
-        return sorted(unquote(found.name) for found in self._folder.iterdir() if found.is_dir())
+        folders = (unquote(found.name) for found in self._folder.iterdir() if found.is_dir())
+        return sorted(name for name in folders if all(name.partition(".")))
 
     def shelf(self, table: str) -> Shelf:
         """Where the batches of `table` wait."""
@@ -76,6 +78,7 @@ class FolderShelf:
         self._folder, self._table = folder, table
         self._handle, self._ordinal, self._length = -1, 0, 0
         self._is_broken = False
+        self._rejected_bytes: int | None = None
 
     def load(self, now_s: float) -> tuple[Producer, list[Batch]]:
         _make_folder(self._folder)
@@ -152,6 +155,15 @@ class FolderShelf:
         _make_folder(folder)
         suffix = ".ndjson" if rejected.form.media_type == NDJSON else ".arrows"
         path = folder / (name + suffix)
+        if self._rejected_bytes is None:
+            self._rejected_bytes = sum(found.stat().st_size for found in folder.iterdir())
+        if self._rejected_bytes > _REJECTED_BYTES_MAX:
+            raise NeedsAttention(
+                f"{folder} has more than {_REJECTED_BYTES_MAX} bytes of rows that the server "
+                f"refuses. Look why, and move them away.",
+                path=str(folder),
+            )
+        self._rejected_bytes += len(rejected.content)
         form = rejected.form
         _write_whole(path, form.head + rejected.content + form.tail)
         _write_whole(path.with_suffix(".txt"), f"{rejected.error.message}\n".encode())
