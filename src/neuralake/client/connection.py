@@ -130,9 +130,7 @@ class Connection:
         if self._clock.monotonic_s() - self._used_s > _IDLE_S_MAX:
             self.close()
         if self._connection.sock is None:
-            self._connection.connect()
-            self._connection.sock.settimeout(_TIMEOUT_S)
-            self._used_s = self._clock.monotonic_s()
+            self._connect()
 
     def exchange(
         self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
@@ -163,6 +161,11 @@ class Connection:
             _members(text),
             retry_after_s=float(after) if after.isdecimal() else 0.0,
         )
+
+    def _connect(self) -> None:
+        self._connection.connect()
+        self._connection.sock.settimeout(_TIMEOUT_S)
+        self._used_s = self._clock.monotonic_s()
 
     def abort(self) -> None:
         """Break off a request that another thread waits for."""
