@@ -22,6 +22,7 @@ __all__ = [
     "MissingExtra",
     "NeedsAttention",
     "NeuralakeError",
+    "OutOfOrder",
     "Outcome",
     "QueryError",
     "QueueFull",
@@ -33,6 +34,7 @@ __all__ = [
     "Unauthorized",
     "Unavailable",
     "UnknownName",
+    "UnknownProducer",
     "UnsupportedFeature",
     "UnsupportedMedia",
     "UsageError",
@@ -132,6 +134,14 @@ class CommitConflict(Conflict):
 
 class Trimmed(Conflict):
     """The queue no longer keeps the asked position. Facts: `topic`, `after`, `trimmed`."""
+
+
+class OutOfOrder(Conflict):
+    """A producer's number is not the one that comes next. Facts: `sequence`, `expected`."""
+
+
+class UnknownProducer(Conflict):
+    """A producer goes on whom the queue does not know (any more). Facts: `producer`, `queue`."""
 
 
 class QueueFull(Unavailable):

@@ -114,7 +114,8 @@ def test_what_is_sent_by_it_is_answered_by_it(every: Catalog, examples: int) -> 
         asked[case.operation.label] += 1
         # Texts of SQL, CSV and Arrow are described, but not by what makes them right.
         is_rows = mode is GenerationMode.POSITIVE and case.media_type == JSON and "v1" in case.path
-        if is_rows and answer.status_code not in (200, 202):
+        is_numbered = any(name.startswith("Neuralake-") for name in case.headers or {})
+        if is_rows and not is_numbered and answer.status_code not in (200, 202):
             why = answer.json().get("reason", answer.text)
             told = [*NOT_IN_THE_SCHEMA, "came with other rows before"]  # By another request's key.
             assert any(said in why for said in told), (answer.text, case.body)

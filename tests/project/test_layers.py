@@ -20,7 +20,7 @@ LAYERS = (
     ("errors",),
     ("clock", "settings"),
     ("telemetry",),
-    ("schema", "filters", "storage"),
+    ("schema", "filters", "storage", "client"),
     ("queue", "delta", "tables"),
     ("frame", "batch", "records"),
     ("live",),

@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 from kafka_mock import PARTITIONS, MockKafka
 
 from neuralake.errors import (
+    KeyReused,
     NeedsAttention,
     QueueFull,
     SettingsError,
@@ -18,6 +19,7 @@ from neuralake.errors import (
     UnknownName,
     UsageError,
 )
+from neuralake.queue import Appended, Envelope, ProducerSequence
 from neuralake.queue.kafka import KafkaQueue
 from neuralake.queue.kafka_connection import client_config, explain
 from neuralake.settings import KafkaSettings, Settings
@@ -150,6 +152,32 @@ def test_the_first_of_a_group_gets_every_partition(queue: KafkaQueue) -> None:
         queue.read(queue.partitions("lab.events")[0], after=0)  # Takes a moment.
 
     assert claimed == queue.partitions("lab.events")
+
+
+# Producers
+
+
+def test_a_producers_rows_stay_together_and_repeats_are_known_here(kafka: MockKafka) -> None:
+    """Nothing is refused for its number: after a restart nobody knows what was before."""
+    settings = kafka.settings()
+    kafka.make_topic(f"{settings.topic_prefix}numbered")
+    queue = KafkaQueue(settings)
+
+    def append(number: int, text: bytes) -> Appended:
+        producer = ProducerSequence("p", number)
+        return queue.append("numbered", text, 1, producer=producer, fingerprint=text)
+
+    found = [append(number, b"%d" % number) for number in (7, 8, 8, 9)]
+    with pytest.raises(KeyReused):
+        append(9, b"x")
+    read: list[Envelope] = []
+    while len(read) < 3:  # A read gives what has arrived.
+        read += queue.read(found[0].partition, after=read[-1].position if read else 0)
+    queue.close()
+
+    assert [answer.repeated for answer in found] == [False, False, True, False]
+    assert len({answer.partition for answer in found}) == 1
+    assert [envelope.payload for envelope in read] == [b"7", b"8", b"9"]
 
 
 # Trouble

@@ -11,7 +11,15 @@ import pytest
 
 from neuralake.clock import ManualClock
 from neuralake.errors import KeyReused, NeedsAttention, TooLarge, Trimmed, Unavailable
-from neuralake.queue import Appended, Bounds, SqliteQueue, open_queue, sqlite_file, sqlite_log
+from neuralake.queue import (
+    Appended,
+    Bounds,
+    ProducerSequence,
+    SqliteQueue,
+    open_queue,
+    sqlite_file,
+    sqlite_log,
+)
 from neuralake.settings import LakeSettings, QueueSettings, Settings
 from neuralake.telemetry import Telemetry
 
@@ -341,6 +349,7 @@ def test_a_file_of_the_first_layout_keeps_its_keys_and_positions(path: Path) -> 
     queue.close()
     with closing(sqlite3.connect(path)) as file:
         file.execute("ALTER TABLE keys DROP COLUMN fingerprint")
+        file.execute("DROP TABLE producers")
         file.execute("PRAGMA user_version = 1")
 
     queue = SqliteQueue(path)
@@ -350,4 +359,20 @@ def test_a_file_of_the_first_layout_keeps_its_keys_and_positions(path: Path) -> 
     assert queue.append("t", b"second", 1, key="l", fingerprint=b"2").position == 2
     with pytest.raises(KeyReused):
         queue.append("t", b"third", 1, key="l", fingerprint=b"3")
+    queue.close()
+
+
+def test_a_file_of_the_second_layout_learns_of_producers(path: Path) -> None:
+    queue = SqliteQueue(path)
+    queue.append("t", b"first", 1, key="k", fingerprint=b"1")
+    queue.close()
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("DROP TABLE producers")
+        file.execute("PRAGMA user_version = 2")
+
+    queue = SqliteQueue(path)
+
+    assert queue.append("t", b"first", 1, key="k", fingerprint=b"1").repeated
+    answers = [queue.append("t", b"", 0, producer=ProducerSequence("p", 1)) for _ in range(2)]
+    assert [answer.repeated for answer in answers] == [False, True]
     queue.close()

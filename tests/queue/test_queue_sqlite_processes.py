@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from neuralake.queue import SqliteQueue
+from neuralake.queue import ProducerSequence, SqliteQueue
 
 CHILD = Path(__file__).with_name("children") / "queue_child.py"
 TOPIC = "lab.events"
@@ -98,6 +98,28 @@ def test_a_killed_process_loses_and_doubles_no_acknowledged_append(
     payloads = [payload for _, payload in at_the_end]
     assert len(payloads) == len(set(payloads))
     assert [position for position, _ in at_the_end] == sorted({p for p, _ in at_the_end})
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_killed_process_leaves_each_number_once_and_goes_on(tmp_path: Path, seed: int) -> None:
+    """kill -9 at a seeded moment: sequences and envelopes are of one transaction."""
+    path = tmp_path / "queue.sqlite"
+    child = start("produce", path, "x", 10_000)
+    assert child.stdout is not None
+    for _ in range(random.Random(seed).randrange(1, 60)):
+        child.stdout.readline()
+    child.kill()
+    child.stdout.close()
+    child.wait()
+    stored = [payload for _, payload in kept(path)]
+
+    queue = SqliteQueue(path)
+    again = queue.append(TOPIC, b"", 1, producer=ProducerSequence("x", len(stored)))
+    following = queue.append(TOPIC, b"", 1, producer=ProducerSequence("x", len(stored) + 1))
+    queue.close()
+
+    assert stored == [f"x/{n}" for n in range(1, len(stored) + 1)]
+    assert (again.repeated, following.repeated) == (True, False)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tests.simulation.world import Process, Violation
 
 from neuralake.errors import Unavailable
-from neuralake.queue import Appended, Backlog, Bounds, Envelope, Queue
+from neuralake.queue import Appended, Backlog, Bounds, Envelope, ProducerSequence, Queue
 
 if TYPE_CHECKING:
     from tests.simulation.lake import Lake
@@ -36,9 +36,12 @@ class FaultQueue:
         *,
         key: str | None = None,
         fingerprint: bytes | None = None,
+        producer: ProducerSequence | None = None,
     ) -> Appended:
         self._begin("append")
-        appended = self._inner.append(topic, payload, rows, key=key, fingerprint=fingerprint)
+        appended = self._inner.append(
+            topic, payload, rows, key=key, fingerprint=fingerprint, producer=producer
+        )
         self._process.note(f"queue append: {appended}")
         self._history.ledger.queued(self._app_id, appended.position, payload)
         self._end()
@@ -52,6 +55,7 @@ class FaultQueue:
         *,
         key: str | None = None,
         fingerprint: bytes | None = None,
+        producer: ProducerSequence | None = None,
     ) -> Future[Appended]:
         raise NotImplementedError("Nobody in the simulation submits.")
 

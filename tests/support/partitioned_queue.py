@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 from itertools import cycle
 
-from neuralake.queue import Appended, MemoryQueue
+from neuralake.queue import Appended, MemoryQueue, ProducerSequence
 
 __all__ = ["PartitionedQueue"]
 
@@ -33,6 +33,9 @@ class PartitionedQueue(MemoryQueue):
         *,
         key: str | None = None,
         fingerprint: bytes | None = None,
+        producer: ProducerSequence | None = None,
     ) -> Future[Appended]:
         partition = f"{topic}#{next(self._turns)}"
-        return super().submit(partition, payload, rows, key=key, fingerprint=fingerprint)
+        return super().submit(
+            partition, payload, rows, key=key, fingerprint=fingerprint, producer=producer
+        )

@@ -182,7 +182,7 @@ class _Transfer:
             found = self._sender.send(
                 self._database, self._table, part.payload, key=f"file-{part.key}"
             )
-        except InvalidRows as error:
+        except (InvalidRows, SchemaMismatch) as error:
             # They fit our definition, so the server has another one.
             raise UsageError(
                 f"The server refuses what the definition here allows, among the {part.rows:,} rows "

@@ -34,6 +34,7 @@ _REFUSED = {
     403: "The token does not allow this.",
     404: "There is no such table.",
     405: "There is no such method here.",
+    409: "The sequence is not the producer's next one; the error says which would be.",
     410: "The queue keeps no more what was asked for; `trimmed` is the first usable `after`.",
     413: "The body is too large.",
     415: "The content type or encoding is not one that is read.",
@@ -107,7 +108,7 @@ def _post(topic: str, table: DeltaTable) -> dict[str, Any]:
         "responses": {
             "202": _json("The rows are valid and durable, and will be in the table.", "Stored"),
             "200": _json("The same, and they are in the table (`wait=committed`).", "Stored"),
-            **_problems(400, 401, 403, 404, 413, 415, 422, 429, 500, 503),
+            **_problems(400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 503),
         },
     }
 
@@ -124,6 +125,20 @@ def _post_parameters() -> Iterator[dict[str, Any]]:
         "in": "header",
         "description": "The same key again, with the same body, stores nothing.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    }
+    # What goes with what cannot be said in OpenAPI: both of these, or a key, or none.
+    yield {
+        "name": "Neuralake-Producer",
+        "in": "header",
+        "description": "Who numbers its requests for this table; with `Neuralake-Sequence`, and "
+        "without `Idempotency-Key`.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    }
+    yield {
+        "name": "Neuralake-Sequence",
+        "in": "header",
+        "description": "1, 2, …: only the next one is stored, the newest ones may be repeated.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 10**15},
     }
 
 

@@ -8,13 +8,19 @@ A 2xx answer to POST means that the rows are valid and durable, and will be in t
 once. After any 4xx, 429 or 503 nothing is stored. With an `Idempotency-Key` the same request may
 be sent again safely: the answer is the first one's position, with `repeated`.
 The key with another body (of Arrow streams: with another number of rows) is refused.
+
+Instead of a key, a sender may number its requests for a table: `Neuralake-Producer: <identity>` and
+`Neuralake-Sequence: 1`, `2`, …. Only the next number is stored, so that rows are there in the order
+in which they were sent; the newest numbers may be repeated; 409 says what else it may be.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -31,7 +37,7 @@ from neuralake.ingest.body import BodyReader
 from neuralake.ingest.committed import Watches
 from neuralake.ingest.rate import Rates
 from neuralake.ingest.target import Target, Targets
-from neuralake.queue import Appended
+from neuralake.queue import Appended, ProducerSequence
 from neuralake.queue.awaiting import awaited
 from neuralake.queue.topic import topic_of
 from neuralake.records.decode import Encoded, reader_of
@@ -46,6 +52,7 @@ _INLINE_BYTES_MAX = 32 * 1024
 # One large body at a time uses the machine well enough; the second keeps a slow one from blocking.
 _DECODERS = 2
 _KEY_LENGTH_MAX = 255
+_PRODUCER, _SEQUENCE = "Neuralake-Producer", "Neuralake-Sequence"
 _POST_PATH = re.compile(r"/v1/(?P<database>[^/]+)/(?P<table>[^/]+)")
 
 
@@ -157,10 +164,14 @@ class IngestRoutes:
         self._rates.take(sender, self._clock.monotonic_s())
         target = await self._target(request)
         media_type = reader_of(request.headers.get("content-type", ""))
-        key = _key(request)
+        key, producer = _key(request), _producer(request)
+        if key is not None and producer is not None:
+            raise UsageError(
+                f"A request has an Idempotency-Key or a {_PRODUCER} with its {_SEQUENCE}, not both."
+            )
         wait = _wait(request)
         async with self._body.body(request) as body:
-            appended, rows = await self._append(target, body, media_type, key)
+            appended, rows = await self._append(target, body, media_type, key, producer)
         self._rates.spend(sender, rows, self._clock.monotonic_s())
         self._note(request, 202, rows=rows, position=appended.position, key=key)
         if not appended.repeated:
@@ -168,22 +179,29 @@ class IngestRoutes:
             self._telemetry.count("ingest_bytes", len(body), table=target.topic)
         if wait:
             return await self._when_committed(target, appended, rows)
-        return _json(_answer(target, appended, rows), status=202)
+        return _json(_answer(target, appended, rows), status=202, headers=_queue_of(target))
 
     async def _append(
-        self, target: Target, body: bytes, media_type: str, key: str | None
+        self,
+        target: Target,
+        body: bytes,
+        media_type: str,
+        key: str | None,
+        producer: ProducerSequence | None,
     ) -> tuple[Appended, int]:
         """Where the rows of `body` are stored, and how many they are."""
         # Under a key an envelope holds this request and no other, so that it can be told again.
-        if key is None and (rows := target.decoder.few(body, media_type)) is not None:
+        is_shared = key is None and producer is None
+        if is_shared and (rows := target.decoder.few(body, media_type)) is not None:
             return await target.combiner.store(rows), len(rows)
-        encoded = await self._decode(target, body, media_type)
+        encoded = await self._decode(target, body, media_type, is_verbatim=producer is not None)
         submitted = target.queue.submit(
             target.topic,
             encoded.payload,
             encoded.rows,
             key=key,
             fingerprint=encoded.fingerprint,
+            producer=producer,
         )
         return await awaited(submitted), encoded.rows
 
@@ -195,11 +213,13 @@ class IngestRoutes:
         # Opening an old table takes a while, in which the requests for others go on.
         return await asyncio.to_thread(self._targets.find, database, table)
 
-    async def _decode(self, target: Target, body: bytes, media_type: str) -> Encoded:
+    async def _decode(
+        self, target: Target, body: bytes, media_type: str, *, is_verbatim: bool
+    ) -> Encoded:
+        decode = partial(target.decoder.envelope, body, media_type, is_verbatim=is_verbatim)
         if len(body) <= _INLINE_BYTES_MAX:
-            return target.decoder.envelope(body, media_type)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, target.decoder.envelope, body, media_type)
+            return decode()
+        return await asyncio.get_running_loop().run_in_executor(self._pool, decode)
 
     async def _when_committed(self, target: Target, appended: Appended, rows: int) -> Response:
         answer = _answer(target, appended, rows)
@@ -208,8 +228,8 @@ class IngestRoutes:
         )
         if version is None:
             note = f"stored, but not committed within {self._wait_s_max} s; it will be"
-            return _json(answer | {"note": note}, status=202)
-        return _json(answer | {"version": version})
+            return _json(answer | {"note": note}, status=202, headers=_queue_of(target))
+        return _json(answer | {"version": version}, headers=_queue_of(target))
 
     async def _progress(self, target: Target) -> dict[str, Any]:
         names = await asyncio.to_thread(target.queue.partitions, target.topic)
@@ -274,10 +294,17 @@ def _answer(target: Target, appended: Appended, rows: int) -> dict[str, Any]:
     }
 
 
-def _json(value: dict[str, Any], *, status: int = 200) -> Response:
+def _queue_of(target: Target) -> dict[str, str]:
+    """Positions and sequences count in one queue: who sends should see when it is another one."""
+    return {"Neuralake-Queue": target.queue.id}
+
+
+def _json(
+    value: dict[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
     # A line of its own, as terminals show it.
     body = msgspec.json.encode(value) + b"\n"
-    return Response(body, status_code=status, media_type="application/json")
+    return Response(body, status_code=status, headers=headers, media_type="application/json")
 
 
 def _key(request: Request) -> str | None:
@@ -289,6 +316,25 @@ def _key(request: Request) -> str | None:
             reason="bad Idempotency-Key",
         )
     return key
+
+
+def _producer(request: Request) -> ProducerSequence | None:
+    producer, sequence = request.headers.get(_PRODUCER), request.headers.get(_SEQUENCE)
+    if producer is None and sequence is None:
+        return None
+    if producer is None or not (0 < len(producer) <= _KEY_LENGTH_MAX and producer.isprintable()):
+        raise UsageError(
+            f"The {_PRODUCER} is missing, empty, longer than {_KEY_LENGTH_MAX} characters or not "
+            f"printable; a UUID is a good one.",
+            reason=f"bad {_PRODUCER}",
+        )
+    if sequence is None or not (len(sequence) <= 16 and sequence.isascii() and sequence.isdigit()):
+        raise UsageError(
+            f"The {_SEQUENCE} is missing or no number; a producer counts its requests for a table "
+            f"from 1.",
+            reason=f"bad {_SEQUENCE}",
+        )
+    return ProducerSequence(producer, int(sequence))
 
 
 def _wait(request: Request) -> bool:

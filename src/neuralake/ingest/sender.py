@@ -1,7 +1,7 @@
 """Deliver envelopes to a server's HTTP API, again and again until it says that they are durable.
 
-Every envelope goes with an idempotency key, so that sending it again after a lost answer is safe.
-Waits grow from a tenth of a second to five, or are what the server asks for.
+Every envelope goes with an idempotency key made of its content, so that sending it again after a
+lost answer is safe, also by another run. Connection, answers and waits are those of the client.
 """
 
 from __future__ import annotations
@@ -10,26 +10,14 @@ import http.client
 import threading
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlsplit
 
-import msgspec
-
+from neuralake.client.connection import Answer, Backoff, Connection, Verdict, path_of
 from neuralake.clock import Clock
-from neuralake.errors import (
-    InvalidRows,
-    NeuralakeError,
-    TooLarge,
-    Unavailable,
-    UnknownName,
-    UsageError,
-)
+from neuralake.errors import Unavailable
 
 __all__ = ["Delivered", "Sender"]
 
-_TIMEOUT_S = 60.0
-_WAIT_S_MIN, _WAIT_S_MAX = 0.1, 5.0
-_TRY_AGAIN = frozenset({429, 500, 502, 503, 504})
-_ERRORS: dict[int, type[NeuralakeError]] = {404: UnknownName, 413: TooLarge, 422: InvalidRows}
+_WAIT_S_MAX = 5.0
 _ARROW = "application/vnd.apache.arrow.stream"
 
 
@@ -58,23 +46,15 @@ class Sender:
         give_up_s: float = 300.0,
         token: str = "",
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError(f"{url!r} is not the URL of a server, such as http://127.0.0.1:8765.")
-        self._url = url
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._clock, self._stop, self._give_up_s = clock, stop, give_up_s
-        connect = (
-            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        )
-        self._connection = connect(parts.hostname, parts.port, timeout=_TIMEOUT_S)
+        self._url, self._clock, self._stop, self._give_up_s = url, clock, stop, give_up_s
+        self._connection = Connection(url, clock=clock, token=token)
 
     def close(self) -> None:
         self._connection.close()
 
     def progress(self, database: str, table: str) -> dict[str, Any]:
         """What the server says about a table: columns, positions, and which queue it has."""
-        return self._until_answered("GET", _path(database, table), b"", {})
+        return self._until_answered("GET", path_of(database, table), b"", {})
 
     def send(self, database: str, table: str, payload: bytes, *, key: str) -> Delivered:
         """Deliver one Arrow IPC stream; when this returns, its rows are durable.
@@ -85,27 +65,27 @@ class Sender:
                 or may not have it, and sending it again with the same key is safe.
         """
         headers = {"Content-Type": _ARROW, "Idempotency-Key": key}
-        answer = self._until_answered("POST", _path(database, table), payload, headers)
+        answer = self._until_answered("POST", path_of(database, table), payload, headers)
         return Delivered(answer["position"], answer["repeated"])
 
     def _until_answered(
         self, method: str, path: str, body: bytes, headers: dict[str, str]
     ) -> dict[str, Any]:
         deadline_s = self._clock.monotonic_s() + self._give_up_s
-        wait_s = _WAIT_S_MIN
+        backoff = Backoff(s_max=_WAIT_S_MAX, asked_s_max=_WAIT_S_MAX)
         while True:
+            answer: Answer | None = None
             try:
-                status, asked_s, answer = self._once(method, path, body, headers)
+                answer = self._connection.exchange(method, path, body, headers)
             except (OSError, http.client.HTTPException) as error:
-                self._connection.close()
-                trouble, asked_s = f"{type(error).__name__}: {error}", 0.0
+                trouble = f"{type(error).__name__}: {error}"
             else:
-                if 200 <= status < 300:
-                    return answer
-                if status not in _TRY_AGAIN:
-                    raise _refusal(status, answer)
-                trouble = f"status {status}: {answer.get('detail', '')}"
-            pause_s = max(wait_s, min(asked_s, _WAIT_S_MAX))
+                if answer.verdict is Verdict.STORED:
+                    return answer.members
+                if 400 <= answer.status < 500 and answer.status != 429:
+                    raise answer.error()
+                trouble = f"status {answer.status}: {answer.members.get('detail', '')}"
+            pause_s = backoff.wait_s(answer.retry_after_s if answer else 0.0)
             late = self._clock.monotonic_s() + pause_s > deadline_s
             if late or self._clock.wait_s(pause_s, self._stop):
                 raise Unavailable(
@@ -113,27 +93,3 @@ class Sender:
                     f"running (neuralake up)?",
                     url=self._url,
                 )
-            wait_s = min(2 * wait_s, _WAIT_S_MAX)
-
-    def _once(
-        self, method: str, path: str, body: bytes, headers: dict[str, str]
-    ) -> tuple[int, float, dict[str, Any]]:
-        self._connection.request(method, path, body=body, headers=headers | self._headers)
-        response = self._connection.getresponse()
-        text = response.read()
-        after = response.headers.get("Retry-After", "")
-        try:
-            answer = msgspec.json.decode(text, type=dict[str, Any])
-        except msgspec.MsgspecError:
-            answer = {"detail": text[:200].decode(errors="replace")}
-        return response.status, float(after) if after.isdecimal() else 0.0, answer
-
-
-def _path(database: str, table: str) -> str:
-    return f"/v1/{quote(database, safe='')}/{quote(table, safe='')}"
-
-
-def _refusal(status: int, answer: dict[str, Any]) -> NeuralakeError:
-    standard = ("type", "title", "status", "detail")
-    facts = {name: value for name, value in answer.items() if name not in standard}
-    return _ERRORS.get(status, UsageError)(str(answer.get("detail", f"status {status}")), **facts)

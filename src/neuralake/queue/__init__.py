@@ -9,6 +9,7 @@ from pathlib import Path
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import MissingExtra
 from neuralake.queue.memory import MemoryQueue
+from neuralake.queue.producers import ProducerSequence
 from neuralake.queue.protocol import (
     Appended,
     Backlog,
@@ -30,6 +31,7 @@ __all__ = [
     "Envelope",
     "MemoryQueue",
     "Messages",
+    "ProducerSequence",
     "Queue",
     "QueueReader",
     "RemoteQueue",
@@ -59,6 +61,7 @@ def open_queue(
         clock=clock or SystemClock(),
         bytes_max=settings.queue.bytes_max,
         keys_retention_s=settings.queue.keys_retention_hours * 3600,
+        producers_retention_s=settings.queue.producers_retention_hours * 3600,
         telemetry=telemetry,
     )
 

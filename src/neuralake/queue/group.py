@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from neuralake.errors import NeedsAttention, QueueFull, UsageError
+from neuralake.queue.producers import ProducerSequence
 from neuralake.queue.protocol import Appended
 
 __all__ = ["GroupCommitter", "Submit"]
@@ -34,6 +35,7 @@ class Submit:
     rows: int
     key: str | None
     fingerprint: bytes | None = None
+    producer: ProducerSequence | None = None
     future: Future[Appended] = field(default_factory=Future)
 
 

@@ -8,7 +8,8 @@ never seen.
 What this queue does not promise, and the embedded one does:
 
 - An idempotency key is remembered by the process that stored it, not by others and not after a
-  restart.
+  restart. The same is true of a producer's sequences, which are recognised like keys: nothing is
+  refused for its number. A producer's rows of a topic go to one partition, in order.
 - An append that fails by time may be stored nevertheless; `error.may_be_stored` says so.
 - `trim` removes from topics of ours only. Of others' topics Kafka's own retention decides.
 """
@@ -31,6 +32,7 @@ from neuralake.queue.kafka_group import GroupMember
 from neuralake.queue.kafka_producer import ENVELOPE_BYTES_MAX, ROWS_HEADER, KafkaProducer
 from neuralake.queue.kafka_reader import KafkaMessages, PartitionReader, ReaderPool
 from neuralake.queue.kafka_topics import FoundTopic, KafkaTopics, Place
+from neuralake.queue.producers import ProducerSequence
 from neuralake.queue.protocol import (
     BYTES_MAX,
     KEYS_RETENTION_S,
@@ -131,8 +133,9 @@ class KafkaQueue:
         *,
         key: str | None = None,
         fingerprint: bytes | None = None,
+        producer: ProducerSequence | None = None,
     ) -> Future[Appended]:
-        check_append(topic, payload, rows, key)
+        check_append(topic, payload, rows, key, producer)
         self._check_open()
         if topic in self._foreign:
             raise UsageError(f"{topic!r} is fed by Kafka topic {self._foreign[topic]!r}.")
@@ -151,8 +154,17 @@ class KafkaQueue:
         found = self._topics.make(
             name, partitions=self._settings.partitions, bytes_max=ENVELOPE_BYTES_MAX
         )
+        if producer is not None:
+            key = f"producer {producer.producer} {producer.sequence}"
         return self._producing().submit(
-            topic, _names(topic, found), name, payload, rows, key=key, fingerprint=fingerprint
+            topic,
+            _names(topic, found),
+            name,
+            payload,
+            rows,
+            key=key,
+            fingerprint=fingerprint,
+            together=key if producer is None else producer.producer,
         )
 
     def append(
@@ -163,8 +175,11 @@ class KafkaQueue:
         *,
         key: str | None = None,
         fingerprint: bytes | None = None,
+        producer: ProducerSequence | None = None,
     ) -> Appended:
-        return self.submit(topic, payload, rows, key=key, fingerprint=fingerprint).result()
+        return self.submit(
+            topic, payload, rows, key=key, fingerprint=fingerprint, producer=producer
+        ).result()
 
     def read(
         self,

@@ -82,12 +82,16 @@ class KafkaProducer:
         *,
         key: str | None,
         fingerprint: bytes | None,
+        together: str | None,
     ) -> Future[Appended]:
-        """As `Queue.submit`; the partitions are those of the Kafka topic, by number."""
+        """As `Queue.submit`; the partitions are those of the Kafka topic, by number.
+
+        What has the same `together` goes to the same partition.
+        """
         with self._lock:
             if key is not None and (known := self._known(topic, key)):
                 return _repeated(topic, key, known, fingerprint)
-            number = self._choose(key, len(partitions))
+            number = self._choose(together, len(partitions))
             future: Future[Appended] = Future()
             headers: list[tuple[str, str | bytes | None]] = [(ROWS_HEADER, str(rows).encode())]
             if key is not None:
@@ -118,9 +122,9 @@ class KafkaProducer:
         while not self._stop.is_set():
             self._producer.poll(_POLL_S)
 
-    def _choose(self, key: str | None, count: int) -> int:
-        if key is not None:
-            return crc32(key.encode()) % count
+    def _choose(self, together: str | None, count: int) -> int:
+        if together is not None:
+            return crc32(together.encode()) % count
         self._turn += 1
         return self._turn % count
 

@@ -7,12 +7,21 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections import OrderedDict
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import takewhile
 
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeuralakeError, UsageError
+from neuralake.queue.producers import (
+    PRODUCERS_MAX,
+    PRODUCERS_RETENTION_S,
+    SEQUENCES_KEPT,
+    ProducerSequence,
+    Remembered,
+    check_sequence,
+)
 from neuralake.queue.protocol import (
     BYTES_MAX,
     KEYS_RETENTION_S,
@@ -30,6 +39,9 @@ from neuralake.queue.protocol import (
 )
 
 __all__ = ["MemoryQueue"]
+
+
+_Producers = OrderedDict[tuple[str, str], dict[int, Remembered]]
 
 
 @dataclass(slots=True)
@@ -52,12 +64,18 @@ class MemoryQueue:
         clock: Clock | None = None,
         bytes_max: int = BYTES_MAX,
         keys_retention_s: float = KEYS_RETENTION_S,
+        producers_retention_s: float = PRODUCERS_RETENTION_S,
+        producers_max: int = PRODUCERS_MAX,
     ) -> None:
         self._id = uuid.uuid4().hex
         self._clock = clock or SystemClock()
         self._bytes_max = bytes_max
         self._keys_retention_s = keys_retention_s
+        self._producers_retention_s = producers_retention_s
+        self._producers_max = producers_max
         self._lock = threading.Lock()
+        # By topic and producer; who was quiet for longest comes first.
+        self._producers: _Producers = OrderedDict()
         self._topics: dict[str, _Topic] = {}
         self._bytes = 0
         self._closed = False
@@ -74,13 +92,15 @@ class MemoryQueue:
         *,
         key: str | None = None,
         fingerprint: bytes | None = None,
+        producer: ProducerSequence | None = None,
     ) -> Future[Appended]:
-        check_append(topic, payload, rows, key)
+        check_append(topic, payload, rows, key, producer)
         future: Future[Appended] = Future()
         with self._lock:
             self._check_open()
             try:
-                future.set_result(self._store(topic, payload, rows, key, fingerprint))
+                stored = self._store(topic, payload, rows, key, fingerprint, producer)
+                future.set_result(stored)
             except NeuralakeError as error:
                 future.set_exception(error)
         return future
@@ -93,8 +113,11 @@ class MemoryQueue:
         *,
         key: str | None = None,
         fingerprint: bytes | None = None,
+        producer: ProducerSequence | None = None,
     ) -> Appended:
-        return self.submit(topic, payload, rows, key=key, fingerprint=fingerprint).result()
+        return self.submit(
+            topic, payload, rows, key=key, fingerprint=fingerprint, producer=producer
+        ).result()
 
     def partitions(self, topic: str) -> list[str]:
         return [topic]
@@ -175,7 +198,13 @@ class MemoryQueue:
             raise UsageError("The queue is closed.")
 
     def _store(
-        self, topic: str, payload: bytes, rows: int, key: str | None, fingerprint: bytes | None
+        self,
+        topic: str,
+        payload: bytes,
+        rows: int,
+        key: str | None,
+        fingerprint: bytes | None,
+        producer: ProducerSequence | None,
     ) -> Appended:
         now_s = self._clock.now_s()
         found = self._topics.get(topic, _Topic())
@@ -185,6 +214,17 @@ class MemoryQueue:
             if appended_s >= forgotten_s:
                 check_same(topic, key, position, first=first, again=fingerprint)
                 return Appended(position, repeated=True, partition=topic)
+        if producer is not None:
+            first_position = check_sequence(
+                topic,
+                producer,
+                self._producers.get((topic, producer.producer), {}),
+                fingerprint=fingerprint,
+                forgotten_s=now_s - self._producers_retention_s,
+                queue_id=self._id,
+            )
+            if first_position is not None:
+                return Appended(first_position, repeated=True, partition=topic)
         check_fits(topic, payload, kept_bytes=self._bytes, bytes_max=self._bytes_max)
         self._topics[topic] = found
         found.kept.append(Envelope(found.last + 1, payload, rows, now_s))
@@ -195,4 +235,16 @@ class MemoryQueue:
             # Insertion order is age: forget from the front, as far as it has expired.
             for old in [*takewhile(lambda k: found.keys[k][1] < forgotten_s, found.keys)]:
                 del found.keys[old]
+        if producer is not None:
+            self._remember(topic, producer, Remembered(found.last, fingerprint, now_s))
         return Appended(found.last, repeated=False, partition=topic)
+
+    def _remember(self, topic: str, producer: ProducerSequence, appended: Remembered) -> None:
+        name = topic, producer.producer
+        kept = self._producers.pop(name, {}) if producer.sequence > 1 else {}
+        kept[producer.sequence] = appended
+        kept.pop(producer.sequence - SEQUENCES_KEPT, None)
+        self._producers.pop(name, None)
+        self._producers[name] = kept
+        while len(self._producers) > self._producers_max:
+            self._producers.popitem(last=False)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from neuralake.errors import KeyReused, QueueFull, TooLarge, Trimmed, UsageError
+from neuralake.queue.producers import ProducerSequence, check_producer
 
 __all__ = [
     "BYTES_MAX",
@@ -103,7 +104,8 @@ class Appended:
 
     position: int
     repeated: bool
-    """The idempotency key was known: nothing was stored again; `position` is the first one's."""
+    """The key or the producer's sequence was known: nothing was stored again; `position` is the
+    first one's."""
     partition: str
     """Where `position` counts: one of `partitions(topic)`."""
 
@@ -189,6 +191,7 @@ class Queue(QueueReader, Protocol):
         *,
         key: str | None = None,
         fingerprint: bytes | None = None,
+        producer: ProducerSequence | None = None,
     ) -> Future[Appended]:
         """Start an append; the future completes when it is durable, or with what `append` raises.
 
@@ -207,6 +210,7 @@ class Queue(QueueReader, Protocol):
         *,
         key: str | None = None,
         fingerprint: bytes | None = None,
+        producer: ProducerSequence | None = None,
     ) -> Appended:
         """Store one envelope; when this returns it survives power loss (in memory: it does not).
 
@@ -216,9 +220,13 @@ class Queue(QueueReader, Protocol):
                 stores nothing and answers with the first position, also when that is trimmed.
             fingerprint: a few bytes that are equal for what the caller holds to be the same; the
                 payload itself may be another form of it. Kept with the key; None fits any.
+            producer: instead of a key; of each producer the next sequence is stored, and the
+                newest are recognised, within the retention of producers.
 
         Raises:
-            KeyReused: the key is known with another fingerprint; nothing was stored.
+            KeyReused: the key or sequence is known with another fingerprint; nothing was stored.
+            OutOfOrder: the sequence is not the next one of its producer; nothing was stored.
+            UnknownProducer: nor the first one of a producer that is not known.
             QueueFull: nothing was stored; wait `error.retry_after_s`, then append the same again.
             Unavailable: nothing was stored (disk full, locked too long); wait and append again.
             TooLarge: the payload exceeds the whole queue; it will never fit.
@@ -242,11 +250,20 @@ class Queue(QueueReader, Protocol):
         """Finish what was submitted, then refuse every call. Closing again does nothing."""
 
 
-def check_append(topic: str, payload: bytes, rows: int, key: str | None) -> None:
+def check_append(
+    topic: str,
+    payload: bytes,
+    rows: int,
+    key: str | None,
+    producer: ProducerSequence | None = None,
+) -> None:
     """Raise UsageError for arguments that no queue stores."""
     _check_text("topic", topic)
     if key is not None:
         _check_text("key", key)
+    if producer is not None:
+        _check_text("producer", producer.producer)
+        check_producer(producer, key)
     if not isinstance(payload, bytes):
         raise UsageError(f"The payload is {type(payload).__name__}; a queue stores bytes.")
     if not 0 <= rows <= _ROWS_MAX:

@@ -18,6 +18,7 @@ import msgspec
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import Conflict, NeedsAttention, SettingsError, UnknownName, UsageError
 from neuralake.queue.http_client import Answer, HttpClient
+from neuralake.queue.producers import ProducerSequence
 from neuralake.queue.protocol import (
     READ_BYTES_MAX,
     READ_ENVELOPES_MAX,
@@ -108,6 +109,7 @@ class RemoteQueue:
         *,
         key: str | None = None,  # noqa: ARG002 of a protocol
         fingerprint: bytes | None = None,  # noqa: ARG002 of a protocol
+        producer: ProducerSequence | None = None,  # noqa: ARG002 of a protocol
     ) -> Future[Appended]:
         database, table = _names(topic)
         raise self._only_read(
@@ -122,8 +124,11 @@ class RemoteQueue:
         *,
         key: str | None = None,
         fingerprint: bytes | None = None,
+        producer: ProducerSequence | None = None,
     ) -> Appended:
-        return self.submit(topic, payload, rows, key=key, fingerprint=fingerprint).result()
+        return self.submit(
+            topic, payload, rows, key=key, fingerprint=fingerprint, producer=producer
+        ).result()
 
     def read(
         self,

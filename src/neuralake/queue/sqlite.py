@@ -21,6 +21,11 @@ from pathlib import Path
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeedsAttention, NeuralakeError
 from neuralake.queue.group import GroupCommitter, Submit
+from neuralake.queue.producers import (
+    PRODUCERS_MAX,
+    PRODUCERS_RETENTION_S,
+    ProducerSequence,
+)
 from neuralake.queue.protocol import (
     BYTES_MAX,
     KEYS_RETENTION_S,
@@ -37,6 +42,7 @@ from neuralake.queue.protocol import (
     check_same,
 )
 from neuralake.queue.sqlite_file import SqliteFile, explain, is_disk_full
+from neuralake.queue.sqlite_producers import Producers, ProducersOfGroup
 from neuralake.telemetry import Telemetry
 
 __all__ = ["SqliteQueue"]
@@ -78,6 +84,8 @@ class SqliteQueue:
     Args:
         bytes_max: payload bytes kept, over all topics, before appends are answered `QueueFull`.
         keys_retention_s: how long idempotency keys are remembered, by the clock.
+        producers_retention_s: how long a producer is remembered after its last append.
+        producers_max: how many of them at least, if there are so many.
         lock_s_max: how long a call waits for other processes' transactions.
         telemetry: counts `queue_commits` and the `queue_submits` that shared them.
 
@@ -92,6 +100,8 @@ class SqliteQueue:
         clock: Clock | None = None,
         bytes_max: int = BYTES_MAX,
         keys_retention_s: float = KEYS_RETENTION_S,
+        producers_retention_s: float = PRODUCERS_RETENTION_S,
+        producers_max: int = PRODUCERS_MAX,
         lock_s_max: float = 10.0,
         telemetry: Telemetry | None = None,
     ) -> None:
@@ -101,6 +111,9 @@ class SqliteQueue:
         self._telemetry = telemetry or Telemetry()
         self._file = SqliteFile(Path(path), lock_s_max=lock_s_max)
         self._id = self._file.id
+        self._producers = Producers(
+            queue_id=self._id, retention_s=producers_retention_s, producers_max=producers_max
+        )
         self._closing = threading.Lock()
         self._committer = GroupCommitter(self._commit, name="neuralake-queue-commit")
 
@@ -116,10 +129,11 @@ class SqliteQueue:
         *,
         key: str | None = None,
         fingerprint: bytes | None = None,
+        producer: ProducerSequence | None = None,
     ) -> Future[Appended]:
-        check_append(topic, payload, rows, key)
+        check_append(topic, payload, rows, key, producer)
         self._file.check_process()
-        return self._committer.add(Submit(topic, payload, rows, key, fingerprint))
+        return self._committer.add(Submit(topic, payload, rows, key, fingerprint, producer))
 
     def append(
         self,
@@ -129,8 +143,11 @@ class SqliteQueue:
         *,
         key: str | None = None,
         fingerprint: bytes | None = None,
+        producer: ProducerSequence | None = None,
     ) -> Appended:
-        return self.submit(topic, payload, rows, key=key, fingerprint=fingerprint).result()
+        return self.submit(
+            topic, payload, rows, key=key, fingerprint=fingerprint, producer=producer
+        ).result()
 
     def partitions(self, topic: str) -> list[str]:
         return [topic]
@@ -252,6 +269,7 @@ class SqliteQueue:
         rows: list[tuple[int, int, float, bytes]] = []
         keys: list[_Key] = []
         fresh: dict[tuple[int, str], tuple[int, bytes | None]] = {}
+        producers = self._producers.group(connection, now_s)
         (kept_bytes,) = connection.execute("SELECT coalesce(sum(bytes), 0) FROM topics").fetchone()
         for submit in group:
             topic = topics.get(submit.topic)
@@ -266,6 +284,10 @@ class SqliteQueue:
                     answers.append(_repeated(submit, *known))
                     continue
             try:
+                repeated = _sequence_repeated(producers, submit, topic)
+                if repeated is not None:
+                    answers.append(repeated)
+                    continue
                 check_fits(
                     submit.topic, submit.payload, kept_bytes=kept_bytes, bytes_max=self._bytes_max
                 )
@@ -281,6 +303,8 @@ class SqliteQueue:
             topic.bytes += size
             slot = topic.number << _POSITION_BITS | topic.last
             rows.append((slot, submit.rows, now_s, submit.payload))
+            if submit.producer is not None:
+                producers.add(submit, submit.producer, topic.number, topic.last)
             if submit.key is not None:
                 fresh[topic.number, submit.key] = topic.last, submit.fingerprint
                 keys.append((topic.number, submit.key, topic.last, now_s, submit.fingerprint))
@@ -288,6 +312,7 @@ class SqliteQueue:
         connection.executemany("INSERT INTO envelopes VALUES (?, ?, ?, ?)", rows)
         if keys:
             self._remember(connection, keys, now_s)
+        producers.save()
         for topic in topics.values():
             _update(connection, topic)
         return answers
@@ -324,6 +349,15 @@ def _repeated(submit: Submit, position: int, first: bytes | None) -> Appended | 
     except NeuralakeError as error:
         return error
     return Appended(position, repeated=True, partition=submit.topic)
+
+
+def _sequence_repeated(
+    producers: ProducersOfGroup, submit: Submit, topic: _Topic
+) -> Appended | None:
+    if submit.producer is None:
+        return None
+    position = producers.position_of(submit, submit.producer, topic.number)
+    return None if position is None else Appended(position, True, submit.topic)
 
 
 def _topic(connection: sqlite3.Connection, name: str) -> _Topic | None:

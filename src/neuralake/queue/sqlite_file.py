@@ -21,9 +21,20 @@ from neuralake.queue.sqlite_log import LogFolder
 __all__ = ["SqliteFile", "explain", "is_disk_full"]
 
 _APPLICATION_ID = 0x4E4C4B51  # "NLKQ": tells our files from other people's.
-_LAYOUT = 2
+_LAYOUT = 3
 
-_TABLES = """
+_PRODUCERS = """
+CREATE TABLE producers (
+    topic INTEGER NOT NULL,
+    producer TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    appended_s REAL NOT NULL,
+    fingerprint BLOB,
+    UNIQUE (topic, producer, sequence)
+);
+"""
+_TABLES = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE identity (id TEXT NOT NULL);
 CREATE TABLE topics (
@@ -49,13 +60,10 @@ CREATE TABLE keys (
     fingerprint BLOB,
     UNIQUE (topic, key)
 );
+{_PRODUCERS}
 """
-_FROM_LAYOUT_1 = """
-BEGIN IMMEDIATE;
-ALTER TABLE keys ADD COLUMN fingerprint BLOB;
-PRAGMA user_version = 2;
-COMMIT;
-"""
+# What makes a file of an older layout one of the next, in one transaction with its new number.
+_UPGRADES = {1: "ALTER TABLE keys ADD COLUMN fingerprint BLOB;", 2: _PRODUCERS}
 
 # `LogFolder` folds the log long before this, beside the commits; but a process may only trim, or
 # its thread may have ended.
@@ -315,8 +323,11 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> str:
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {_LAYOUT}")
         connection.execute("COMMIT")
-    elif owner == _APPLICATION_ID and layout == 1:
-        connection.executescript(_FROM_LAYOUT_1)
+    elif owner == _APPLICATION_ID and layout in _UPGRADES:
+        for older in range(layout, _LAYOUT):
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {_UPGRADES[older]} PRAGMA user_version = {older + 1}; COMMIT;"
+            )
     elif owner != _APPLICATION_ID or layout != _LAYOUT:
         raise NeedsAttention(
             f"{path} is not a queue of this release: application {owner:#x}, layout {layout}; "

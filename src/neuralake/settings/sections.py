@@ -58,6 +58,8 @@ class QueueSettings(_Section, frozen=True):
     """Bytes kept before appends are answered with `QueueFull`."""
     keys_retention_hours: float = 24.0
     """How long idempotency keys are remembered."""
+    producers_retention_hours: float = 168.0
+    """How long producers and their sequences are remembered after their last rows."""
     url: str = ""
     """`https://host:port` of the platform whose queue is read, with `kind = "http"`."""
     token_file: str = ""

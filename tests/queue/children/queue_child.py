@@ -1,6 +1,7 @@
 """A process of its own beside the tests: `queue_child.py ROLE PATH …`.
 
 append PATH NAME COUNT   appends NAME/0, NAME/1, …; prints "position i" after each acknowledgement
+produce PATH NAME COUNT  the same as producer NAME, in sequence from 1
 follow PATH COUNT AFTER  reads COUNT envelopes past AFTER, trims behind itself, prints each
 fork PATH                opens, forks, and prints the error that the child gets
 """
@@ -9,7 +10,7 @@ import os
 import sys
 
 from neuralake.errors import UsageError
-from neuralake.queue import SqliteQueue
+from neuralake.queue import ProducerSequence, SqliteQueue
 
 TOPIC = "lab.events"
 
@@ -25,6 +26,18 @@ def append(path: str, name: str, count: int) -> None:
         ]
         for part, future in enumerate(futures):
             print(future.result().position, f"{name}/{i}/{part}", flush=True)
+    queue.close()
+
+
+def produce(path: str, name: str, count: int) -> None:
+    queue = SqliteQueue(path)
+    for first in range(1, count, 3):
+        futures = [
+            queue.submit(TOPIC, f"{name}/{n}".encode(), 1, producer=ProducerSequence(name, n))
+            for n in range(first, first + 3)
+        ]
+        for future in futures:
+            print(future.result().position, flush=True)
     queue.close()
 
 
@@ -60,6 +73,8 @@ if __name__ == "__main__":
     role, path, *rest = sys.argv[1:]
     if role == "append":
         append(path, rest[0], int(rest[1]))
+    elif role == "produce":
+        produce(path, rest[0], int(rest[1]))
     elif role == "follow":
         follow(path, int(rest[0]), int(rest[1]))
     else:
