@@ -23,7 +23,7 @@ def lines(authors: int) -> bytes:
 
 @pytest.mark.parametrize(
     ("limits", "unit"),
-    [({"partitions_max": 5}, "partitions"), ({"json_bytes_max": 300}, "bytes of JSON")],
+    [({"partitions_max": 5}, "partitions"), ({"json_bytes_max": 300}, "bytes of text")],
 )
 def test_a_body_beyond_the_bound_is_413_and_stores_nothing(
     tmp_path: Path, limits: dict[str, int], unit: str

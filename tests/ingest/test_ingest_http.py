@@ -109,7 +109,7 @@ def test_every_format_stores_the_same_row(
         (415, SPIKES, SPIKE, {"content-type": "application/json; charset=latin-1"}, "UTF-8"),
         (415, SPIKES, SPIKE, {"content-type": ""}, "-H 'Content-Type: application/json'"),
         (415, SPIKES, SPIKE, FORM, "-H 'Content-Type: application/json'"),
-        (415, SPIKES, SPIKE, {"content-encoding": "gzip"}, "gzip"),
+        (415, SPIKES, SPIKE, {"content-encoding": "br"}, "gzip"),
     ],
 )
 def test_a_refusal_says_why_and_stores_nothing(

@@ -6,17 +6,15 @@ from 0 over the file.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
-import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
-from neuralake.errors import InvalidRows, SchemaMismatch, UnsupportedMedia, UsageError, suggestion
-from neuralake.records.csv_text import typed_column
+from neuralake.errors import SchemaMismatch, UnsupportedMedia, UsageError
+from neuralake.records.csv_body import csv_tables
 from neuralake.records.json_body import JsonReader
 from neuralake.schema import conform
 
@@ -33,7 +31,6 @@ FORMATS = {
 
 _BLOCK_BYTES = 4 * 1024 * 1024
 _ROWS_UNBOUNDED = 2**62
-_CSV_ROW = re.compile(r"Row #(\d+): ")
 
 
 def format_of(path: Path) -> str:
@@ -73,7 +70,10 @@ def read_tables(
         elif kind == "ndjson":
             tables = _ndjson(file, schema, name)
         else:
-            tables = _csv(file, schema, name, null_values, "\t" if kind == "tsv" else ",")
+            delimiter = "\t" if kind == "tsv" else ","
+            tables = csv_tables(
+                file, schema, name=name, delimiter=delimiter, null_values=null_values
+            )
         for table in tables:
             yield table, file.tell()
 
@@ -114,70 +114,3 @@ def _ndjson(file: BinaryIO, schema: pa.Schema, name: str) -> Iterator[pa.Table]:
         table = reader.lines(block + file.readline(), first_row=first_row)
         first_row += table.num_rows
         yield table
-
-
-def _csv(
-    file: BinaryIO, schema: pa.Schema, name: str, null_values: Sequence[str], delimiter: str
-) -> Iterator[pa.Table]:
-    first_row = 0
-    try:
-        with pcsv.open_csv(
-            file,
-            read_options=pcsv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
-            parse_options=pcsv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            convert_options=pcsv.ConvertOptions(
-                column_types={field.name: pa.string() for field in schema},
-                null_values=list(null_values),
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
-            ),
-        ) as source:
-            _check_header(source.schema.names, schema, name)
-            for batch in source:
-                yield _typed(batch, schema, first_row, name)
-                first_row += batch.num_rows
-    except pa.ArrowInvalid as error:
-        raise _unreadable_csv(str(error).splitlines()[0], first_row) from error
-
-
-def _unreadable_csv(said: str, first_row: int) -> InvalidRows:
-    if match := _CSV_ROW.search(said):
-        row = int(match[1]) - 2  # Arrow counts from 1, and the header too.
-        reason = said[match.end() :]
-        return InvalidRows(
-            f"Row {row} cannot be read as CSV: {reason}.", row=row, column=None, reason=reason
-        )
-    return InvalidRows(
-        f"The CSV cannot be read from row {first_row} on: {said}.",
-        row=None,
-        column=None,
-        reason=said,
-    )
-
-
-def _typed(batch: pa.RecordBatch, schema: pa.Schema, first_row: int, name: str) -> pa.Table:
-    columns = [
-        typed_column(
-            batch[field.name]
-            if field.name in batch.schema.names
-            else pa.nulls(batch.num_rows, pa.string()),
-            field,
-            first_row=first_row,
-            name=name,
-        )
-        for field in schema
-    ]
-    return pa.table(columns, schema=schema)
-
-
-def _check_header(names: list[str], schema: pa.Schema, name: str) -> None:
-    for column in names:
-        if column not in schema.names:
-            raise SchemaMismatch(
-                f"{name!r} has no column {column!r}.{suggestion(column, schema.names)} "
-                f"Its columns: {', '.join(schema.names)}.",
-                column=column,
-                known=schema.names,
-            )
-        if names.count(column) > 1:
-            raise SchemaMismatch(f"Column {column!r} appears twice.", column=column)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
 
 import pyarrow as pa
@@ -16,14 +16,28 @@ import pyarrow as pa
 from neuralake.delta.partition import normalise
 from neuralake.errors import TooLarge, UnsupportedMedia, UsageError
 from neuralake.records.arrow_body import ArrowReader
+from neuralake.records.csv_body import csv_table
 from neuralake.records.json_body import NDJSON, SMALL_BYTES, JsonReader
 from neuralake.records.rows import Row
 from neuralake.settings import IngestSettings
 
-__all__ = ["ARROW", "JSON", "MEDIA_TYPES", "NDJSON", "Decoder", "Encoded", "encode", "reader_of"]
+__all__ = [
+    "ARROW",
+    "CSV",
+    "JSON",
+    "MEDIA_TYPES",
+    "NDJSON",
+    "TSV",
+    "Decoder",
+    "Encoded",
+    "encode",
+    "reader_of",
+]
 
 JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
+CSV = "text/csv"
+TSV = "text/tab-separated-values"
 MEDIA_TYPES = {
     JSON: JSON,
     NDJSON: NDJSON,
@@ -31,6 +45,8 @@ MEDIA_TYPES = {
     "application/jsonl": NDJSON,
     "application/x-jsonlines": NDJSON,
     ARROW: ARROW,
+    CSV: CSV,
+    TSV: TSV,
 }
 """Media types that we read, and the reader of each."""
 
@@ -67,6 +83,8 @@ class Decoder:
             JSON: json.document,
             NDJSON: json.lines,
             ARROW: arrow.stream,
+            CSV: partial(self._csv, schema, name, ","),
+            TSV: partial(self._csv, schema, name, "\t"),
         }
 
     def rows(self, body: bytes, media_type: str) -> pa.Table:
@@ -76,12 +94,12 @@ class Decoder:
             UnsupportedMedia: we do not read `media_type`.
             InvalidRows, SchemaMismatch: a value or column does not fit; with `column`, and `row`.
             UsageError: the body cannot be read at all, or has no rows.
-            TooLarge: more rows or partitions than the limit, or more bytes of JSON.
+            TooLarge: more rows or partitions than the limit, or more bytes of text.
         """
         reader = reader_of(media_type)
         if reader != ARROW and len(body) > self._limits.json_bytes_max:
             raise _too_large(
-                len(body), self._limits.json_bytes_max, "bytes of JSON", "in parts, or as Arrow"
+                len(body), self._limits.json_bytes_max, "bytes of text", "in parts, or as Arrow"
             )
         table = self._readers[reader](body)
         if table.num_rows == 0:
@@ -96,7 +114,9 @@ class Decoder:
         `reader` is what `reader_of` gave. Raises what `rows` does, except for what concerns
         partitions.
         """
-        if reader == ARROW or len(body) > min(SMALL_BYTES, self._limits.json_bytes_max):
+        if reader not in (JSON, NDJSON) or len(body) > min(
+            SMALL_BYTES, self._limits.json_bytes_max
+        ):
             return None
         rows = self._json.few(body, lines=reader == NDJSON)
         if not rows:
@@ -113,6 +133,10 @@ class Decoder:
                 `rows`: read one body alone to say it to a sender.
         """
         return encode(normalise(self._json.table(rows), self._partition_by))
+
+    def _csv(self, schema: pa.Schema, name: str, delimiter: str, body: bytes) -> pa.Table:
+        limit = self._limits.rows_max
+        return csv_table(body, schema, name=name, delimiter=delimiter, rows_max=limit)
 
     def _check_partitions(self, table: pa.Table) -> None:
         """Each partition of a request becomes a file, whose cost is not in its bytes."""
@@ -162,7 +186,7 @@ def encode(rows: pa.Table) -> Encoded:
 # Errors are not kept, so what is has at most the spellings of what we know.
 @lru_cache(maxsize=64)
 def reader_of(content_type: str) -> str:
-    """The media type among `JSON`, `NDJSON` and `ARROW` that reads `content_type`.
+    """The media type among `JSON`, `NDJSON`, `ARROW`, `CSV` and `TSV` that reads `content_type`.
 
     Raises:
         UnsupportedMedia: there is none, or its charset is not UTF-8.

@@ -108,7 +108,7 @@ class IngestSettings(_Section, frozen=True):
 
     body_bytes_max: int = 64 * _MIB
     json_bytes_max: int = 16 * _MIB
-    """Largest body of JSON or NDJSON, which takes up to 35 times its size while it is read."""
+    """Largest body of JSON, NDJSON or CSV, which takes up to 35 times its size while it is read."""
     rows_max: int = 1_000_000
     partitions_max: int = 10_000
     """Most partitions that the rows of one request may go to: each becomes a file."""
