@@ -337,6 +337,15 @@ def test_lost_answers_and_refusals_for_now_are_sent_again_under_one_number() -> 
 
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_the_server_reads_compressed_bodies(url: str, queue: Queue, compression: Any) -> None:
+    with Client(url, compression=compression) as client:
+        client.send(TABLE, [spike(n) for n in range(1000)])
+        client.send(TABLE, spikes(*range(1000, 2000)))
+
+    assert channels(queue) == list(range(2000))
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
 def test_bodies_are_compressed_if_asked_for(compression: Any) -> None:
     with (
         canned_http([Canned(202, b'{"position":1}')]) as (url, seen),
