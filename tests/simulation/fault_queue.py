@@ -61,6 +61,9 @@ class FaultQueue:
     def claim(self, topic: str) -> list[str]:
         return self._inner.claim(topic)
 
+    def release(self, topic: str) -> None:
+        self._inner.release(topic)
+
     def read(
         self, partition: str, *, after: int, envelopes_max: int = 4, bytes_max: int = 1 << 20
     ) -> list[Envelope]:

@@ -43,6 +43,7 @@ def open_queue(
         clock=clock or SystemClock(),
         bytes_max=settings.queue.bytes_max,
         keys_retention_s=settings.queue.keys_retention_hours * 3600,
+        lease_s=settings.writer.lease_s,
         telemetry=telemetry,
     )
 

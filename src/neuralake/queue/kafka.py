@@ -122,6 +122,12 @@ class KafkaQueue:
                 )
         return [names[number] for number in member.claim() if number < len(names)]
 
+    def release(self, topic: str) -> None:
+        with self._lock:
+            member = self._members.pop(topic, None)
+        if member is not None:
+            member.close()
+
     def submit(
         self,
         topic: str,

@@ -99,7 +99,12 @@ class MemoryQueue:
         return [topic]
 
     def claim(self, topic: str) -> list[str]:
+        with self._lock:
+            self._check_open()
         return [topic]
+
+    def release(self, topic: str) -> None:
+        pass
 
     def read(
         self,

@@ -135,8 +135,12 @@ class Queue(Protocol):
         """Those of `partitions(topic)` that this process is to write now; ask again often.
 
         A saving of work, not a lock: two processes may for a while hold the same claim, and the
-        table's `txn` decides between them. A queue that knows of no other process gives all.
+        table's `txn` decides between them. A queue that knows of no other process gives all. What
+        another process holds is given here when that one releases it, ends, or is not heard of.
         """
+
+    def release(self, topic: str) -> None:
+        """This process does not write `topic` any more; others may claim it at once."""
 
     def submit(
         self,
@@ -208,7 +212,8 @@ class Queue(Protocol):
         """Remove the longest prefix of `position <= through` and `appended_s < appended_before_s`.
 
         Returns the number of envelopes removed. Not durable by itself: after a power loss some of
-        them may be back, at their positions.
+        them may be back, at their positions. A process that claimed the topic removes nothing once
+        another one holds the claim.
         """
 
     def topics(self) -> list[str]:

@@ -36,6 +36,7 @@ from neuralake.queue.protocol import (
     check_same,
 )
 from neuralake.queue.sqlite_file import SqliteFile, explain, is_disk_full
+from neuralake.queue.sqlite_leases import LEASE_S, TopicLeases
 from neuralake.telemetry import Telemetry
 
 __all__ = ["SqliteQueue"]
@@ -78,6 +79,7 @@ class SqliteQueue:
         bytes_max: payload bytes kept, over all topics, before appends are answered `QueueFull`.
         keys_retention_s: how long idempotency keys are remembered, by the clock.
         lock_s_max: how long a call waits for other processes' transactions.
+        lease_s: how long other writers wait for one that is not heard of; at most 60.
         telemetry: counts `queue.commits` and the `queue.submits` that shared them.
 
     Raises:
@@ -92,6 +94,7 @@ class SqliteQueue:
         bytes_max: int = BYTES_MAX,
         keys_retention_s: float = KEYS_RETENTION_S,
         lock_s_max: float = 10.0,
+        lease_s: float = LEASE_S,
         telemetry: Telemetry | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
@@ -100,6 +103,7 @@ class SqliteQueue:
         self._telemetry = telemetry or Telemetry()
         self._file = SqliteFile(Path(path), lock_s_max=lock_s_max)
         self._id = self._file.id
+        self._leases = TopicLeases(self._file, clock=self._clock, lease_s=lease_s)
         self._closing = threading.Lock()
         self._committer = GroupCommitter(self._commit, name="neuralake-queue-commit")
 
@@ -135,7 +139,11 @@ class SqliteQueue:
         return [topic]
 
     def claim(self, topic: str) -> list[str]:
-        return [topic]
+        self._file.check_process()
+        return [topic] if self._leases.claim(topic) else []
+
+    def release(self, topic: str) -> None:
+        self._leases.release(topic)
 
     def read(
         self,
@@ -181,6 +189,7 @@ class SqliteQueue:
 
     def close(self) -> None:
         with self._closing:
+            self._leases.close()
             self._committer.close()
             self._file.close()
 
@@ -201,7 +210,7 @@ class SqliteQueue:
         with self._file.trimmer() as connection:
             found = _topic(connection, topic)
             gone = [] if found is None else _oldest(connection, found, through, appended_before_s)
-            if found is None or not gone:
+            if found is None or not gone or self._leases.is_former(connection, topic):
                 return 0
             first, last = gone[0][0], gone[-1][0]
             connection.execute("DELETE FROM envelopes WHERE slot BETWEEN ? AND ?", (first, last))

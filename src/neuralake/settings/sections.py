@@ -69,6 +69,8 @@ class WriterSettings(_Section, frozen=True):
     """How often the queue is asked for new envelopes."""
     write_s_max: float = 3600.0
     """Longest time from storing a data file to the commit that names it; then it is dropped."""
+    lease_s: float = 10.0
+    """A writer that is not heard of for so long loses its tables to another one on the machine."""
 
 
 class CompactSettings(_Section, frozen=True):

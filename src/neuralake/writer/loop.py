@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from neuralake.catalog import Catalog
 from neuralake.clock import Clock, SystemClock
@@ -104,6 +105,8 @@ class _TopicLoop:
                 pause_s = self._poll_s(idle_polls)
             self._clock.wait_s(pause_s, stop)
         self._drain()
+        with suppress(NeuralakeError):  # Others get it when our time is over.
+            self._catalog.queue_of(self._table).release(self.topic)
 
     def _poll_s(self, idle_polls: int) -> float:
         factor = min(_IDLE_FACTOR_MAX, 1 + idle_polls // _IDLE_AFTER_POLLS)
