@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from neuralake.clock import ManualClock
 from neuralake.delta import TableLog, create_table
-from neuralake.queue import MemoryQueue
+from neuralake.queue import Amount, MemoryQueue
 from neuralake.writer import FlushLimits, TopicWriter
 
 TOPIC = "lab.events"
@@ -41,14 +41,14 @@ class StreamLake:
     def send(self, *ids: int) -> int:
         return self.queue.append(TOPIC, payload(*ids), len(ids)).position
 
-    def writer(self, *, grace_s: float = 0.0, kept_bytes_max: int = 1 << 30) -> TopicWriter:
+    def writer(self, *, grace_s: float = 0.0, kept_max: Amount = Amount(1 << 30, 1 << 30)) -> TopicWriter:
         return TopicWriter(
             self.queue,
             TOPIC,
             TableLog.open(self.uri, clock=self.clock),
             LIMITS,
             grace_s=grace_s,
-            kept_bytes_max=kept_bytes_max,
+            kept_max=kept_max,
             clock=self.clock,
         )
 

@@ -31,8 +31,8 @@ from neuralake.queue.kafka_group import GroupMember
 from neuralake.queue.kafka_producer import ENVELOPE_BYTES_MAX, ROWS_HEADER, KafkaProducer
 from neuralake.queue.kafka_reader import KafkaMessages, PartitionReader, ReaderPool
 from neuralake.queue.kafka_topics import FoundTopic, KafkaTopics, Place
+from neuralake.queue.limits import QueueLimits
 from neuralake.queue.protocol import (
-    BYTES_MAX,
     KEYS_RETENTION_S,
     MESSAGES_MAX,
     READ_BYTES_MAX,
@@ -72,7 +72,7 @@ class KafkaQueue:
         folder: Path = Path(),
         foreign: Mapping[str, str] | None = None,
         clock: Clock | None = None,
-        bytes_max: int = BYTES_MAX,
+        bytes_max: int = QueueLimits().whole.bytes,
         keys_retention_s: float = KEYS_RETENTION_S,
     ) -> None:
         self._settings, self._foreign = settings, dict(foreign or {})

@@ -13,8 +13,8 @@ from itertools import takewhile
 
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeuralakeError, UsageError
+from neuralake.queue.limits import Amount, QueueLimits
 from neuralake.queue.protocol import (
-    BYTES_MAX,
     KEYS_RETENTION_S,
     READ_BYTES_MAX,
     READ_ENVELOPES_MAX,
@@ -22,7 +22,6 @@ from neuralake.queue.protocol import (
     Bounds,
     Envelope,
     check_append,
-    check_fits,
     check_kept,
     check_read,
     check_same,
@@ -34,6 +33,7 @@ __all__ = ["MemoryQueue"]
 @dataclass(slots=True)
 class _Topic:
     trimmed: int = 0
+    amount: Amount = Amount(0, 0)
     kept: list[Envelope] = field(default_factory=list)
     keys: dict[str, tuple[int, float, bytes | None]] = field(default_factory=dict)
 
@@ -49,16 +49,16 @@ class MemoryQueue:
         self,
         *,
         clock: Clock | None = None,
-        bytes_max: int = BYTES_MAX,
+        limits: QueueLimits | None = None,
         keys_retention_s: float = KEYS_RETENTION_S,
     ) -> None:
         self._id = uuid.uuid4().hex
         self._clock = clock or SystemClock()
-        self._bytes_max = bytes_max
+        self._limits = limits or QueueLimits()
         self._keys_retention_s = keys_retention_s
         self._lock = threading.Lock()
         self._topics: dict[str, _Topic] = {}
-        self._bytes = 0
+        self._amount = Amount(0, 0)
         self._closed = False
 
     @property
@@ -135,8 +135,8 @@ class MemoryQueue:
             return Bounds(
                 last=found.last,
                 trimmed=found.trimmed,
-                rows=sum(envelope.rows for envelope in found.kept),
-                bytes=sum(len(envelope.payload) for envelope in found.kept),
+                rows=found.amount.rows,
+                bytes=found.amount.bytes,
             )
 
     def trim(self, partition: str, *, through: int, appended_before_s: float) -> int:
@@ -151,7 +151,8 @@ class MemoryQueue:
             )
             del found.kept[: len(gone)]
             found.trimmed += len(gone)
-            self._bytes -= sum(len(envelope.payload) for envelope in gone)
+            less = Amount(-sum(e.size for e in gone), -sum(e.rows for e in gone))
+            found.amount, self._amount = found.amount.plus(less), self._amount.plus(less)
             return len(gone)
 
     def topics(self) -> list[str]:
@@ -178,10 +179,11 @@ class MemoryQueue:
             if appended_s >= forgotten_s:
                 check_same(topic, key, position, first=first, again=fingerprint)
                 return Appended(position, repeated=True, partition=topic)
-        check_fits(topic, payload, kept_bytes=self._bytes, bytes_max=self._bytes_max)
+        more = Amount(len(payload), rows)
+        self._limits.check(topic, more, topic_kept=found.amount, kept=self._amount)
         self._topics[topic] = found
         found.kept.append(Envelope(found.last + 1, payload, rows, now_s))
-        self._bytes += len(payload)
+        found.amount, self._amount = found.amount.plus(more), self._amount.plus(more)
         if key is not None:
             found.keys.pop(key, None)
             found.keys[key] = (found.last, now_s, fingerprint)

@@ -12,10 +12,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
-from neuralake.errors import KeyReused, QueueFull, TooLarge, Trimmed, UsageError
+from neuralake.errors import KeyReused, Trimmed, UsageError
 
 __all__ = [
-    "BYTES_MAX",
     "KEYS_RETENTION_S",
     "MESSAGES_MAX",
     "READ_BYTES_MAX",
@@ -26,7 +25,6 @@ __all__ = [
     "Messages",
     "Queue",
     "check_append",
-    "check_fits",
     "check_kept",
     "check_read",
     "check_same",
@@ -36,14 +34,9 @@ READ_ENVELOPES_MAX = 1024
 READ_BYTES_MAX = 64 * 1024 * 1024
 MESSAGES_MAX = 10_000
 """Messages of somebody else's that are one envelope: larger batches are not quicker to read."""
-BYTES_MAX = 4096 * 1024 * 1024
 KEYS_RETENTION_S = 24 * 3600.0
 
 _ROWS_MAX = 2**32  # Far above any real batch; sums over a queue stay within 64 bits.
-
-# What a full queue tells its callers: by then the writer has committed and trimmed, or the lake
-# has a trouble that no short wait cures.
-_FULL_RETRY_AFTER_S = 1.0
 
 
 class Messages(Protocol):
@@ -182,7 +175,7 @@ class Queue(Protocol):
             KeyReused: the key is known with another fingerprint; nothing was stored.
             QueueFull: nothing was stored; wait `error.retry_after_s`, then append the same again.
             Unavailable: nothing was stored (disk full, locked too long); wait and append again.
-            TooLarge: the payload exceeds the whole queue; it will never fit.
+            TooLarge: it exceeds all that the topic or the queue may keep; it will never fit.
             NeedsAttention: the store is damaged, read-only or replaced.
         """
 
@@ -251,26 +244,6 @@ def check_kept(topic: str, *, after: int, trimmed: int) -> None:
             topic=topic,
             after=after,
             trimmed=trimmed,
-        )
-
-
-def check_fits(topic: str, payload: bytes, *, kept_bytes: int, bytes_max: int) -> None:
-    """Raise QueueFull if the payload does not fit now, TooLarge if it never will."""
-    if len(payload) > bytes_max:
-        raise TooLarge(
-            f"An envelope of {len(payload)} bytes for {topic!r} exceeds the whole queue "
-            f"({bytes_max} bytes). Send fewer rows at once, or raise queue.bytes_max.",
-            limit=bytes_max,
-            found=len(payload),
-        )
-    if kept_bytes + len(payload) > bytes_max:
-        raise QueueFull(
-            f"The queue holds {kept_bytes} of {bytes_max} bytes; {len(payload)} more for {topic!r} "
-            f"do not fit. Send the same again when the writer has caught up.",
-            topic=topic,
-            limit=bytes_max,
-            found=kept_bytes + len(payload),
-            retry_after_s=_FULL_RETRY_AFTER_S,
         )
 
 

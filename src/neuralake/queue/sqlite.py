@@ -21,8 +21,8 @@ from pathlib import Path
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeedsAttention, NeuralakeError
 from neuralake.queue.group import GroupCommitter, Submit
+from neuralake.queue.limits import Amount, QueueLimits
 from neuralake.queue.protocol import (
-    BYTES_MAX,
     KEYS_RETENTION_S,
     READ_BYTES_MAX,
     READ_ENVELOPES_MAX,
@@ -30,7 +30,6 @@ from neuralake.queue.protocol import (
     Bounds,
     Envelope,
     check_append,
-    check_fits,
     check_kept,
     check_read,
     check_same,
@@ -58,6 +57,7 @@ _Key = tuple[int, str, int, float, bytes | None]  # A row of `keys`.
 _NEW = 0  # The number of a topic that has no row yet: SQLite gives rowids from 1.
 
 _TOPIC = "SELECT number, last, trimmed, rows, bytes FROM topics WHERE name = ?"
+_KEPT = "SELECT coalesce(sum(bytes), 0), coalesce(sum(rows), 0) FROM topics"
 
 
 @dataclass(slots=True)
@@ -68,6 +68,10 @@ class _Topic:
     rows: int = 0
     bytes: int = 0
 
+    @property
+    def kept(self) -> Amount:
+        return Amount(self.bytes, self.rows)
+
     def slot(self, position: int) -> int:
         return (self.number << _POSITION_BITS) | min(position, _POSITION_MAX)
 
@@ -76,7 +80,7 @@ class SqliteQueue:
     """A `Queue` in the SQLite file `path`, which is made, with its folder, if it is not there.
 
     Args:
-        bytes_max: payload bytes kept, over all topics, before appends are answered `QueueFull`.
+        limits: what may be kept before appends are answered `QueueFull`.
         keys_retention_s: how long idempotency keys are remembered, by the clock.
         lock_s_max: how long a call waits for other processes' transactions.
         lease_s: how long other writers wait for one that is not heard of; at most 60.
@@ -91,14 +95,14 @@ class SqliteQueue:
         path: Path | str,
         *,
         clock: Clock | None = None,
-        bytes_max: int = BYTES_MAX,
+        limits: QueueLimits | None = None,
         keys_retention_s: float = KEYS_RETENTION_S,
         lock_s_max: float = 10.0,
         lease_s: float = LEASE_S,
         telemetry: Telemetry | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
-        self._bytes_max = bytes_max
+        self._limits = limits or QueueLimits()
         self._keys_retention_s = keys_retention_s
         self._telemetry = telemetry or Telemetry()
         self._file = SqliteFile(Path(path), lock_s_max=lock_s_max)
@@ -247,7 +251,7 @@ class SqliteQueue:
         rows: list[tuple[int, int, float, bytes]] = []
         keys: list[_Key] = []
         fresh: dict[tuple[int, str], tuple[int, bytes | None]] = {}
-        (kept_bytes,) = connection.execute("SELECT coalesce(sum(bytes), 0) FROM topics").fetchone()
+        kept = Amount(*connection.execute(_KEPT).fetchone())
         for submit in group:
             topic = topics.get(submit.topic)
             if topic is None:
@@ -260,20 +264,18 @@ class SqliteQueue:
                 if known is not None:
                     answers.append(_repeated(submit, *known))
                     continue
+            more = Amount(len(submit.payload), submit.rows)
             try:
-                check_fits(
-                    submit.topic, submit.payload, kept_bytes=kept_bytes, bytes_max=self._bytes_max
-                )
+                self._limits.check(submit.topic, more, topic_kept=topic.kept, kept=kept)
             except NeuralakeError as error:
                 answers.append(error)
                 continue
             if topic.number == _NEW:
                 topic.number = _add_topic(connection, submit.topic)
-            size = len(submit.payload)
-            kept_bytes += size
+            kept = kept.plus(more)
             topic.last += 1
-            topic.rows += submit.rows
-            topic.bytes += size
+            topic.rows += more.rows
+            topic.bytes += more.bytes
             slot = topic.number << _POSITION_BITS | topic.last
             rows.append((slot, submit.rows, now_s, submit.payload))
             if submit.key is not None:

@@ -53,7 +53,13 @@ class QueueSettings(_Section, frozen=True):
     grace_s: float = 60.0
     """Committed envelopes are kept this long, so that live readers of older snapshots find them."""
     bytes_max: int = 4096 * _MIB
-    """Bytes kept before appends are answered with `QueueFull`."""
+    """Bytes kept of all tables before appends are answered with `QueueFull`."""
+    rows_max: int = 1_000_000_000
+    """Rows kept of all tables."""
+    table_bytes_max: int = 2048 * _MIB
+    """Bytes kept of one table, so that it leaves room for others; its `Stream` may say otherwise."""
+    table_rows_max: int = 500_000_000
+    """Rows kept of one table."""
     keys_retention_hours: float = 24.0
     """How long idempotency keys are remembered."""
 

@@ -158,7 +158,9 @@ class _TopicLoop:
                 clock=self._clock,
             ).add,
             grace_s=settings.queue.grace_s,
-            kept_bytes_max=settings.queue.bytes_max // (2 * len(stream_tables(self._catalog))),
+            kept_max=self._catalog.queue_limits().crowded(
+                self.topic, topics=len(stream_tables(self._catalog))
+            ),
             clock=self._clock,
             telemetry=self._telemetry,
         )
