@@ -378,6 +378,16 @@ def test_what_a_topic_will_never_hold_is_the_callers_fault(
     assert (caught.value.unit, caught.value.limit) == (unit, limit)
 
 
+def test_a_full_queue_is_well(open_queue: OpenQueue) -> None:
+    queue = open_queue(bytes_max=10)
+    queue.append("t", b"x" * 10, 1)
+
+    queue.probe()
+
+    assert queue.topics() == ["t"]
+    assert queue.bounds("t").last == 1
+
+
 # Arguments
 
 
@@ -473,6 +483,7 @@ def test_a_closed_queue_refuses_every_call(open_queue: OpenQueue) -> None:
         lambda: queue.bounds("t"),
         lambda: queue.trim("t", through=1, appended_before_s=NEVER_S),
         queue.topics,
+        queue.probe,
     ]
     for call in calls:
         with pytest.raises(UsageError, match="closed"):

@@ -97,6 +97,9 @@ class FaultQueue:
     def topics(self) -> list[str]:
         return self._inner.topics()
 
+    def probe(self) -> None:
+        self._inner.probe()
+
     def close(self) -> None:
         raise NotImplementedError("The queue of a simulation outlives every process.")
 

@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 from neuralake.catalog import Catalog
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeuralakeError
+from neuralake.ingest.disk_health import DiskHealth
 from neuralake.ingest.guard import Guard
 from neuralake.ingest.routes import IngestRoutes
 from neuralake.ingest.site_files import SiteFiles
@@ -44,7 +45,8 @@ def create_app(
     tokens = TokenFile(catalog.settings.tokens_path, clock=clock)
     telemetry = telemetry or Telemetry()
     gateway = Gateway(catalog)
-    ingest = IngestRoutes(catalog, clock=clock or SystemClock(), telemetry=telemetry)
+    clock = clock or SystemClock()
+    ingest = IngestRoutes(catalog, clock=clock, telemetry=telemetry)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -54,7 +56,7 @@ def create_app(
 
     sql = Route("/api/sql", SqlEndpoint(gateway), methods=["POST"])
     app = Starlette(
-        routes=[*ingest.routes(), *_health(catalog, telemetry), sql],
+        routes=[*ingest.routes(), *_health(DiskHealth(catalog, clock=clock), telemetry), sql],
         middleware=[
             Middleware(Guard, tokens=tokens, is_public=is_public),
             Middleware(ingest.direct),
@@ -75,18 +77,25 @@ async def _answer_error(_: Request, error: Exception) -> Response:
     return problem_response(error)
 
 
-def _json(value: object) -> Response:
+def _json(value: object, *, status: int = 200) -> Response:
     # A line of its own, as terminals show it.
-    return Response(msgspec.json.encode(value) + b"\n", media_type="application/json")
+    return Response(
+        msgspec.json.encode(value) + b"\n",
+        status_code=status,
+        headers={"Retry-After": "1"} if status == 503 else None,
+        media_type="application/json",
+    )
 
 
-def _health(catalog: Catalog, telemetry: Telemetry) -> list[BaseRoute]:
+def _health(disks: DiskHealth, telemetry: Telemetry) -> list[BaseRoute]:
     async def live(_: Request) -> Response:
         return _json({"status": "live"})
 
     async def ready(_: Request) -> Response:
-        # A queue that answers is all that a POST needs.
-        await asyncio.to_thread(catalog.queue().topics)
+        # A queue that takes rows, and room for them, is all that a POST needs.
+        reasons = await asyncio.to_thread(disks.reasons)
+        if reasons:
+            return _json({"status": "unavailable", "reasons": reasons}, status=503)
         return _json({"status": "ready"})
 
     async def metrics(_: Request) -> Response:

@@ -44,7 +44,8 @@ def open_queue(
         limits: default: those of the settings. On Kafka its brokers' limits count.
 
     Raises:
-        NeedsAttention: the file is damaged, read-only, of a newer release or not a queue.
+        NeedsAttention: the file is damaged, of a newer release or not a queue.
+        Unavailable: the disk is full or read-only.
         MissingExtra, SettingsError: as `open_kafka`, if it is on Kafka.
     """
     if settings.queue.kind == "kafka":

@@ -229,6 +229,9 @@ class KafkaQueue:
         ours = {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
         return sorted(ours | {topic for topic, name in self._foreign.items() if name in names})
 
+    def probe(self) -> None:
+        self.topics()
+
     def close(self) -> None:
         with self._lock:
             if self._closed:

@@ -160,6 +160,10 @@ class MemoryQueue:
             self._check_open()
             return sorted(self._topics)
 
+    def probe(self) -> None:
+        with self._lock:
+            self._check_open()
+
     def close(self) -> None:
         with self._lock:
             self._closed = True

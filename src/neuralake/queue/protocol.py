@@ -174,9 +174,10 @@ class Queue(Protocol):
         Raises:
             KeyReused: the key is known with another fingerprint; nothing was stored.
             QueueFull: nothing was stored; wait `error.retry_after_s`, then append the same again.
-            Unavailable: nothing was stored (disk full, locked too long); wait and append again.
+            Unavailable: nothing was stored (disk full or read-only, locked too long); wait and
+                append again.
             TooLarge: it exceeds all that the topic or the queue may keep; it will never fit.
-            NeedsAttention: the store is damaged, read-only or replaced.
+            NeedsAttention: the store is damaged or replaced.
         """
 
     def read(
@@ -211,6 +212,12 @@ class Queue(Protocol):
 
     def topics(self) -> list[str]:
         """Every topic ever appended to, sorted."""
+
+    def probe(self) -> None:
+        """Raise as `append` would if nothing at all could be stored now; stores nothing.
+
+        A full queue is well. Cheap enough to be asked every second.
+        """
 
     def close(self) -> None:
         """Finish what was submitted, then refuse every call. Closing again does nothing."""

@@ -87,7 +87,8 @@ class SqliteQueue:
         telemetry: counts `queue.commits` and the `queue.submits` that shared them.
 
     Raises:
-        NeedsAttention: the file is damaged, read-only, of a newer release or not a queue.
+        NeedsAttention: the file is damaged, of a newer release or not a queue.
+        Unavailable: the disk is full or read-only.
     """
 
     def __init__(
@@ -190,6 +191,12 @@ class SqliteQueue:
         with self._reading() as connection:
             names = connection.execute("SELECT name FROM topics").fetchall()
         return sorted(name for (name,) in names)
+
+    def probe(self) -> None:
+        with self._reading():
+            pass  # It is still the same file.
+        with self._file.trimmer() as connection:
+            connection.execute("UPDATE identity SET id = id")
 
     def close(self) -> None:
         with self._closing:

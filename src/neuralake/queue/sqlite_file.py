@@ -68,7 +68,21 @@ _LOG_BYTES_KEPT = 64 * 1024 * 1024
 _FREE_BYTES_KEPT = 16 * 1024 * 1024
 _FREE_PAGES_STEP = 2048
 
-_WAIT_AND_RETRY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
+# What stored nothing and may pass, and why. A write that failed is none that was half done: its
+# frames in the log count only with the last one. A failed sync is not here: what it left is unknown.
+_HELD = "Another process holds it"
+_WAIT_AND_RETRY = {
+    sqlite3.SQLITE_BUSY: _HELD,
+    sqlite3.SQLITE_LOCKED: _HELD,
+    sqlite3.SQLITE_FULL: "The disk is full",
+    sqlite3.SQLITE_READONLY: "The disk or the file is read-only",
+    sqlite3.SQLITE_CANTOPEN: "It cannot be opened",
+    sqlite3.SQLITE_IOERR_WRITE: "The disk refuses to be written to",
+    # The index of the log, which is a file beside it, could not grow.
+    sqlite3.SQLITE_IOERR_SHMSIZE: "The disk is full",
+    sqlite3.SQLITE_IOERR_SHMOPEN: "The disk refuses to be written to",
+    sqlite3.SQLITE_IOERR_SHMMAP: "The disk refuses to be written to",
+}
 
 
 class SqliteFile:
@@ -223,10 +237,10 @@ class SqliteFile:
 
 def explain(error: sqlite3.Error, path: Path) -> NeuralakeError:
     """The error of ours for `error`: what happened to the file, and what to do."""
-    primary = _primary_code(error)
+    code, primary = _code(error), _primary_code(error)
+    why = _WAIT_AND_RETRY.get(code) or _WAIT_AND_RETRY.get(primary)
     facts = {"path": str(path), "sqlite": getattr(error, "sqlite_errorname", type(error).__name__)}
-    if primary in _WAIT_AND_RETRY:
-        why = "The disk is full" if primary == sqlite3.SQLITE_FULL else "Another process holds it"
+    if why is not None:
         return Unavailable(
             f"The queue's file {path} took nothing: {error}. {why}; nothing was stored.",
             retry_after_s=1.0,
@@ -246,9 +260,13 @@ def is_disk_full(error: sqlite3.Error) -> bool:
     return _primary_code(error) == sqlite3.SQLITE_FULL
 
 
-def _primary_code(error: sqlite3.Error) -> int:
+def _code(error: sqlite3.Error) -> int:
     # Errors of Python's own module have no code.
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+    return int(getattr(error, "sqlite_errorcode", 0))
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    return _code(error) & 0xFF
 
 
 @contextmanager

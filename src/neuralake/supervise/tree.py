@@ -206,7 +206,10 @@ class Supervisor:
 
 
 def is_healthy(host: str, port: int, *, tls: bool = False, timeout_s: float = 2.0) -> bool:
-    """Whether a server answers `GET /health/ready` with 200; who it is, is not checked."""
+    """Whether a server answers `GET /health/live` with 200; who it is, is not checked.
+
+    It is up then; that it has room for rows is another question, which does not hold up a start.
+    """
     connection: http.client.HTTPConnection
     if tls:
         # Our own server at an address of this machine, which its certificate need not name.
@@ -216,7 +219,7 @@ def is_healthy(host: str, port: int, *, tls: bool = False, timeout_s: float = 2.
         connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
     with contextlib.closing(connection):
         try:
-            connection.request("GET", "/health/ready")
+            connection.request("GET", "/health/live")
             return connection.getresponse().status == http.client.OK
         except (OSError, http.client.HTTPException):
             return False
