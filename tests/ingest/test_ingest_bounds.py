@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pyarrow as pa
@@ -29,7 +30,7 @@ def lines(authors: int) -> bytes:
     [({"partitions_max": 5}, "partitions"), ({"json_bytes_max": 300}, "bytes of JSON")],
 )
 def test_a_body_beyond_the_bound_is_413_and_stores_nothing(
-    tmp_path: Path, limits: dict[str, int], unit: str
+    tmp_path: Path, limits: dict[str, Any], unit: str
 ) -> None:
     catalog = lake(tmp_path, **limits)
     with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:

@@ -106,7 +106,9 @@ def test_requests_that_fit_only_one_by_one_are_stored_one_by_one() -> None:
 
     answers = asyncio.run(store_all(queue, [[{"text": str(i)}] for i in range(6)]))
 
-    assert sorted(type(answer).__name__ for answer in answers) == ["Appended"] * 3 + ["QueueFull"] * 3
+    assert (
+        sorted(type(answer).__name__ for answer in answers) == ["Appended"] * 3 + ["QueueFull"] * 3
+    )
     assert queue.bounds("lab.notes").rows == 3
 
 

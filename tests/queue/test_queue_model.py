@@ -61,7 +61,10 @@ class QueueMachine(RuleBasedStateMachine):
             assert (answer.position, answer.repeated) == (known.keys[key][0], True)
             return
         kept_bytes = sum(len(e.payload) for each in self.model.values() for e in each.kept)
-        own_bytes, own_rows = (sum(len(e.payload) for e in known.kept), sum(e.rows for e in known.kept))
+        own_bytes, own_rows = (
+            sum(len(e.payload) for e in known.kept),
+            sum(e.rows for e in known.kept),
+        )
         if (
             kept_bytes + len(payload) > BYTES_MAX
             or own_bytes + len(payload) > TOPIC_BYTES_MAX

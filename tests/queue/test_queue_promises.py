@@ -317,7 +317,9 @@ def test_a_payload_that_will_never_fit_is_the_callers_fault(open_queue: OpenQueu
 
 
 LIMITS = QueueLimits(
-    whole=Amount(100, 50), topic=Amount(60, 20), topics={"small": Amount(10, 2), "wide": Amount(80, 40)}
+    whole=Amount(100, 50),
+    topic=Amount(60, 20),
+    topics={"small": Amount(10, 2), "wide": Amount(80, 40)},
 )
 
 

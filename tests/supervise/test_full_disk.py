@@ -85,7 +85,9 @@ def watched(settings: Settings) -> Iterator[Supervisor]:
             thread.join()
 
 
-def survives(settings: Settings, fill: Callable[[Supervisor], None], free: Callable[[], None]) -> None:
+def survives(
+    settings: Settings, fill: Callable[[Supervisor], None], free: Callable[[], None]
+) -> None:
     """The platform on a disk that `fill` fills and `free` gives room again."""
     with watched(settings) as platform, httpx.Client(base_url=platform.url, timeout=60) as client:
         before, sender = platform.pids, Sender(client)

@@ -19,6 +19,8 @@ TOPIC = "lab.events"
 SCHEMA = pa.schema([("id", pa.int64()), ("site", pa.string())])
 LIMITS = FlushLimits(age_ms_max=100, rows_max=1000, bytes_max=1_000_000)
 
+KEPT_MAX = Amount(1 << 30, 1 << 30)
+
 
 def payload(*ids: int) -> bytes:
     """One envelope's Arrow stream of rows with `ids`, over two partitions."""
@@ -41,7 +43,7 @@ class StreamLake:
     def send(self, *ids: int) -> int:
         return self.queue.append(TOPIC, payload(*ids), len(ids)).position
 
-    def writer(self, *, grace_s: float = 0.0, kept_max: Amount = Amount(1 << 30, 1 << 30)) -> TopicWriter:
+    def writer(self, *, grace_s: float = 0.0, kept_max: Amount = KEPT_MAX) -> TopicWriter:
         return TopicWriter(
             self.queue,
             TOPIC,

@@ -36,17 +36,19 @@ def create_app(
     clock: Clock | None = None,
     telemetry: Telemetry | None = None,
     is_public: bool = False,
+    sharers: int = 1,
 ) -> Starlette:
     """The application over `catalog`. It opens the catalog's queue, and does not close it.
 
-    To whom it answers `guard` says; `is_public`: other machines can reach it. Every error has one
-    shape: `problem+json`.
+    To whom it answers `guard` says; `is_public`: other machines can reach it. `sharers`: processes
+    on this port, among which a sender's requests and rows a second are divided. Every error has
+    one shape: `problem+json`.
     """
     tokens = TokenFile(catalog.settings.tokens_path, clock=clock)
     telemetry = telemetry or Telemetry()
     gateway = Gateway(catalog)
     clock = clock or SystemClock()
-    ingest = IngestRoutes(catalog, clock=clock, telemetry=telemetry)
+    ingest = IngestRoutes(catalog, clock=clock, telemetry=telemetry, sharers=sharers)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

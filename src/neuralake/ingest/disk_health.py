@@ -1,8 +1,8 @@
 """Whether rows can be stored now: the queue takes them, and its disk and the lake's have room.
 
-Asked when somebody asks for the server's health, at most once a second. A look stores nothing that
-lasts: the queue tries a transaction, and a file without a name is made beside it. It finds a disk that
-is full (for a request of about a mebibyte), read-only or broken, before rows are sent to it.
+Looked at when somebody asks for the server's health, at most once a second. A look stores nothing
+that lasts: the queue tries a transaction, and a file without a name is made beside it. It finds a
+disk that is full (for a request of about a mebibyte), read-only or broken before rows are sent.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ROOM_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why rows cannot be stored now: `part` (`queue`, `queue disk`, `lake disk`), and since when."""
+    """Why rows cannot be stored: of `part` (`queue`, `queue disk`, `lake disk`), and since when."""
 
     part: str
     since: str

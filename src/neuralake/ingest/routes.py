@@ -50,7 +50,9 @@ _POST_PATH = re.compile(r"/v1/(?P<database>[^/]+)/(?P<table>[^/]+)")
 class IngestRoutes:
     """The routes over one catalog. `close` when the server stops."""
 
-    def __init__(self, catalog: Catalog, *, clock: Clock, telemetry: Telemetry) -> None:
+    def __init__(
+        self, catalog: Catalog, *, clock: Clock, telemetry: Telemetry, sharers: int = 1
+    ) -> None:
         catalog.queue()  # One that cannot be opened is told at the start.
         self._targets = Targets(catalog)
         self._wait_s_max = catalog.settings.ingest.wait_s_max
@@ -60,7 +62,8 @@ class IngestRoutes:
         self._telemetry = telemetry
         server = catalog.settings.server
         self._rates = Rates(
-            requests_per_s=server.requests_per_s_max, rows_per_s=server.rows_per_s_max
+            requests_per_s=server.requests_per_s_max / sharers,
+            rows_per_s=server.rows_per_s_max / sharers,
         )
         self._audit = AuditLog(catalog.settings.audit_path, bytes_max=server.audit_bytes_max)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from neuralake.errors import QueueFull, TooLarge
 
-__all__ = ["Amount", "QueueLimits"]
+__all__ = ["NOTHING", "Amount", "QueueLimits"]
 
 # What a full queue tells its callers: by then the writer has committed and trimmed, or the lake
 # has a trouble that no short wait cures.
@@ -34,6 +34,13 @@ class Amount(NamedTuple):
         return Amount(self.bytes + other.bytes, self.rows + other.rows)
 
 
+NOTHING = Amount(0, 0)
+
+
+_ALL_MAX = Amount(4096 * 1024 * 1024, 1_000_000_000)
+_TOPIC_MAX = Amount(2048 * 1024 * 1024, 500_000_000)
+
+
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
     """The limits of one queue: of all topics together, and of a topic where it has none of its own.
@@ -41,8 +48,8 @@ class QueueLimits:
     The defaults are those of the settings (`[queue]`).
     """
 
-    whole: Amount = Amount(4096 * 1024 * 1024, 1_000_000_000)
-    topic: Amount = Amount(2048 * 1024 * 1024, 500_000_000)
+    whole: Amount = _ALL_MAX
+    topic: Amount = _TOPIC_MAX
     topics: Mapping[str, Amount] = field(default_factory=dict)
 
     def of(self, topic: str) -> Amount:
@@ -78,7 +85,7 @@ def _refusal(
     """The error for the first unit in which `more` does not fit; at all before now."""
     unit, by = next(
         (unit, by)
-        for base in (Amount(0, 0), now)
+        for base in (NOTHING, now)
         for by, unit in enumerate(Amount._fields)
         if base[by] + more[by] > most[by]
     )

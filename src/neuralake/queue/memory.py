@@ -13,7 +13,7 @@ from itertools import takewhile
 
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeuralakeError, UsageError
-from neuralake.queue.limits import Amount, QueueLimits
+from neuralake.queue.limits import NOTHING, Amount, QueueLimits
 from neuralake.queue.protocol import (
     KEYS_RETENTION_S,
     READ_BYTES_MAX,
@@ -33,7 +33,7 @@ __all__ = ["MemoryQueue"]
 @dataclass(slots=True)
 class _Topic:
     trimmed: int = 0
-    amount: Amount = Amount(0, 0)
+    amount: Amount = NOTHING
     kept: list[Envelope] = field(default_factory=list)
     keys: dict[str, tuple[int, float, bytes | None]] = field(default_factory=dict)
 
@@ -58,7 +58,7 @@ class MemoryQueue:
         self._keys_retention_s = keys_retention_s
         self._lock = threading.Lock()
         self._topics: dict[str, _Topic] = {}
-        self._amount = Amount(0, 0)
+        self._amount = NOTHING
         self._closed = False
 
     @property

@@ -68,8 +68,8 @@ _LOG_BYTES_KEPT = 64 * 1024 * 1024
 _FREE_BYTES_KEPT = 16 * 1024 * 1024
 _FREE_PAGES_STEP = 2048
 
-# What stored nothing and may pass, and why. A write that failed is none that was half done: its
-# frames in the log count only with the last one. A failed sync is not here: what it left is unknown.
+# What stored nothing and may pass, and why. A write that failed did nothing by half: its frames in
+# the log count only with the last one. A failed sync is not here: what it left is unknown.
 _HELD = "Another process holds it"
 _WAIT_AND_RETRY = {
     sqlite3.SQLITE_BUSY: _HELD,

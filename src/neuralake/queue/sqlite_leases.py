@@ -157,9 +157,7 @@ class TopicLeases:
 
     def _look(self) -> None:
         now_s = self._clock.monotonic_s()
-        wanted = {
-            topic for topic, at_s in self._claimed_s.items() if now_s - at_s < _CLAIM_S_MAX
-        }
+        wanted = {topic for topic, at_s in self._claimed_s.items() if now_s - at_s < _CLAIM_S_MAX}
         try:
             self._show_life()
             with self._file.trimmer() as connection:
@@ -195,7 +193,7 @@ class TopicLeases:
             if holder in writers and topic in writers[holder].wanted:
                 writers[holder].held.add(topic)
         taken = {topic for writer in writers.values() for topic in writer.held}
-        moves = {topic: self._holder for topic in wanted - taken}
+        moves = dict.fromkeys(wanted - taken, self._holder)
         mine.held |= moves.keys()
         moves |= _given(self._holder, writers)
         for topic, holder in moves.items():

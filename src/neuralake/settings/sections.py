@@ -57,7 +57,7 @@ class QueueSettings(_Section, frozen=True):
     rows_max: int = 1_000_000_000
     """Rows kept of all tables."""
     table_bytes_max: int = 2048 * _MIB
-    """Bytes kept of one table, so that it leaves room for others; its `Stream` may say otherwise."""
+    """Bytes kept of one table, so that others have room, too; its `Stream` may say otherwise."""
     table_rows_max: int = 500_000_000
     """Rows kept of one table."""
     keys_retention_hours: float = 24.0
@@ -138,6 +138,8 @@ class ServerSettings(_Section, frozen=True):
     """Another than a loopback address needs tokens, and TLS or a proxy that speaks it."""
     port: int = 8765
     """0 picks a free port."""
+    processes: int = 1
+    """Processes that share the port; each may use a core."""
     tls_cert: str = ""
     """Certificate chain (PEM). With `tls_key` the server speaks HTTPS."""
     tls_key: str = ""
@@ -147,7 +149,8 @@ class ServerSettings(_Section, frozen=True):
     tokens_file: str = ""
     """Where tokens are kept, as hashes; empty: `tokens.json` in the state folder."""
     requests_per_s_max: float = 100_000.0
-    """Requests with rows that one token (without tokens: one address) may send in a second."""
+    """Requests with rows that one token (without tokens: one address) may send in a second; each
+    of several processes grants its share."""
     rows_per_s_max: float = 100_000_000.0
     """Rows that it may send in a second."""
     audit_bytes_max: int = 64 * _MIB

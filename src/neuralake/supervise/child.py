@@ -33,6 +33,7 @@ class Child:
         *,
         folder: Path,
         environment: Mapping[str, str],
+        descriptors: Sequence[int] = (),
         started_s: float,
         on_line: Callable[[str, str], None],
     ) -> None:
@@ -48,6 +49,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             process_group=0,
+            pass_fds=descriptors,
             text=True,
             errors="replace",
         )
@@ -71,6 +73,11 @@ class Child:
         if self._process.poll() is not None:
             self._listener.join(timeout=1.0)
         return list(self._kept)
+
+    def tell_to_stop(self) -> None:
+        """Send it SIGTERM, if it runs."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
 
     def stop(self, *, timeout_s: float) -> bool:
         """Tell it to stop and wait; False if it had to be killed after `timeout_s`."""

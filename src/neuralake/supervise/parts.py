@@ -6,6 +6,7 @@ The same four run as processes (`tree`), as threads (`embedded`) and by themselv
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable
 
@@ -23,12 +24,14 @@ def run_part(
     *,
     stop: threading.Event,
     port: int | None = None,
+    listening: socket.socket | None = None,
     on_started: Callable[[str], None] | None = None,
 ) -> None:
     """Run the part called `name` until `stop` is set; return when its last work is safe.
 
     Args:
         port: of the server, instead of the setting; 0 picks a free one.
+        listening: of the server: a socket that `settings.server.processes` servers share.
         on_started: told the server's URL when it answers.
 
     Raises:
@@ -39,7 +42,7 @@ def run_part(
 
         server = catalog.settings.server
         asked = server.port if port is None else port
-        with start_server(catalog, host=server.host, port=asked) as running:
+        with start_server(catalog, host=server.host, port=asked, listening=listening) as running:
             if on_started is not None:
                 on_started(running.url)
             stop.wait()

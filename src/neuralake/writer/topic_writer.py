@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 # Trimming is a write to the queue and takes turns with appends; once a second is often enough.
 _TRIM_INTERVAL_S = 1.0
 # Opening a snapshot and reading the tail behind it takes tens of milliseconds.
+_CROWDED = Amount(1024**3, 10**9)
 _CROWDED_GRACE_S = 1.0
 # Positions without rows (of aborted transactions) are committed too, or the queue's own retention
 # would one day seem to have removed rows; but not often.
@@ -61,7 +62,7 @@ class TopicWriter:
         reader: EnvelopeReader | None = None,
         reject: Callable[[Sequence[RejectedMessage]], None] | None = None,
         grace_s: float = 60.0,
-        kept_max: Amount = Amount(1024**3, 10**9),
+        kept_max: Amount = _CROWDED,
         clock: Clock | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
