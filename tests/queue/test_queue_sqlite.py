@@ -134,7 +134,8 @@ def test_only_the_owner_can_read_the_files(path: Path) -> None:
         queue.append("t", b"x", 1)
         modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
 
-    assert modes == dict.fromkeys(["queue.sqlite", "queue.sqlite-wal", "queue.sqlite-shm"], 0o600)
+    names = [f"queue.sqlite{end}" for end in ("", "-wal", "-shm", "-gate", "-turn")]
+    assert modes == dict.fromkeys(names, 0o600)
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 

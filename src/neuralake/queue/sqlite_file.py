@@ -17,6 +17,7 @@ from pathlib import Path
 
 from neuralake.errors import NeedsAttention, NeuralakeError, TooLarge, Unavailable, UsageError
 from neuralake.queue.sqlite_log import LogFolder
+from neuralake.queue.turns import Turns
 
 __all__ = ["SqliteFile", "explain", "is_disk_full"]
 
@@ -124,11 +125,12 @@ class SqliteFile:
             self._writer.close()
             raise
         self._inode = self.path.stat().st_ino
+        self._writer_turns, self._trimmer_turns = Turns(self.path), Turns(self.path)
 
     @contextmanager
     def writer(self) -> Iterator[sqlite3.Connection]:
         """A durable transaction; only one thread may ask. Raises sqlite3.Error."""
-        with _transaction(self._writer) as connection:
+        with self._writer_turns.turn(), _transaction(self._writer) as connection:
             yield connection
         self._check_same_file()
 
@@ -139,7 +141,11 @@ class SqliteFile:
     @contextmanager
     def trimmer(self) -> Iterator[sqlite3.Connection]:
         """A transaction that a power loss may undo."""
-        with self._trimming() as trimmer, _transaction(trimmer) as connection:
+        with (
+            self._trimming() as trimmer,
+            self._trimmer_turns.turn(),
+            _transaction(trimmer) as connection,
+        ):
             yield connection
 
     def give_back(self) -> None:
@@ -181,6 +187,8 @@ class SqliteFile:
             self._folder.close()
             for connection in [*self._readers, self._trimmer, self._writer]:
                 connection.close()
+            self._writer_turns.close()
+            self._trimmer_turns.close()
 
     def check_process(self) -> None:
         """Raise UsageError in a forked child: SQLite's locks do not survive a fork."""

@@ -173,7 +173,7 @@ class TopicLeases:
         for topic in held.keys() - self._fences.keys():
             _log.info("%s is written by this process now", topic)
         for topic in self._fences.keys() - held.keys():
-            _log.info("%s is left to another writer", topic)
+            _log.info("%s is not written by this process any more", topic)
         self._fences = held
         self._expires_s = now_s + self._lease_s
 

@@ -40,6 +40,7 @@ class Child:
         self.name = name
         self.started_s = started_s
         self._on_line = on_line
+        self._is_told = False
         self._kept: deque[str] = deque(maxlen=_LINES_KEPT)
         self._process = subprocess.Popen(
             command,
@@ -75,14 +76,14 @@ class Child:
         return list(self._kept)
 
     def tell_to_stop(self) -> None:
-        """Send it SIGTERM, if it runs."""
-        if self._process.poll() is None:
+        """Send it SIGTERM, once: a second one would end it without order."""
+        if not self._is_told and self._process.poll() is None:
+            self._is_told = True
             self._process.send_signal(signal.SIGTERM)
 
     def stop(self, *, timeout_s: float) -> bool:
         """Tell it to stop and wait; False if it had to be killed after `timeout_s`."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
+        self.tell_to_stop()
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
