@@ -32,7 +32,8 @@ __all__ = ["RunningServer", "run_server", "start_server"]
 # Requests in flight get this long after the signal; `wait=committed` may be longer and is cut.
 _GRACE_S = 10
 _START_S_MAX = 30.0
-# More connections than this at once are answered 503: a laptop's file descriptors end at 1,024.
+# When there are so many, the slowest is closed for a new one: a laptop's file descriptors end at
+# 1,024.
 _CONNECTIONS_MAX = 512
 _CERTIFICATE_POLL_S = 30.0
 _log = logging.getLogger(__name__)
@@ -194,7 +195,7 @@ def _config(
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_S,
-        limit_concurrency=_CONNECTIONS_MAX,
+        limit_concurrency=_CONNECTIONS_MAX + 1,  # uvicorn refuses at it, we from it on.
         ssl_certfile=_file(settings, settings.server.tls_cert),
         ssl_keyfile=_file(settings, settings.server.tls_key),
     )
