@@ -138,7 +138,7 @@ def test_a_server_that_is_killed_under_load_loses_nothing_and_the_other_serves_o
                 before = [len(device.acknowledged) for device in devices]
                 kill(platform.pids[name])
                 assert eventually(
-                    lambda: all(  # noqa: B023
+                    lambda: all(
                         len(device.acknowledged) > had + 10
                         for device, had in zip(devices, before, strict=True)  # noqa: B023
                     )
@@ -164,7 +164,7 @@ def test_serve_with_processes_ends_with_all_of_them(tmp_path: Path, number: int)
     make_project(tmp_path)
     with start_cli(tmp_path, "serve", "--processes", "2", "--port", "0") as serve:
         assert serve.stdout is not None
-        urls = set()
+        urls: set[str] = set()
         while len(urls) < 1 or len(children(serve.pid)) < 2:
             line = serve.stdout.readline()
             urls.add(line.split()[-1])

@@ -10,8 +10,8 @@ for a client that does not read. Here a connection is closed when its client is 
 A request that the server itself is slow to answer is not touched.
 
 When there are as many connections as may be, a new one takes the place of the one that is furthest
-behind: which has sent no request for longest, too little of a body, or does not read. So however many are held
-open by somebody who sends a byte now and then, others are served.
+behind: which has sent no request for longest, too little of a body, or does not read. So however
+many are held open by somebody who sends a byte now and then, others are served.
 """
 
 from __future__ import annotations
