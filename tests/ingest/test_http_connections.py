@@ -62,7 +62,7 @@ def serving(kind: type[BoundedConnection], *, connections_max: int = 100) -> Ite
         http=kind,
         log_level="critical",
         lifespan="off",
-        limit_concurrency=connections_max,
+        limit_concurrency=connections_max + 1,
     )
     server, listener = uvicorn.Server(config), config.bind_socket()
     listener.listen()
@@ -145,6 +145,90 @@ def test_connections_beyond_the_most_are_closed_at_once() -> None:
             assert until_closed(late).startswith(b"HTTP/1.1 503")
         for client in kept:
             client.close()
+
+
+class Crowded(BoundedConnection):
+    """Time closes nobody; only that there is no room."""
+
+    head_s = body_s = drain_s = 1000.0
+    spare_s = 0.05
+
+
+SLOW = [b"", HEAD, HEAD + b"Content-Length: 99999\r\n\r\n"]
+
+
+@contextmanager
+def crowd(port: int, count: int) -> Iterator[list[socket.socket]]:
+    """Clients that each send a byte now and then of a head, or of a body, or nothing."""
+    clients = [connected(port) for _ in range(count)]
+    stop = threading.Event()
+    for number, client in enumerate(clients):
+        client.sendall(SLOW[number % len(SLOW)])
+
+    def dribble() -> None:
+        while not stop.wait(0.01):
+            for client in clients[1::3] + clients[2::3]:
+                with suppress(OSError):  # Closed by now.
+                    client.send(b"x")
+
+    thread = threading.Thread(target=dribble)
+    thread.start()
+    try:
+        yield clients
+    finally:
+        stop.set()
+        thread.join()
+        for client in clients:
+            client.close()
+
+
+def answered(port: int) -> bool:
+    """A new client's request; it is told to come back while nobody is far enough behind."""
+    answer = httpx.post(f"http://127.0.0.1:{port}/", content=b"abc")
+    assert answer.status_code in (200, 503)
+    return answer.status_code == 200
+
+
+def test_however_many_are_held_open_others_are_served() -> None:
+    with serving(Crowded, connections_max=12) as port, crowd(port, 12):
+        for _ in range(20):
+            while not answered(port):
+                pass
+
+
+def test_who_sends_at_a_fair_speed_is_not_closed_for_others() -> None:
+    with (
+        serving(Crowded, connections_max=12) as port,
+        crowd(port, 11),
+        connected(port) as honest,
+    ):
+        honest.sendall(HEAD + b"Content-Length: 80000\r\n\r\n")
+        for _ in range(8):
+            honest.sendall(bytes(10_000))
+            while not answered(port):
+                pass
+
+        assert honest.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_the_most_connections_is_never_exceeded() -> None:
+    with serving(Crowded, connections_max=12) as port, crowd(port, 40) as clients:
+        while not answered(port):
+            pass
+        still_open = sum(map(is_open, clients))
+
+    assert still_open <= 12
+
+
+def is_open(client: socket.socket) -> bool:
+    client.setblocking(False)
+    try:
+        client.recv(1)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False  # What it says is that it is closed.
 
 
 def test_large_and_chunked_bodies_of_honest_clients_come_through() -> None:

@@ -20,7 +20,7 @@ from ingest_server import served
 from neuralake.catalog import Catalog
 from neuralake.errors import InvalidRows, NeuralakeError, QueueFull
 from neuralake.ingest.combine import Combiner
-from neuralake.queue import MemoryQueue, Queue
+from neuralake.queue import Amount, MemoryQueue, Queue, QueueLimits
 from neuralake.records.decode import JSON, NDJSON, Decoder
 from neuralake.settings import IngestSettings
 
@@ -92,12 +92,24 @@ def test_requests_of_one_moment_share_an_envelope() -> None:
 
 
 def test_a_full_queue_is_told_to_each_sender() -> None:
-    queue = MemoryQueue(bytes_max=2000)
+    queue = MemoryQueue(limits=QueueLimits(whole=Amount(2000, 100)))
     queue.append("lab.notes", b"x" * 1900, 1)
 
     answers = asyncio.run(store_all(queue, [[{"text": str(i)}] for i in range(5)]))
 
     assert [type(answer) for answer in answers] == [QueueFull] * 5
+
+
+def test_requests_that_fit_only_one_by_one_are_stored_one_by_one() -> None:
+    """Together they exceed all that the table may have in the queue, and none is to blame."""
+    queue = MemoryQueue(limits=QueueLimits(topic=Amount(10**6, 3)))
+
+    answers = asyncio.run(store_all(queue, [[{"text": str(i)}] for i in range(6)]))
+
+    assert (
+        sorted(type(answer).__name__ for answer in answers) == ["Appended"] * 3 + ["QueueFull"] * 3
+    )
+    assert queue.bounds("lab.notes").rows == 3
 
 
 BODIES = st.one_of(

@@ -20,7 +20,7 @@ from neuralake.errors import InvalidRows, UsageError
 from neuralake.ingest.server import start_server
 from neuralake.queue import Queue
 from neuralake.records.decode import Decoder
-from neuralake.settings import IngestSettings
+from neuralake.settings import IngestSettings, QueueSettings
 from neuralake.writer import FlushLimits, TopicWriter
 
 SPIKE = {"session": "s-1", "time": "2026-01-02T03:04:05.5Z", "channel": 3, "rate": 1.5}
@@ -224,7 +224,7 @@ def test_waiting_is_bounded_and_says_that_the_rows_are_stored(
 
 
 def test_a_full_queue_asks_to_come_back(tmp_path: Path) -> None:
-    catalog = lake(tmp_path, queue_bytes_max=2000, body_bytes_max=1000)
+    catalog = lake(tmp_path, queue=QueueSettings(bytes_max=2000), body_bytes_max=1000)
     with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
         answers = [client.post(SPIKES, json=SPIKE) for _ in range(9)]
     rows = stored(catalog.queue(), "lab.spikes")

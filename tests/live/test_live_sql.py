@@ -201,7 +201,7 @@ def test_on_the_terminal_it_is_an_option(tmp_path: Path, monkeypatch: pytest.Mon
         for options in (["--live"], [])
     ]
 
-    assert [answer.exit_code for answer in answers] == [0, 0]
+    assert [answer.exit_code for answer in answers] == [0, 0], answers[0].output
     assert json.loads(answers[0].stdout) == {"text": "a"}
     assert answers[1].stdout == ""
 

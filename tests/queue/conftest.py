@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from neuralake.clock import ManualClock
-from neuralake.queue import MemoryQueue, Queue, SqliteQueue
+from neuralake.queue import Amount, MemoryQueue, Queue, QueueLimits, SqliteQueue
 
 
 @pytest.fixture
@@ -19,10 +19,15 @@ def clock() -> ManualClock:
 def open_queue(
     request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock
 ) -> Iterator[Callable[..., Queue]]:
-    """Opens a queue with the test's clock and the given options; all are closed at the end."""
+    """Opens a queue with the test's clock and the given options; all are closed at the end.
+
+    `bytes_max`: a limit of the whole queue.
+    """
     opened: list[Queue] = []
 
-    def open_one(**options: Any) -> Queue:
+    def open_one(*, bytes_max: int | None = None, **options: Any) -> Queue:
+        if bytes_max is not None:
+            options["limits"] = QueueLimits(whole=Amount(bytes_max, 10**6))
         if request.param == "memory":
             opened.append(MemoryQueue(clock=clock, **options))
         else:

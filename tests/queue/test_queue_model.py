@@ -11,9 +11,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from neuralake.clock import ManualClock
 from neuralake.errors import QueueFull, Trimmed
-from neuralake.queue import Bounds, Envelope, MemoryQueue, Queue, SqliteQueue
+from neuralake.queue import Amount, Bounds, Envelope, MemoryQueue, Queue, QueueLimits, SqliteQueue
 
 BYTES_MAX = 300
+TOPIC_BYTES_MAX, TOPIC_ROWS_MAX = 200, 15
+LIMITS = QueueLimits(whole=Amount(BYTES_MAX, 10**6), topic=Amount(TOPIC_BYTES_MAX, TOPIC_ROWS_MAX))
 KEYS_RETENTION_S = 50.0
 
 TOPICS = st.sampled_from(["a", "b", "ü"])
@@ -59,7 +61,15 @@ class QueueMachine(RuleBasedStateMachine):
             assert (answer.position, answer.repeated) == (known.keys[key][0], True)
             return
         kept_bytes = sum(len(e.payload) for each in self.model.values() for e in each.kept)
-        if kept_bytes + len(payload) > BYTES_MAX:
+        own_bytes, own_rows = (
+            sum(len(e.payload) for e in known.kept),
+            sum(e.rows for e in known.kept),
+        )
+        if (
+            kept_bytes + len(payload) > BYTES_MAX
+            or own_bytes + len(payload) > TOPIC_BYTES_MAX
+            or own_rows + rows > TOPIC_ROWS_MAX
+        ):
             with pytest.raises(QueueFull):
                 self.queue.append(topic, payload, rows, key=key)
             return
@@ -124,7 +134,7 @@ class QueueMachine(RuleBasedStateMachine):
 
 class MemoryMachine(QueueMachine):
     def open(self) -> Queue:
-        return MemoryQueue(clock=self.clock, bytes_max=BYTES_MAX, keys_retention_s=KEYS_RETENTION_S)
+        return MemoryQueue(clock=self.clock, limits=LIMITS, keys_retention_s=KEYS_RETENTION_S)
 
 
 class SqliteMachine(QueueMachine):
@@ -134,7 +144,7 @@ class SqliteMachine(QueueMachine):
         return SqliteQueue(
             Path(self.folder.name, "queue.sqlite"),
             clock=self.clock,
-            bytes_max=BYTES_MAX,
+            limits=LIMITS,
             keys_retention_s=KEYS_RETENTION_S,
         )
 

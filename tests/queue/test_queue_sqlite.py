@@ -142,7 +142,8 @@ def test_only_the_owner_can_read_the_files(path: Path) -> None:
         queue.append("t", b"x", 1)
         modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
 
-    assert modes == dict.fromkeys(["queue.sqlite", "queue.sqlite-wal", "queue.sqlite-shm"], 0o600)
+    names = [f"queue.sqlite{end}" for end in ("", "-wal", "-shm", "-gate", "-turn")]
+    assert modes == dict.fromkeys(names, 0o600)
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
@@ -269,15 +270,27 @@ def test_a_full_disk_fails_what_does_not_fit_and_nothing_else(path: Path) -> Non
         assert queue.append("t", b"x" * 500_000, 1).position > 0
 
 
-def test_a_read_only_file_needs_a_person(path: Path) -> None:
+def test_a_read_only_file_stores_nothing_and_takes_more_when_it_is_over(path: Path) -> None:
     with closing(SqliteQueue(path)) as queue:
         with queue._file.writer() as connection:
             connection.execute("PRAGMA query_only = 1")
 
-        with pytest.raises(NeedsAttention) as caught:
+        with pytest.raises(Unavailable, match="read-only") as caught:
             queue.append("t", b"x", 1)
+        assert queue.bounds("t").last == 0
+
+        queue._file._writer.execute("PRAGMA query_only = 0")
+        assert queue.append("t", b"x", 1).position == 1
 
     assert caught.value.sqlite == "SQLITE_READONLY"
+
+
+def test_a_probe_fails_as_an_append_would(path: Path) -> None:
+    with closing(SqliteQueue(path)) as queue:
+        queue.probe()
+        queue._file._trimmer.execute("PRAGMA query_only = 1")
+        with pytest.raises(Unavailable, match="read-only"):
+            queue.probe()
 
 
 def test_a_file_that_was_removed_while_open_is_noticed_before_it_is_acknowledged(

@@ -65,6 +65,9 @@ class FaultQueue:
     def claim(self, topic: str) -> list[str]:
         return self._inner.claim(topic)
 
+    def release(self, topic: str) -> None:
+        self._inner.release(topic)
+
     def read(
         self, partition: str, *, after: int, envelopes_max: int = 4, bytes_max: int = 1 << 20
     ) -> list[Envelope]:
@@ -100,6 +103,9 @@ class FaultQueue:
 
     def topics(self) -> list[str]:
         return self._inner.topics()
+
+    def probe(self) -> None:
+        self._inner.probe()
 
     def close(self) -> None:
         raise NotImplementedError("The queue of a simulation outlives every process.")

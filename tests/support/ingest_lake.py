@@ -38,13 +38,13 @@ def lab() -> ModuleType:
     return module
 
 
-def lake(folder: Path, *, queue_bytes_max: int = 2**32, **limits: Any) -> Catalog:
+def lake(folder: Path, *, queue: QueueSettings | None = None, **limits: Any) -> Catalog:
     """A lake in `folder`; `limits` are the settings of `[ingest]`."""
     settings = Settings(
         folder=str(folder),
         lake=LakeSettings(root=str(folder / "lake")),
         ingest=IngestSettings(**limits),
-        queue=QueueSettings(bytes_max=queue_bytes_max),
+        queue=queue or QueueSettings(),
     )
     return Catalog({"lab": lab()}, settings)
 

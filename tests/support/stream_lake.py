@@ -12,12 +12,14 @@ import pyarrow as pa
 
 from neuralake.clock import ManualClock
 from neuralake.delta import TableLog, create_table
-from neuralake.queue import MemoryQueue
+from neuralake.queue import Amount, MemoryQueue
 from neuralake.writer import FlushLimits, TopicWriter
 
 TOPIC = "lab.events"
 SCHEMA = pa.schema([("id", pa.int64()), ("site", pa.string())])
 LIMITS = FlushLimits(age_ms_max=100, rows_max=1000, bytes_max=1_000_000)
+
+KEPT_MAX = Amount(1 << 30, 1 << 30)
 
 
 def payload(*ids: int) -> bytes:
@@ -41,14 +43,14 @@ class StreamLake:
     def send(self, *ids: int) -> int:
         return self.queue.append(TOPIC, payload(*ids), len(ids)).position
 
-    def writer(self, *, grace_s: float = 0.0, kept_bytes_max: int = 1 << 30) -> TopicWriter:
+    def writer(self, *, grace_s: float = 0.0, kept_max: Amount = KEPT_MAX) -> TopicWriter:
         return TopicWriter(
             self.queue,
             TOPIC,
             TableLog.open(self.uri, clock=self.clock),
             LIMITS,
             grace_s=grace_s,
-            kept_bytes_max=kept_bytes_max,
+            kept_max=kept_max,
             clock=self.clock,
         )
 

@@ -13,7 +13,7 @@ from stream_lake import LIMITS, SCHEMA, TOPIC, StreamLake, payload
 
 from neuralake.delta import TableLog, Txn, create_table, snapshot
 from neuralake.errors import NeedsAttention
-from neuralake.queue import MemoryQueue
+from neuralake.queue import Amount, MemoryQueue
 from neuralake.queue.topic import app_id
 from neuralake.writer import FlushLimits, TopicWriter
 
@@ -119,9 +119,12 @@ def test_the_queue_is_trimmed_behind_the_commit_and_after_the_grace_time(lake: S
     assert lake.queue.bounds(TOPIC).rows == 0
 
 
-def test_a_crowded_queue_is_trimmed_after_a_second_instead(lake: StreamLake) -> None:
+@pytest.mark.parametrize("kept_max", [Amount(2 * len(payload(1)), 100), Amount(10**6, 2)])
+def test_a_crowded_queue_is_trimmed_after_a_second_instead(
+    lake: StreamLake, kept_max: Amount
+) -> None:
     """At full rate a minute of committed rows would fill the queue and turn senders away."""
-    writer = lake.writer(grace_s=60, kept_bytes_max=2 * len(payload(1)))
+    writer = lake.writer(grace_s=60, kept_max=kept_max)
     for i in range(3):
         lake.send(i)
     writer.step()

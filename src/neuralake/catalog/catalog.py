@@ -24,7 +24,7 @@ from neuralake.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from neuralake.delta import Newest, Snapshot
-    from neuralake.queue import Queue
+    from neuralake.queue import Queue, QueueLimits
     from neuralake.storage import LogStore
 
 __all__ = ["Catalog"]
@@ -155,8 +155,25 @@ class Catalog:
 
         with self._lock:
             if self._queue is None:
-                self._queue = open_queue(self.settings, telemetry=self.telemetry)
+                self._queue = open_queue(
+                    self.settings, limits=self.queue_limits(), telemetry=self.telemetry
+                )
             return self._queue
+
+    def queue_limits(self) -> QueueLimits:
+        """What the embedded queue keeps before senders are told to wait, in all and by topic."""
+        from neuralake.queue import Amount, queue_limits
+
+        queue = self.settings.queue
+        topics = {
+            f"{database}.{found.name}": Amount(
+                found.stream.queue_bytes_max or queue.table_bytes_max,
+                found.stream.queue_rows_max or queue.table_rows_max,
+            )
+            for database, found in self.definitions()
+            if found.stream is not None
+        }
+        return queue_limits(self.settings, topics)
 
     def queue_of(self, definition: Definition) -> Queue:
         """The queue that the rows of a stream table travel on: the lake's, or others' topics.

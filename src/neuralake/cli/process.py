@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from neuralake.delta import VacuumResult
     from neuralake.settings import Settings
 
-__all__ = ["add_to", "compact", "serve", "up", "vacuum", "with_port", "write"]
+__all__ = ["add_to", "compact", "serve", "up", "vacuum", "with_server", "write"]
 
 _Lifeline = Annotated[
     bool,
@@ -25,9 +26,16 @@ _Lifeline = Annotated[
 _Port = Annotated[
     int | None, typer.Option("--port", help="Port of the server; 0 picks a free one.")
 ]
+_Processes = Annotated[
+    int | None, typer.Option("--processes", min=1, help="Server processes that share the port.")
+]
+_Listening = Annotated[
+    int | None,
+    typer.Option("--listening", hidden=True, help="An open socket to serve (for `up`)."),
+]
 
 
-def up(context: typer.Context, port: _Port = None) -> None:
+def up(context: typer.Context, port: _Port = None, processes: _Processes = None) -> None:
     """Run the whole platform: server, writer, compaction and vacuum, until Ctrl-C.
 
     A part that ends is started again. Ctrl-C and SIGTERM stop the parts in order: what was
@@ -37,7 +45,7 @@ def up(context: typer.Context, port: _Port = None) -> None:
     from neuralake.supervise import Supervisor, stop_event
 
     session: Session = context.obj
-    settings = with_port(session.settings, port)
+    settings = with_server(session.settings, port=port, processes=processes)
     session.catalog.definitions()  # An error in the definitions is told once, and here.
     stop = stop_event()
     show = PartLines(session.err, as_json=settings.log.format == "json").show
@@ -48,20 +56,41 @@ def up(context: typer.Context, port: _Port = None) -> None:
     show("up", "Stopped. Everything acknowledged is in the tables or in the queue.")
 
 
-def serve(context: typer.Context, port: _Port = None, lifeline: _Lifeline = False) -> None:
+def serve(
+    context: typer.Context,
+    port: _Port = None,
+    processes: _Processes = None,
+    lifeline: _Lifeline = False,
+    listening: _Listening = None,
+) -> None:
     """Run the server: ingestion, SQL, and the catalog site once it is built."""
-    from neuralake.supervise import run_part, stop_event
+    from neuralake.supervise import run_part, run_servers, stop_event
 
     session: Session = context.obj
     session.log("serve")
+    settings = with_server(session.settings, port=port, processes=processes)
     stop = stop_event(lifeline=lifeline)
     catalog = session.catalog
 
     def tell(url: str) -> None:
         session.tell(f"Listening on {url}")
 
+    if listening is None and settings.server.processes > 1:
+        catalog.definitions()  # An error in the definitions is told once, and here.
+        run_servers(
+            settings,
+            stop=stop,
+            options=session.options,
+            on_line=lambda _, line: session.err.print(
+                line, markup=False, highlight=False, soft_wrap=True
+            ),
+        )
+        return
+    shared = None if listening is None else socket.socket(fileno=listening)
+    if shared is not None:
+        shared.set_inheritable(False)  # It ends with us, not with a query's process.
     try:
-        run_part("serve", catalog, stop=stop, port=port, on_started=tell)
+        run_part("serve", catalog, stop=stop, port=port, listening=shared, on_started=tell)
     finally:
         catalog.close()
 
@@ -165,15 +194,17 @@ def _refuse_failures(telemetry: Telemetry) -> None:
         )
 
 
-def with_port(settings: Settings, port: int | None) -> Settings:
-    """`settings` with the server's port, if one is given."""
-    if port is None:
-        return settings
+def with_server(
+    settings: Settings, *, port: int | None = None, processes: int | None = None
+) -> Settings:
+    """`settings` with the server's port and processes, where they are given."""
     import msgspec
 
-    return msgspec.structs.replace(
-        settings, server=msgspec.structs.replace(settings.server, port=port)
+    given = {"port": port, "processes": processes}
+    server = msgspec.structs.replace(
+        settings.server, **{name: value for name, value in given.items() if value is not None}
     )
+    return msgspec.structs.replace(settings, server=server)
 
 
 def add_to(app: typer.Typer) -> None:

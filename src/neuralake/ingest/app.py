@@ -16,6 +16,7 @@ from neuralake.catalog import Catalog
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeuralakeError
 from neuralake.ingest.committed import Watches
+from neuralake.ingest.disk_health import DiskHealth
 from neuralake.ingest.guard import Guard
 from neuralake.ingest.health import health_routes
 from neuralake.ingest.lag import Lags
@@ -39,18 +40,20 @@ def create_app(
     clock: Clock | None = None,
     telemetry: Telemetry | None = None,
     is_public: bool = False,
+    sharers: int = 1,
 ) -> Starlette:
     """The application over `catalog`. It opens the catalog's queue, and does not close it.
 
-    To whom it answers `guard` says; `is_public`: other machines can reach it. Every error has one
-    shape: `problem+json`. Before it stops, call `app.state.end_waits`: who waits for rows that
+    To whom it answers `guard` says; `is_public`: other machines can reach it. `sharers`: processes
+    on this port, among which a sender's requests and rows a second are divided. Every error has
+    one shape: `problem+json`. Before it stops, call `app.state.end_waits`: who waits for rows that
     may come is then answered at once.
     """
     tokens = TokenFile(catalog.settings.tokens_path, clock=clock)
     telemetry = telemetry or catalog.telemetry
     gateway = Gateway(catalog)
     clock, watches = clock or SystemClock(), Watches(catalog)
-    ingest = IngestRoutes(catalog, watches, clock=clock, telemetry=telemetry)
+    ingest = IngestRoutes(catalog, watches, clock=clock, telemetry=telemetry, sharers=sharers)
     tail = TailEndpoint(catalog, telemetry=telemetry)
     lags = Lags(catalog, watches, clock=clock)
     metrics = Metrics(catalog, telemetry, lags, clock=clock)
@@ -66,7 +69,7 @@ def create_app(
         routes=[
             *ingest.routes(),
             Route("/v1/{database}/{table}/tail", tail, methods=["GET"]),
-            *health_routes(catalog),
+            *health_routes(DiskHealth(catalog, clock=clock)),
             Route("/metrics", metrics.get),
             Route("/openapi.json", OpenApi(catalog).get),
             Route("/api/sql", SqlEndpoint(gateway), methods=["POST"]),

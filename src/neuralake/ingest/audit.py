@@ -10,8 +10,10 @@ who is there, and promises nothing about rows. Two files of `bytes_max` are kept
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,10 @@ _log = logging.getLogger(__name__)
 
 
 class AuditLog:
-    """Appends to the file at `path`, for its owner's eyes. Use it from one event loop."""
+    """Appends to the file at `path`, for its owner's eyes. Use it from one event loop.
+
+    Several processes may write to one file.
+    """
 
     def __init__(self, path: Path, *, bytes_max: int) -> None:
         self._path, self._bytes_max = path, bytes_max
@@ -49,14 +54,23 @@ class AuditLog:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             handle = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
-            with os.fdopen(handle, "ab") as file:
-                file.write(lines)
-                is_full = file.tell() > self._bytes_max
-            if is_full:
-                self._path.replace(self._path.with_name(self._path.name + ".1"))
+            try:
+                # One call, which other processes' lines come before or after, never between.
+                os.write(handle, lines)
+                if os.fstat(handle).st_size > self._bytes_max:
+                    self._begin_anew(handle)
+            finally:
+                os.close(handle)
             self._is_failing = False
         except OSError as error:
             # Rows go on being stored: a full disk is told by the queue, and once here.
             if not self._is_failing:
                 _log.error("The audit log %s cannot be written: %s", self._path, error)
             self._is_failing = True
+
+    def _begin_anew(self, handle: int) -> None:
+        """Put the file of `handle` aside, unless another process does or did so."""
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(handle).st_ino == self._path.stat().st_ino:
+                self._path.replace(self._path.with_name(self._path.name + ".1"))

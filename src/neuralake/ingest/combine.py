@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from neuralake.errors import NeuralakeError
+from neuralake.errors import NeuralakeError, TooLarge
 from neuralake.queue import Appended, Queue
 from neuralake.queue.awaiting import awaited
 from neuralake.records.decode import Decoder
@@ -45,7 +45,7 @@ class Combiner:
 
         Raises:
             InvalidRows, SchemaMismatch: a row cannot be in any partition; nothing is stored.
-            QueueFull, Unavailable, NeedsAttention: as `Queue.append`.
+            QueueFull, TooLarge, Unavailable, NeedsAttention: as `Queue.append`.
         """
         request = _Request(rows, asyncio.get_running_loop().create_future())
         self._waiting.append(request)
@@ -78,6 +78,14 @@ class Combiner:
             return
         try:
             appended = await awaited(self._queue.submit(self._topic, encoded.payload, encoded.rows))
+        except TooLarge as error:
+            if len(group) == 1:
+                group[0].fail(error)
+                return
+            half = len(group) // 2  # Smaller ones may fit.
+            await self._store(group[:half])
+            await self._store(group[half:])
+            return
         except NeuralakeError as error:
             for request in group:
                 request.fail(error)

@@ -8,6 +8,10 @@ for a client that does not read. Here a connection is closed when its client is 
 - a client must read what waits for it (some 64 KiB) within `drain_s`.
 
 A request that the server itself is slow to answer is not touched.
+
+When there are as many connections as may be, a new one takes the place of the one that is furthest
+behind: which has sent no request for longest, too little of a body, or does not read. So however
+many are held open by somebody who sends a byte now and then, others are served.
 """
 
 from __future__ import annotations
@@ -40,10 +44,14 @@ class BoundedConnection(HttpToolsProtocol):
     body_s: ClassVar[float] = 20.0
     body_bytes_per_s: ClassVar[int] = 16 * 1024
     drain_s: ClassVar[float] = 30.0
+    spare_s: ClassVar[float] = 1.0
+    """Who is less behind than this is not closed for others."""
 
     # What came since the last whole request, and how much of it was body.
     _came = _body = 0
     _body_seen = 0
+    # By when a client of the least speed would have sent what came of this request.
+    _came_by_s = 0.0
     _request_timer: asyncio.TimerHandle | None = None
     _drain_timer: asyncio.TimerHandle | None = None
 
@@ -52,12 +60,35 @@ class BoundedConnection(HttpToolsProtocol):
         transport: asyncio.Transport,  # type: ignore[override]  # uvicorn narrows it, too
     ) -> None:
         super().connection_made(transport)
-        if self.limit_concurrency is not None and len(self.connections) > self.limit_concurrency:
-            # Now, and not when a request comes: each idle one holds a file descriptor.
-            transport.write(_BUSY)
-            transport.close()
-            return
+        # uvicorn refuses requests at its limit, so we stay below it. Now, and not when a request
+        # comes: each idle one holds a file descriptor.
+        if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
+            if (slowest := self._slowest()) is None:
+                transport.write(_BUSY)
+                transport.close()
+                return
+            slowest.transport.abort()
         self._await_request()
+
+    @property
+    def _is_waited_for(self) -> bool:
+        """Whether it is the client's turn, to send or to read."""
+        is_to_send = self._request_timer is not None and not self.flow.read_paused
+        return is_to_send or self._drain_timer is not None
+
+    def _slowest(self) -> BoundedConnection | None:
+        """Who is furthest behind, if it is far enough."""
+        waited_for = [
+            other
+            for other in self.connections
+            if isinstance(other, BoundedConnection)
+            and other._is_waited_for
+            and not other.transport.is_closing()
+        ]
+        slowest = min(waited_for, key=lambda other: other._came_by_s, default=None)
+        if slowest is None or self.loop.time() - slowest._came_by_s < self.spare_s:
+            return None
+        return slowest
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_request_timer()
@@ -75,6 +106,7 @@ class BoundedConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         self._body_seen = self._body
+        self._came_by_s = self.loop.time()
         self._start_request_timer(self.body_s, self._look_at_body)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -84,6 +116,8 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._body += len(body)
+        bought_s = self._came_by_s + len(body) / self.body_bytes_per_s
+        self._came_by_s = min(bought_s, self.loop.time())
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -100,6 +134,7 @@ class BoundedConnection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._drain_timer is None:
+            self._came_by_s = self.loop.time()
             self._drain_timer = self.loop.call_later(self.drain_s, self.transport.abort)
 
     def resume_writing(self) -> None:
@@ -109,6 +144,7 @@ class BoundedConnection(HttpToolsProtocol):
         super().resume_writing()
 
     def _await_request(self) -> None:
+        self._came_by_s = self.loop.time()
         self._start_request_timer(self.head_s, self.transport.close)
 
     def _look_at_body(self) -> None:

@@ -15,22 +15,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from neuralake.catalog import Catalog
-from neuralake.errors import NeuralakeError
+from neuralake.ingest.disk_health import DiskHealth
 
 __all__ = ["health_routes"]
 
 
-def health_routes(catalog: Catalog) -> list[Route]:
-    """The routes over one catalog."""
+def health_routes(disks: DiskHealth) -> list[Route]:
+    """The routes of one server."""
 
     async def live(_: Request) -> Response:
         return _json({"status": "live"})
 
     async def ready(_: Request) -> Response:
-        reasons = await asyncio.to_thread(_reasons, catalog)
+        # A queue that takes rows, and room for them, is all that a POST needs.
+        reasons = await asyncio.to_thread(disks.reasons)
         if reasons:
-            return _json({"status": "not ready", "reasons": reasons}, status=503)
+            return _json({"status": "unavailable", "reasons": reasons}, status=503)
         return _json({"status": "ready"})
 
     return [
@@ -40,16 +40,11 @@ def health_routes(catalog: Catalog) -> list[Route]:
     ]
 
 
-def _reasons(catalog: Catalog) -> list[dict[str, str]]:
-    """Why rows cannot be taken; without any, they can."""
-    try:
-        catalog.queue().topics()
-    except NeuralakeError as error:
-        return [{"part": "queue", "kind": type(error).__name__}]
-    return []
-
-
 def _json(value: object, *, status: int = 200) -> Response:
     # A line of its own, as terminals show it.
-    body = msgspec.json.encode(value) + b"\n"
-    return Response(body, status_code=status, media_type="application/json")
+    return Response(
+        msgspec.json.encode(value) + b"\n",
+        status_code=status,
+        headers={"Retry-After": "1"} if status == 503 else None,
+        media_type="application/json",
+    )

@@ -60,7 +60,13 @@ class IngestRoutes:
     """The routes over one catalog. `close` when the server stops."""
 
     def __init__(
-        self, catalog: Catalog, watches: Watches, *, clock: Clock, telemetry: Telemetry
+        self,
+        catalog: Catalog,
+        watches: Watches,
+        *,
+        clock: Clock,
+        telemetry: Telemetry,
+        sharers: int = 1,
     ) -> None:
         self._queue = catalog.queue()  # One that cannot be opened is told at the start.
         self._targets = Targets(catalog, watches)
@@ -71,7 +77,8 @@ class IngestRoutes:
         self._telemetry = telemetry
         server = catalog.settings.server
         self._rates = Rates(
-            requests_per_s=server.requests_per_s_max, rows_per_s=server.rows_per_s_max
+            requests_per_s=server.requests_per_s_max / sharers,
+            rows_per_s=server.rows_per_s_max / sharers,
         )
         self._audit = AuditLog(catalog.settings.audit_path, bytes_max=server.audit_bytes_max)
 

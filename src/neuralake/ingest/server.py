@@ -33,7 +33,8 @@ __all__ = ["RunningServer", "run_server", "start_server"]
 # Requests in flight get this long after the signal; `wait=committed` may be longer and is cut.
 _GRACE_S = 10
 _START_S_MAX = 30.0
-# More connections than this at once are answered 503: a laptop's file descriptors end at 1,024.
+# When there are so many, the slowest is closed for a new one: a laptop's file descriptors end at
+# 1,024.
 _CONNECTIONS_MAX = 512
 _CERTIFICATE_POLL_S = 30.0
 _log = logging.getLogger(__name__)
@@ -94,10 +95,15 @@ def start_server(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
+    listening: socket.socket | None = None,
     clock: Clock | None = None,
     telemetry: Telemetry | None = None,
 ) -> RunningServer:
     """Start serving in a thread; returns when it accepts connections. Touches no signals.
+
+    Args:
+        listening: a socket that is shared by `settings.server.processes` servers, instead of a
+            port of our own; it is closed at the end.
 
     Raises:
         UsageError: as `run_server`.
@@ -105,21 +111,23 @@ def start_server(
     """
     check_bind_host(host, catalog.settings)
     started = threading.Event()
-    server = _Server(_config(catalog, host, clock, telemetry), started=started.set)
-    listening = _listen(catalog, host, port)
+    sharers = 1 if listening is None else catalog.settings.server.processes
+    server = _Server(_config(catalog, host, clock, telemetry, sharers), started=started.set)
+    listens = listening or _listen(catalog, host, port)
 
     def serve() -> None:
         try:
-            with listening:
-                server.run(sockets=[listening])
+            with listens:
+                server.run(sockets=[listens])
         finally:
             started.set()
 
+    url = _url(listens, catalog)
     thread = threading.Thread(target=serve, name="neuralake-http", daemon=True)
     thread.start()
     if not started.wait(_START_S_MAX) or not server.started:
         raise NeedsAttention("The HTTP server did not start; the log says why.")
-    return RunningServer(_url(listening, catalog), server, thread)
+    return RunningServer(url, server, thread)
 
 
 class _Server(uvicorn.Server):
@@ -175,12 +183,16 @@ class _Server(uvicorn.Server):
 
 
 def _config(
-    catalog: Catalog, host: str, clock: Clock | None, telemetry: Telemetry | None
+    catalog: Catalog,
+    host: str,
+    clock: Clock | None,
+    telemetry: Telemetry | None,
+    sharers: int = 1,
 ) -> uvicorn.Config:
     settings = catalog.settings
     is_public = not is_loopback(host)
     config = uvicorn.Config(
-        create_app(catalog, clock=clock, telemetry=telemetry, is_public=is_public),
+        create_app(catalog, clock=clock, telemetry=telemetry, is_public=is_public, sharers=sharers),
         http=BoundedConnection,
         ws="none",
         lifespan="on",
@@ -190,7 +202,7 @@ def _config(
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_S,
-        limit_concurrency=_CONNECTIONS_MAX,
+        limit_concurrency=_CONNECTIONS_MAX + 1,  # uvicorn refuses at it, we from it on.
         ssl_certfile=_file(settings, settings.server.tls_cert),
         ssl_keyfile=_file(settings, settings.server.tls_key),
     )

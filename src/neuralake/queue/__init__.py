@@ -8,6 +8,7 @@ from pathlib import Path
 
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import MissingExtra
+from neuralake.queue.limits import Amount, QueueLimits
 from neuralake.queue.memory import MemoryQueue
 from neuralake.queue.producers import ProducerSequence
 from neuralake.queue.protocol import (
@@ -25,6 +26,7 @@ from neuralake.settings import Settings
 from neuralake.telemetry import Telemetry
 
 __all__ = [
+    "Amount",
     "Appended",
     "Backlog",
     "Bounds",
@@ -33,21 +35,31 @@ __all__ = [
     "Messages",
     "ProducerSequence",
     "Queue",
+    "QueueLimits",
     "QueueReader",
     "RemoteQueue",
     "SqliteQueue",
     "open_kafka",
     "open_queue",
+    "queue_limits",
 ]
 
 
 def open_queue(
-    settings: Settings, clock: Clock | None = None, *, telemetry: Telemetry | None = None
+    settings: Settings,
+    clock: Clock | None = None,
+    *,
+    limits: QueueLimits | None = None,
+    telemetry: Telemetry | None = None,
 ) -> Queue:
     """The lake's queue as `settings.queue` says; its file is made if it is not there.
 
+    Args:
+        limits: default: those of the settings. On Kafka its brokers' limits count.
+
     Raises:
-        NeedsAttention: the file is damaged, read-only, of a newer release or not a queue.
+        NeedsAttention: the file is damaged, of a newer release or not a queue.
+        Unavailable: the disk is full or read-only.
         MissingExtra, SettingsError: as `open_kafka`, if it is on Kafka; as `RemoteQueue`, if it is
             another machine's.
     """
@@ -59,10 +71,21 @@ def open_queue(
     return SqliteQueue(
         settings.queue_path,
         clock=clock or SystemClock(),
-        bytes_max=settings.queue.bytes_max,
+        limits=limits or queue_limits(settings, {}),
         keys_retention_s=settings.queue.keys_retention_hours * 3600,
         producers_retention_s=settings.queue.producers_retention_hours * 3600,
+        lease_s=settings.writer.lease_s,
         telemetry=telemetry,
+    )
+
+
+def queue_limits(settings: Settings, topics: Mapping[str, Amount]) -> QueueLimits:
+    """What the embedded queue may keep: as the settings say, but of `topics` as given."""
+    queue = settings.queue
+    return QueueLimits(
+        whole=Amount(queue.bytes_max, queue.rows_max),
+        topic=Amount(queue.table_bytes_max, queue.table_rows_max),
+        topics=topics,
     )
 
 

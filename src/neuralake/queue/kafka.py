@@ -32,9 +32,9 @@ from neuralake.queue.kafka_group import GroupMember
 from neuralake.queue.kafka_producer import ENVELOPE_BYTES_MAX, ROWS_HEADER, KafkaProducer
 from neuralake.queue.kafka_reader import KafkaMessages, PartitionReader, ReaderPool
 from neuralake.queue.kafka_topics import FoundTopic, KafkaTopics, Place
+from neuralake.queue.limits import QueueLimits
 from neuralake.queue.producers import ProducerSequence
 from neuralake.queue.protocol import (
-    BYTES_MAX,
     KEYS_RETENTION_S,
     MESSAGES_MAX,
     READ_BYTES_MAX,
@@ -75,7 +75,7 @@ class KafkaQueue:
         folder: Path = Path(),
         foreign: Mapping[str, str] | None = None,
         clock: Clock | None = None,
-        bytes_max: int = BYTES_MAX,
+        bytes_max: int = QueueLimits().whole.bytes,
         keys_retention_s: float = KEYS_RETENTION_S,
     ) -> None:
         self._settings, self._foreign = settings, dict(foreign or {})
@@ -124,6 +124,12 @@ class KafkaQueue:
                     session_s=self._settings.session_s,
                 )
         return [names[number] for number in member.claim() if number < len(names)]
+
+    def release(self, topic: str) -> None:
+        with self._lock:
+            member = self._members.pop(topic, None)
+        if member is not None:
+            member.close()
 
     def submit(
         self,
@@ -250,6 +256,9 @@ class KafkaQueue:
         prefix, names = self._settings.topic_prefix, set(self._topics.names())
         ours = {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
         return sorted(ours | {topic for topic, name in self._foreign.items() if name in names})
+
+    def probe(self) -> None:
+        self.topics()
 
     def close(self) -> None:
         with self._lock:

@@ -14,6 +14,7 @@ from itertools import takewhile
 
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeuralakeError, UsageError
+from neuralake.queue.limits import NOTHING, Amount, QueueLimits
 from neuralake.queue.producers import (
     PRODUCERS_MAX,
     PRODUCERS_RETENTION_S,
@@ -23,7 +24,6 @@ from neuralake.queue.producers import (
     check_sequence,
 )
 from neuralake.queue.protocol import (
-    BYTES_MAX,
     KEYS_RETENTION_S,
     READ_BYTES_MAX,
     READ_ENVELOPES_MAX,
@@ -32,7 +32,6 @@ from neuralake.queue.protocol import (
     Bounds,
     Envelope,
     check_append,
-    check_fits,
     check_kept,
     check_read,
     check_same,
@@ -47,6 +46,7 @@ _Producers = OrderedDict[tuple[str, str], dict[int, Remembered]]
 @dataclass(slots=True)
 class _Topic:
     trimmed: int = 0
+    amount: Amount = NOTHING
     kept: list[Envelope] = field(default_factory=list)
     keys: dict[str, tuple[int, float, bytes | None]] = field(default_factory=dict)
 
@@ -62,14 +62,14 @@ class MemoryQueue:
         self,
         *,
         clock: Clock | None = None,
-        bytes_max: int = BYTES_MAX,
+        limits: QueueLimits | None = None,
         keys_retention_s: float = KEYS_RETENTION_S,
         producers_retention_s: float = PRODUCERS_RETENTION_S,
         producers_max: int = PRODUCERS_MAX,
     ) -> None:
         self._id = uuid.uuid4().hex
         self._clock = clock or SystemClock()
-        self._bytes_max = bytes_max
+        self._limits = limits or QueueLimits()
         self._keys_retention_s = keys_retention_s
         self._producers_retention_s = producers_retention_s
         self._producers_max = producers_max
@@ -77,7 +77,7 @@ class MemoryQueue:
         # By topic and producer; who was quiet for longest comes first.
         self._producers: _Producers = OrderedDict()
         self._topics: dict[str, _Topic] = {}
-        self._bytes = 0
+        self._amount = NOTHING
         self._closed = False
 
     @property
@@ -123,7 +123,12 @@ class MemoryQueue:
         return [topic]
 
     def claim(self, topic: str) -> list[str]:
+        with self._lock:
+            self._check_open()
         return [topic]
+
+    def release(self, topic: str) -> None:
+        pass
 
     def read(
         self,
@@ -154,8 +159,8 @@ class MemoryQueue:
             return Bounds(
                 last=found.last,
                 trimmed=found.trimmed,
-                rows=sum(envelope.rows for envelope in found.kept),
-                bytes=sum(len(envelope.payload) for envelope in found.kept),
+                rows=found.amount.rows,
+                bytes=found.amount.bytes,
             )
 
     def backlog(self, partition: str, *, after: int) -> Backlog:
@@ -181,13 +186,18 @@ class MemoryQueue:
             )
             del found.kept[: len(gone)]
             found.trimmed += len(gone)
-            self._bytes -= sum(len(envelope.payload) for envelope in gone)
+            less = Amount(-sum(e.size for e in gone), -sum(e.rows for e in gone))
+            found.amount, self._amount = found.amount.plus(less), self._amount.plus(less)
             return len(gone)
 
     def topics(self) -> list[str]:
         with self._lock:
             self._check_open()
             return sorted(self._topics)
+
+    def probe(self) -> None:
+        with self._lock:
+            self._check_open()
 
     def close(self) -> None:
         with self._lock:
@@ -225,10 +235,11 @@ class MemoryQueue:
             )
             if first_position is not None:
                 return Appended(first_position, repeated=True, partition=topic)
-        check_fits(topic, payload, kept_bytes=self._bytes, bytes_max=self._bytes_max)
+        more = Amount(len(payload), rows)
+        self._limits.check(topic, more, topic_kept=found.amount, kept=self._amount)
         self._topics[topic] = found
         found.kept.append(Envelope(found.last + 1, payload, rows, now_s))
-        self._bytes += len(payload)
+        found.amount, self._amount = found.amount.plus(more), self._amount.plus(more)
         if key is not None:
             found.keys.pop(key, None)
             found.keys[key] = (found.last, now_s, fingerprint)

@@ -12,11 +12,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
-from neuralake.errors import KeyReused, QueueFull, TooLarge, Trimmed, UsageError
+from neuralake.errors import KeyReused, Trimmed, UsageError
 from neuralake.queue.producers import ProducerSequence, check_producer
 
 __all__ = [
-    "BYTES_MAX",
     "KEYS_RETENTION_S",
     "MESSAGES_MAX",
     "READ_BYTES_MAX",
@@ -30,7 +29,6 @@ __all__ = [
     "Queue",
     "QueueReader",
     "check_append",
-    "check_fits",
     "check_kept",
     "check_read",
     "check_same",
@@ -42,14 +40,9 @@ TAIL_BYTES_MAX = 16 * 1024 * 1024
 """What one answer of a server's tail is made of, but for a single larger envelope."""
 MESSAGES_MAX = 10_000
 """Messages of somebody else's that are one envelope: larger batches are not quicker to read."""
-BYTES_MAX = 4096 * 1024 * 1024
 KEYS_RETENTION_S = 24 * 3600.0
 
 _ROWS_MAX = 2**32  # Far above any real batch; sums over a queue stay within 64 bits.
-
-# What a full queue tells its callers: by then the writer has committed and trimmed, or the lake
-# has a trouble that no short wait cures.
-_FULL_RETRY_AFTER_S = 1.0
 
 
 class Messages(Protocol):
@@ -180,8 +173,12 @@ class Queue(QueueReader, Protocol):
         """Those of `partitions(topic)` that this process is to write now; ask again often.
 
         A saving of work, not a lock: two processes may for a while hold the same claim, and the
-        table's `txn` decides between them. A queue that knows of no other process gives all.
+        table's `txn` decides between them. A queue that knows of no other process gives all. What
+        another process holds is given here when that one releases it, ends, or is not heard of.
         """
+
+    def release(self, topic: str) -> None:
+        """This process does not write `topic` any more; others may claim it at once."""
 
     def submit(
         self,
@@ -228,9 +225,10 @@ class Queue(QueueReader, Protocol):
             OutOfOrder: the sequence is not the next one of its producer; nothing was stored.
             UnknownProducer: nor the first one of a producer that is not known.
             QueueFull: nothing was stored; wait `error.retry_after_s`, then append the same again.
-            Unavailable: nothing was stored (disk full, locked too long); wait and append again.
-            TooLarge: the payload exceeds the whole queue; it will never fit.
-            NeedsAttention: the store is damaged, read-only or replaced.
+            Unavailable: nothing was stored (disk full or read-only, locked too long); wait and
+                append again.
+            TooLarge: it exceeds all that the topic or the queue may keep; it will never fit.
+            NeedsAttention: the store is damaged or replaced.
         """
 
     def backlog(self, partition: str, *, after: int) -> Backlog:
@@ -240,11 +238,18 @@ class Queue(QueueReader, Protocol):
         """Remove the longest prefix of `position <= through` and `appended_s < appended_before_s`.
 
         Returns the number of envelopes removed. Not durable by itself: after a power loss some of
-        them may be back, at their positions.
+        them may be back, at their positions. A process that claimed the topic removes nothing once
+        another one holds the claim.
         """
 
     def topics(self) -> list[str]:
         """Every topic ever appended to, sorted."""
+
+    def probe(self) -> None:
+        """Raise as `append` would if nothing at all could be stored now; stores nothing.
+
+        A full queue is well. Cheap enough to be asked every second.
+        """
 
     def close(self) -> None:
         """Finish what was submitted, then refuse every call. Closing again does nothing."""
@@ -287,26 +292,6 @@ def check_kept(topic: str, *, after: int, trimmed: int) -> None:
             topic=topic,
             after=after,
             trimmed=trimmed,
-        )
-
-
-def check_fits(topic: str, payload: bytes, *, kept_bytes: int, bytes_max: int) -> None:
-    """Raise QueueFull if the payload does not fit now, TooLarge if it never will."""
-    if len(payload) > bytes_max:
-        raise TooLarge(
-            f"An envelope of {len(payload)} bytes for {topic!r} exceeds the whole queue "
-            f"({bytes_max} bytes). Send fewer rows at once, or raise queue.bytes_max.",
-            limit=bytes_max,
-            found=len(payload),
-        )
-    if kept_bytes + len(payload) > bytes_max:
-        raise QueueFull(
-            f"The queue holds {kept_bytes} of {bytes_max} bytes; {len(payload)} more for {topic!r} "
-            f"do not fit. Send the same again when the writer has caught up.",
-            topic=topic,
-            limit=bytes_max,
-            found=kept_bytes + len(payload),
-            retry_after_s=_FULL_RETRY_AFTER_S,
         )
 
 

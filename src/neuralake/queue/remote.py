@@ -101,6 +101,12 @@ class RemoteQueue:
     def claim(self, topic: str) -> list[str]:
         raise self._only_read(f"only the writer there commits the rows of {topic!r}")
 
+    def release(self, topic: str) -> None:
+        """Nothing is claimed here."""
+
+    def probe(self) -> None:
+        raise self._only_read("GET /health/ready there tells whether it takes rows")
+
     def submit(
         self,
         topic: str,

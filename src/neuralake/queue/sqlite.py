@@ -21,13 +21,13 @@ from pathlib import Path
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeedsAttention, NeuralakeError
 from neuralake.queue.group import GroupCommitter, Submit
+from neuralake.queue.limits import Amount, QueueLimits
 from neuralake.queue.producers import (
     PRODUCERS_MAX,
     PRODUCERS_RETENTION_S,
     ProducerSequence,
 )
 from neuralake.queue.protocol import (
-    BYTES_MAX,
     KEYS_RETENTION_S,
     READ_BYTES_MAX,
     READ_ENVELOPES_MAX,
@@ -36,12 +36,12 @@ from neuralake.queue.protocol import (
     Bounds,
     Envelope,
     check_append,
-    check_fits,
     check_kept,
     check_read,
     check_same,
 )
 from neuralake.queue.sqlite_file import SqliteFile, explain, is_disk_full
+from neuralake.queue.sqlite_leases import LEASE_S, TopicLeases
 from neuralake.queue.sqlite_producers import Producers, ProducersOfGroup
 from neuralake.telemetry import Telemetry
 
@@ -64,6 +64,7 @@ _Key = tuple[int, str, int, float, bytes | None]  # A row of `keys`.
 _NEW = 0  # The number of a topic that has no row yet: SQLite gives rowids from 1.
 
 _TOPIC = "SELECT number, last, trimmed, rows, bytes FROM topics WHERE name = ?"
+_KEPT = "SELECT coalesce(sum(bytes), 0), coalesce(sum(rows), 0) FROM topics"
 
 
 @dataclass(slots=True)
@@ -74,6 +75,10 @@ class _Topic:
     rows: int = 0
     bytes: int = 0
 
+    @property
+    def kept(self) -> Amount:
+        return Amount(self.bytes, self.rows)
+
     def slot(self, position: int) -> int:
         return (self.number << _POSITION_BITS) | min(position, _POSITION_MAX)
 
@@ -82,15 +87,17 @@ class SqliteQueue:
     """A `Queue` in the SQLite file `path`, which is made, with its folder, if it is not there.
 
     Args:
-        bytes_max: payload bytes kept, over all topics, before appends are answered `QueueFull`.
+        limits: what may be kept before appends are answered `QueueFull`.
         keys_retention_s: how long idempotency keys are remembered, by the clock.
         producers_retention_s: how long a producer is remembered after its last append.
         producers_max: how many of them at least, if there are so many.
         lock_s_max: how long a call waits for other processes' transactions.
+        lease_s: how long other writers wait for one that is not heard of; at most 60.
         telemetry: counts `queue_commits` and the `queue_submits` that shared them.
 
     Raises:
-        NeedsAttention: the file is damaged, read-only, of a newer release or not a queue.
+        NeedsAttention: the file is damaged, of a newer release or not a queue.
+        Unavailable: the disk is full or read-only.
     """
 
     def __init__(
@@ -98,15 +105,16 @@ class SqliteQueue:
         path: Path | str,
         *,
         clock: Clock | None = None,
-        bytes_max: int = BYTES_MAX,
+        limits: QueueLimits | None = None,
         keys_retention_s: float = KEYS_RETENTION_S,
         producers_retention_s: float = PRODUCERS_RETENTION_S,
         producers_max: int = PRODUCERS_MAX,
         lock_s_max: float = 10.0,
+        lease_s: float = LEASE_S,
         telemetry: Telemetry | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
-        self._bytes_max = bytes_max
+        self._limits = limits or QueueLimits()
         self._keys_retention_s = keys_retention_s
         self._telemetry = telemetry or Telemetry()
         self._file = SqliteFile(Path(path), lock_s_max=lock_s_max)
@@ -114,6 +122,7 @@ class SqliteQueue:
         self._producers = Producers(
             queue_id=self._id, retention_s=producers_retention_s, producers_max=producers_max
         )
+        self._leases = TopicLeases(self._file, clock=self._clock, lease_s=lease_s)
         self._closing = threading.Lock()
         self._committer = GroupCommitter(self._commit, name="neuralake-queue-commit")
 
@@ -153,7 +162,11 @@ class SqliteQueue:
         return [topic]
 
     def claim(self, topic: str) -> list[str]:
-        return [topic]
+        self._file.check_process()
+        return [topic] if self._leases.claim(topic) else []
+
+    def release(self, topic: str) -> None:
+        self._leases.release(topic)
 
     def read(
         self,
@@ -210,8 +223,15 @@ class SqliteQueue:
             names = connection.execute("SELECT name FROM topics").fetchall()
         return sorted(name for (name,) in names)
 
+    def probe(self) -> None:
+        with self._reading():
+            pass  # It is still the same file.
+        with self._file.trimmer() as connection:
+            connection.execute("UPDATE identity SET id = id")
+
     def close(self) -> None:
         with self._closing:
+            self._leases.close()
             self._committer.close()
             self._file.close()
 
@@ -232,7 +252,7 @@ class SqliteQueue:
         with self._file.trimmer() as connection:
             found = _topic(connection, topic)
             gone = [] if found is None else _oldest(connection, found, through, appended_before_s)
-            if found is None or not gone:
+            if found is None or not gone or self._leases.is_former(connection, topic):
                 return 0
             first, last = gone[0][0], gone[-1][0]
             connection.execute("DELETE FROM envelopes WHERE slot BETWEEN ? AND ?", (first, last))
@@ -270,7 +290,7 @@ class SqliteQueue:
         keys: list[_Key] = []
         fresh: dict[tuple[int, str], tuple[int, bytes | None]] = {}
         producers = self._producers.group(connection, now_s)
-        (kept_bytes,) = connection.execute("SELECT coalesce(sum(bytes), 0) FROM topics").fetchone()
+        kept = Amount(*connection.execute(_KEPT).fetchone())
         for submit in group:
             topic = topics.get(submit.topic)
             if topic is None:
@@ -283,24 +303,22 @@ class SqliteQueue:
                 if known is not None:
                     answers.append(_repeated(submit, *known))
                     continue
+            more = Amount(len(submit.payload), submit.rows)
             try:
                 repeated = _sequence_repeated(producers, submit, topic)
                 if repeated is not None:
                     answers.append(repeated)
                     continue
-                check_fits(
-                    submit.topic, submit.payload, kept_bytes=kept_bytes, bytes_max=self._bytes_max
-                )
+                self._limits.check(submit.topic, more, topic_kept=topic.kept, kept=kept)
             except NeuralakeError as error:
                 answers.append(error)
                 continue
             if topic.number == _NEW:
                 topic.number = _add_topic(connection, submit.topic)
-            size = len(submit.payload)
-            kept_bytes += size
+            kept = kept.plus(more)
             topic.last += 1
-            topic.rows += submit.rows
-            topic.bytes += size
+            topic.rows += more.rows
+            topic.bytes += more.bytes
             slot = topic.number << _POSITION_BITS | topic.last
             rows.append((slot, submit.rows, now_s, submit.payload))
             if submit.producer is not None:

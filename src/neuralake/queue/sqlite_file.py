@@ -17,6 +17,7 @@ from pathlib import Path
 
 from neuralake.errors import NeedsAttention, NeuralakeError, TooLarge, Unavailable, UsageError
 from neuralake.queue.sqlite_log import LogFolder
+from neuralake.queue.turns import Turns
 
 __all__ = ["SqliteFile", "explain", "is_disk_full"]
 
@@ -76,7 +77,21 @@ _LOG_BYTES_KEPT = 64 * 1024 * 1024
 _FREE_BYTES_KEPT = 16 * 1024 * 1024
 _FREE_PAGES_STEP = 2048
 
-_WAIT_AND_RETRY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
+# What stored nothing and may pass, and why. A write that failed did nothing by half: its frames in
+# the log count only with the last one. A failed sync is not here: what it left is unknown.
+_HELD = "Another process holds it"
+_WAIT_AND_RETRY = {
+    sqlite3.SQLITE_BUSY: _HELD,
+    sqlite3.SQLITE_LOCKED: _HELD,
+    sqlite3.SQLITE_FULL: "The disk is full",
+    sqlite3.SQLITE_READONLY: "The disk or the file is read-only",
+    sqlite3.SQLITE_CANTOPEN: "It cannot be opened",
+    sqlite3.SQLITE_IOERR_WRITE: "The disk refuses to be written to",
+    # The index of the log, which is a file beside it, could not grow.
+    sqlite3.SQLITE_IOERR_SHMSIZE: "The disk is full",
+    sqlite3.SQLITE_IOERR_SHMOPEN: "The disk refuses to be written to",
+    sqlite3.SQLITE_IOERR_SHMMAP: "The disk refuses to be written to",
+}
 
 
 class SqliteFile:
@@ -118,11 +133,12 @@ class SqliteFile:
             self._writer.close()
             raise
         self._inode = self.path.stat().st_ino
+        self._writer_turns, self._trimmer_turns = Turns(self.path), Turns(self.path)
 
     @contextmanager
     def writer(self) -> Iterator[sqlite3.Connection]:
         """A durable transaction; only one thread may ask. Raises sqlite3.Error."""
-        with _transaction(self._writer) as connection:
+        with self._writer_turns.turn(), _transaction(self._writer) as connection:
             yield connection
         self._check_same_file()
 
@@ -133,7 +149,11 @@ class SqliteFile:
     @contextmanager
     def trimmer(self) -> Iterator[sqlite3.Connection]:
         """A transaction that a power loss may undo."""
-        with self._trimming() as trimmer, _transaction(trimmer) as connection:
+        with (
+            self._trimming() as trimmer,
+            self._trimmer_turns.turn(),
+            _transaction(trimmer) as connection,
+        ):
             yield connection
 
     def give_back(self) -> None:
@@ -175,6 +195,8 @@ class SqliteFile:
             self._folder.close()
             for connection in [*self._readers, self._trimmer, self._writer]:
                 connection.close()
+            self._writer_turns.close()
+            self._trimmer_turns.close()
 
     def check_process(self) -> None:
         """Raise UsageError in a forked child: SQLite's locks do not survive a fork."""
@@ -231,10 +253,10 @@ class SqliteFile:
 
 def explain(error: sqlite3.Error, path: Path) -> NeuralakeError:
     """The error of ours for `error`: what happened to the file, and what to do."""
-    primary = _primary_code(error)
+    code, primary = _code(error), _primary_code(error)
+    why = _WAIT_AND_RETRY.get(code) or _WAIT_AND_RETRY.get(primary)
     facts = {"path": str(path), "sqlite": getattr(error, "sqlite_errorname", type(error).__name__)}
-    if primary in _WAIT_AND_RETRY:
-        why = "The disk is full" if primary == sqlite3.SQLITE_FULL else "Another process holds it"
+    if why is not None:
         return Unavailable(
             f"The queue's file {path} took nothing: {error}. {why}; nothing was stored.",
             retry_after_s=1.0,
@@ -254,9 +276,13 @@ def is_disk_full(error: sqlite3.Error) -> bool:
     return _primary_code(error) == sqlite3.SQLITE_FULL
 
 
-def _primary_code(error: sqlite3.Error) -> int:
+def _code(error: sqlite3.Error) -> int:
     # Errors of Python's own module have no code.
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+    return int(getattr(error, "sqlite_errorcode", 0))
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    return _code(error) & 0xFF
 
 
 @contextmanager

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["check_own_queue", "check_settings", "is_loopback"]
 
+# As in `queue/sqlite_leases.py`: a longer one is held to be of before a restart of the machine.
+_LEASE_S_MAX = 60.0
+
 
 def is_loopback(host: str) -> bool:
     """Whether `host` (a name or address, without port) is this machine's loopback."""
@@ -100,6 +103,11 @@ def _check_ranges(settings: Settings) -> None:
         raise SettingsError(
             "queue.kind is 'kafka', but kafka.brokers is empty: write host:port of a broker.",
             name="kafka.brokers",
+        )
+    if settings.writer.lease_s > _LEASE_S_MAX:
+        raise SettingsError(
+            f"writer.lease_s is {settings.writer.lease_s}; it may be at most {_LEASE_S_MAX}.",
+            name="writer.lease_s",
         )
     if settings.compact.files_min < 2:
         raise SettingsError(

@@ -55,7 +55,13 @@ class QueueSettings(_Section, frozen=True):
     grace_s: float = 60.0
     """Committed envelopes are kept this long, so that live readers of older snapshots find them."""
     bytes_max: int = 4096 * _MIB
-    """Bytes kept before appends are answered with `QueueFull`."""
+    """Bytes kept of all tables before appends are answered with `QueueFull`."""
+    rows_max: int = 1_000_000_000
+    """Rows kept of all tables."""
+    table_bytes_max: int = 2048 * _MIB
+    """Bytes kept of one table, so that others have room, too; its `Stream` may say otherwise."""
+    table_rows_max: int = 500_000_000
+    """Rows kept of one table."""
     keys_retention_hours: float = 24.0
     """How long idempotency keys are remembered."""
     producers_retention_hours: float = 168.0
@@ -79,6 +85,8 @@ class WriterSettings(_Section, frozen=True):
     """How often the queue is asked for new envelopes."""
     write_s_max: float = 3600.0
     """Longest time from storing a data file to the commit that names it; then it is dropped."""
+    lease_s: float = 10.0
+    """A writer that is not heard of for so long loses its tables to another one on the machine."""
 
 
 class CompactSettings(_Section, frozen=True):
@@ -140,6 +148,8 @@ class ServerSettings(_Section, frozen=True):
     """Another than a loopback address needs tokens, and TLS or a proxy that speaks it."""
     port: int = 8765
     """0 picks a free port."""
+    processes: int = 1
+    """Processes that share the port; each may use a core."""
     tls_cert: str = ""
     """Certificate chain (PEM). With `tls_key` the server speaks HTTPS."""
     tls_key: str = ""
@@ -149,7 +159,8 @@ class ServerSettings(_Section, frozen=True):
     tokens_file: str = ""
     """Where tokens are kept, as hashes; empty: `tokens.json` in the state folder."""
     requests_per_s_max: float = 100_000.0
-    """Requests with rows that one token (without tokens: one address) may send in a second."""
+    """Requests with rows that one token (without tokens: one address) may send in a second; each
+    of several processes grants its share."""
     rows_per_s_max: float = 100_000_000.0
     """Rows that it may send in a second."""
     audit_bytes_max: int = 64 * _MIB

@@ -6,6 +6,7 @@ from neuralake.supervise.embedded import Platform
 from neuralake.supervise.lifeline import stop_event
 from neuralake.supervise.lock import LakeLock, running_pid
 from neuralake.supervise.parts import PARTS, run_part
+from neuralake.supervise.servers import run_servers
 from neuralake.supervise.state import UpState, read_state
 from neuralake.supervise.tree import Supervisor
 
@@ -17,6 +18,7 @@ __all__ = [
     "UpState",
     "read_state",
     "run_part",
+    "run_servers",
     "running_pid",
     "stop_event",
 ]

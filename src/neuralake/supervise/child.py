@@ -33,12 +33,14 @@ class Child:
         *,
         folder: Path,
         environment: Mapping[str, str],
+        descriptors: Sequence[int] = (),
         started_s: float,
         on_line: Callable[[str, str], None],
     ) -> None:
         self.name = name
         self.started_s = started_s
         self._on_line = on_line
+        self._is_told = False
         self._kept: deque[str] = deque(maxlen=_LINES_KEPT)
         # Told to stop while it starts, it is to stop in order and not to die: SIGTERM waits until
         # its handler is there (`stop_event`). A process has the mask of the thread that made it.
@@ -52,6 +54,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 process_group=0,
+                pass_fds=descriptors,
                 text=True,
                 errors="replace",
             )
@@ -78,10 +81,15 @@ class Child:
             self._listener.join(timeout=1.0)
         return list(self._kept)
 
+    def tell_to_stop(self) -> None:
+        """Send it SIGTERM, once: a second one would end it without order."""
+        if not self._is_told and self._process.poll() is None:
+            self._is_told = True
+            self._process.send_signal(signal.SIGTERM)
+
     def stop(self, *, timeout_s: float) -> bool:
         """Tell it to stop and wait; False if it had to be killed after `timeout_s`."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
+        self.tell_to_stop()
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:

@@ -6,6 +6,7 @@ The same four run as processes (`tree`), as threads (`embedded`) and by themselv
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Sequence
 
@@ -25,6 +26,7 @@ def run_part(
     stop: threading.Event,
     port: int | None = None,
     tables: Sequence[str] | None = None,
+    listening: socket.socket | None = None,
     on_started: Callable[[str], None] | None = None,
 ) -> None:
     """Run the part called `name` until `stop` is set; return when its last work is safe.
@@ -32,6 +34,7 @@ def run_part(
     Args:
         port: of the server, instead of the setting; 0 picks a free one.
         tables: that `write` is to write (`database.table`); all streams if None.
+        listening: of the server: a socket that `settings.server.processes` servers share.
         on_started: told the server's URL when it answers.
 
     Raises:
@@ -48,7 +51,7 @@ def run_part(
     # each has its own.
     telemetry = catalog.telemetry if name == "serve" else Telemetry()
     with shared(catalog.settings.state_folder, name, telemetry):
-        _run(name, catalog, stop, telemetry, port, tables, on_started)
+        _run(name, catalog, stop, telemetry, port, listening, tables, on_started)
 
 
 def _run(
@@ -57,6 +60,7 @@ def _run(
     stop: threading.Event,
     telemetry: Telemetry,
     port: int | None,
+    listening: socket.socket | None,
     tables: Sequence[str] | None,
     on_started: Callable[[str], None] | None,
 ) -> None:
@@ -65,7 +69,7 @@ def _run(
 
         server = catalog.settings.server
         asked = server.port if port is None else port
-        with start_server(catalog, host=server.host, port=asked) as running:
+        with start_server(catalog, host=server.host, port=asked, listening=listening) as running:
             if on_started is not None:
                 on_started(running.url)
             stop.wait()

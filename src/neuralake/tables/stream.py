@@ -1,4 +1,4 @@
-"""That a table can be ingested into, and how soon its rows are committed."""
+"""That a table can be ingested into, how soon its rows are committed, and how many may wait."""
 
 from __future__ import annotations
 
@@ -11,18 +11,27 @@ __all__ = ["Stream"]
 
 # A commit a minute is the slowest that still is a stream; slower is a batch job's work.
 _FLUSH_MS_LONGEST = 60_000
+_LIMITS = (
+    "flush_ms_max",
+    "flush_rows_max",
+    "flush_bytes_max",
+    "queue_bytes_max",
+    "queue_rows_max",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
     """When the writer commits waiting rows: at whichever limit is reached first.
 
-    None takes the lake's setting (`[writer]` in `neuralake.toml`).
+    None takes the lake's setting (`[writer]` and `[queue]` in `neuralake.toml`).
 
     Args:
         flush_ms_max: longest time a row waits for its commit to begin, 1 to 60,000.
         flush_rows_max: rows that are worth a commit at once.
         flush_bytes_max: bytes (as queued) that are worth a commit at once.
+        queue_bytes_max: bytes that the queue keeps of the table before senders are told to wait.
+        queue_rows_max: rows that it keeps.
         kafka: the Kafka topic that the rows come from; without it they are sent to the platform.
 
     Raises:
@@ -32,6 +41,8 @@ class Stream:
     flush_ms_max: int | None = None
     flush_rows_max: int | None = None
     flush_bytes_max: int | None = None
+    queue_bytes_max: int | None = None
+    queue_rows_max: int | None = None
     kafka: KafkaTopic | None = None
 
     def __post_init__(self) -> None:
@@ -40,7 +51,7 @@ class Stream:
                 f"Stream(kafka={self.kafka!r}): write KafkaTopic({str(self.kafka)!r}).",
                 name="kafka",
             )
-        for name in ("flush_ms_max", "flush_rows_max", "flush_bytes_max"):
+        for name in _LIMITS:
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value <= 0):
                 raise UsageError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from neuralake.catalog import Catalog
 from neuralake.clock import Clock, SystemClock
@@ -112,6 +113,8 @@ class _TopicLoop:
             if self._clock.wait_s(pause_s, stop):
                 break
         self._drain()
+        with suppress(NeuralakeError):  # Others get it when our time is over.
+            self._catalog.queue_of(self._table).release(self.topic)
 
     def _poll_s(self, idle_polls: int) -> float:
         factor = min(_IDLE_FACTOR_MAX, 1 + idle_polls // _IDLE_AFTER_POLLS)
@@ -163,7 +166,9 @@ class _TopicLoop:
                 clock=self._clock,
             ).add,
             grace_s=settings.queue.grace_s,
-            kept_bytes_max=settings.queue.bytes_max // (2 * len(stream_tables(self._catalog))),
+            kept_max=self._catalog.queue_limits().crowded(
+                self.topic, topics=len(stream_tables(self._catalog))
+            ),
             clock=self._clock,
             telemetry=self._telemetry,
         )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from neuralake.clock import Clock, SystemClock
 from neuralake.delta import Commit, TableLog, Txn
 from neuralake.errors import Conflict, NeedsAttention
-from neuralake.queue import Envelope, Queue
+from neuralake.queue import Amount, Envelope, Queue
 from neuralake.queue.protocol import MESSAGES_MAX
 from neuralake.queue.topic import app_id, labels_of
 from neuralake.records.envelopes import EnvelopeReader
@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 # Trimming is a write to the queue and takes turns with appends; once a second is often enough.
 _TRIM_INTERVAL_S = 1.0
 # Opening a snapshot and reading the tail behind it takes tens of milliseconds.
+_CROWDED = Amount(1024**3, 10**9)
 _CROWDED_GRACE_S = 1.0
 # Positions without rows (of aborted transactions) are committed too, or the queue's own retention
 # would one day seem to have removed rows; but not often.
@@ -43,8 +44,8 @@ class TopicWriter:
         reject: called before each commit with the messages that give no row, all of them at or
             before the commit's position, and some perhaps again after a crash.
         grace_s: how long committed envelopes are kept for live readers of older snapshots.
-        kept_bytes_max: beyond so many bytes kept the grace is a second: readers then take a newer
-            snapshot, and senders are not held up by rows that are long committed.
+        kept_max: beyond so much the grace is a second: readers then take a newer snapshot, and
+            senders are not held up by rows that are long committed.
 
     Raises (at construction and in `step`):
         NeedsAttention: queue and table contradict each other; going on would lose rows.
@@ -61,13 +62,13 @@ class TopicWriter:
         reader: EnvelopeReader | None = None,
         reject: Callable[[Sequence[RejectedMessage]], None] | None = None,
         grace_s: float = 60.0,
-        kept_bytes_max: int = 1024**3,
+        kept_max: Amount = _CROWDED,
         clock: Clock | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
         self._queue, self._partition, self._table, self._limits = queue, partition, table, limits
         self._reader, self._reject = reader or EnvelopeReader(table.schema), reject
-        self._grace_s, self._kept_bytes_max = grace_s, kept_bytes_max
+        self._grace_s, self._kept_max = grace_s, kept_max
         self._clock = clock or SystemClock()
         self._telemetry = telemetry or Telemetry()
         self._app_id = app_id(queue.id, partition)
@@ -194,7 +195,8 @@ class TopicWriter:
         if self._is_elsewhere():
             self._find_position()
             return
-        is_crowded = self._queue.bounds(self._partition).bytes > self._kept_bytes_max
+        kept = self._queue.bounds(self._partition)
+        is_crowded = Amount(kept.bytes, kept.rows).exceeds(self._kept_max)
         grace_s = min(self._grace_s, _CROWDED_GRACE_S) if is_crowded else self._grace_s
         self._queue.trim(
             self._partition,

@@ -1,0 +1,103 @@
+"""Whether rows can be stored now: the queue takes them, and its disk and the lake's have room.
+
+Looked at when somebody asks for the server's health, at most once a second. A look stores nothing
+that lasts: the queue tries a transaction, and a file without a name is made beside it. It finds a
+disk that is full (for a request of about a mebibyte), read-only or broken before rows are sent.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from neuralake.catalog import Catalog
+from neuralake.clock import Clock
+from neuralake.errors import NeuralakeError
+
+__all__ = ["DiskHealth", "Reason"]
+
+_LOOK_S = 1.0
+_ROOM_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why rows cannot be stored: of `part` (`queue`, `queue disk`, `lake disk`), and since when."""
+
+    part: str
+    since: str
+    """UTC, when it was first seen."""
+    detail: str
+    """Without paths: who asks for health need not have a token."""
+
+
+class DiskHealth:
+    """Looks at the places of one catalog. Any thread may ask."""
+
+    def __init__(self, catalog: Catalog, *, clock: Clock) -> None:
+        self._catalog, self._clock = catalog, clock
+        self._lock = threading.Lock()
+        self._looked_s = float("-inf")
+        self._reasons: dict[str, Reason] = {}
+
+    def reasons(self) -> list[Reason]:
+        """What is wrong now, or was a second ago; empty if all is well. Waits for disks."""
+        with self._lock:
+            now_s = self._clock.monotonic_s()
+            if now_s - self._looked_s >= _LOOK_S:
+                self._reasons = {part: self._reason(part, why) for part, why in self._look()}
+                self._looked_s = now_s
+            return list(self._reasons.values())
+
+    def _look(self) -> Iterator[tuple[str, str]]:
+        for part, probe in self._probes():
+            try:
+                probe()
+            except NeuralakeError as error:
+                code = error.facts.get("sqlite")
+                yield part, f"{type(error).__name__}{f' ({code})' if code else ''}"
+            except OSError as error:
+                yield part, error.strerror or type(error).__name__
+
+    def _probes(self) -> Iterator[tuple[str, Callable[[], None]]]:
+        yield "queue", self._catalog.queue().probe
+        folders: dict[int, Path] = {}
+        settings = self._catalog.settings
+        if settings.queue.kind == "sqlite":
+            folder = settings.queue_path.parent
+            folders[_device(folder)] = folder
+            yield "queue disk", lambda: _try_room(folder)
+        if "://" not in settings.root:
+            root = Path(settings.root)
+            # One that is not there is made by the first commit.
+            if root.is_dir() and _device(root) not in folders:
+                yield "lake disk", lambda: _try_room(root)
+
+    def _reason(self, part: str, why: str) -> Reason:
+        known = self._reasons.get(part)
+        if known is not None:
+            return Reason(part, known.since, why)
+        since = datetime.fromtimestamp(self._clock.now_s(), UTC).isoformat(timespec="seconds")
+        return Reason(part, since.replace("+00:00", "Z"), why)
+
+
+def _device(folder: Path) -> int:
+    try:
+        return folder.stat().st_dev
+    except OSError:
+        return -1  # Told by trying it.
+
+
+def _try_room(folder: Path) -> None:
+    """Raise OSError unless a file of some size can be stored in `folder`."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, _ROOM_BYTES)
+        else:
+            file.write(bytes(_ROOM_BYTES))
+            file.flush()

@@ -1,0 +1,104 @@
+"""`GET /health/ready` says whether rows can be stored now, and what is in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from ingest_lake import lake, stored
+
+from neuralake.catalog import Catalog
+from neuralake.clock import ManualClock
+from neuralake.ingest.disk_health import DiskHealth
+from neuralake.ingest.server import start_server
+from neuralake.queue import SqliteQueue
+
+NOTES = "/v1/lab/notes"
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    catalog = lake(tmp_path)
+    catalog.queue()
+    yield catalog
+    catalog.close()
+
+
+def set_read_only(catalog: Catalog, value: bool) -> None:
+    queue = catalog.queue()
+    assert isinstance(queue, SqliteQueue)
+    for connection in (queue._file._writer, queue._file._trimmer):
+        connection.execute(f"PRAGMA query_only = {int(value)}")
+
+
+def test_all_is_well(catalog: Catalog) -> None:
+    before = set(catalog.settings.queue_path.parent.iterdir())
+    assert DiskHealth(catalog, clock=ManualClock()).reasons() == []
+    assert set(catalog.settings.queue_path.parent.iterdir()) == before
+
+
+def test_a_read_only_queue_is_503_and_red_until_it_is_over(catalog: Catalog) -> None:
+    with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
+        assert client.get("/health/ready").status_code == 200
+        set_read_only(catalog, True)
+        refused = client.post(NOTES, json={"text": "no"})
+        red = until(client, 503)
+        set_read_only(catalog, False)
+        stored_again = client.post(NOTES, json={"text": "yes"})
+        green = until(client, 200)
+        rows = stored(catalog.queue(), "lab.notes")
+
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert red.headers["retry-after"] == "1"
+    (reason,) = red.json()["reasons"]
+    assert (reason["part"], reason["detail"]) == ("queue", "Unavailable (SQLITE_READONLY)")
+    assert reason["since"].endswith("Z")
+    assert green.json() == {"status": "ready"}
+    assert stored_again.status_code == 202
+    assert [row["text"] for row in rows] == ["yes"]
+
+
+def until(client: httpx.Client, status: int) -> httpx.Response:
+    """The first answer with `status`; a look may be a second old."""
+    while (answer := client.get("/health/ready")).status_code != status:
+        pass
+    return answer
+
+
+def test_since_is_when_it_was_first_seen(catalog: Catalog) -> None:
+    clock = ManualClock(0.0)
+    health = DiskHealth(catalog, clock=clock)
+    set_read_only(catalog, True)
+    first = health.reasons()
+    clock.advance(60)
+    later = health.reasons()
+    set_read_only(catalog, False)
+    clock.advance(60)
+    well = health.reasons()
+    set_read_only(catalog, True)
+    clock.advance(60)
+    again = health.reasons()
+
+    assert [reason.since for reason in first + later] == ["1970-01-01T00:00:00Z"] * 2
+    assert well == []
+    assert [reason.since for reason in again] == ["1970-01-01T00:03:00Z"]
+
+
+def test_it_is_looked_at_once_a_second_however_often_it_is_asked(catalog: Catalog) -> None:
+    clock = ManualClock()
+    health = DiskHealth(catalog, clock=clock)
+    assert health.reasons() == []
+    set_read_only(catalog, True)
+
+    assert health.reasons() == []
+    clock.advance(1)
+    assert len(health.reasons()) == 1
+
+
+def test_a_queue_whose_file_is_gone_is_red(catalog: Catalog) -> None:
+    catalog.settings.queue_path.rename(catalog.settings.queue_path.with_suffix(".moved"))
+    health = DiskHealth(catalog, clock=ManualClock())
+
+    assert [reason.part for reason in health.reasons()] == ["queue"]
