@@ -18,7 +18,7 @@ from neuralake.writer import FlushLimits, TopicWriter
 __all__ = ["TOPIC", "Traffic", "payload", "running", "send", "trim", "writer"]
 
 TOPIC = "lab.notes"
-# Without it a fast writer leaves a thousand files, which is more than SQL reads in its memory.
+# As the platform does; a fast writer would leave a thousand files.
 _COMPACT_EVERY = 20
 _LIMITS = FlushLimits(age_ms_max=100, rows_max=1000, bytes_max=1_000_000)
 
