@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 from neuralake.catalog import Catalog
 from neuralake.errors import NeuralakeError, TooLarge, Trimmed
 from neuralake.ingest.tokens import TokenFile
-from neuralake.queue import MemoryQueue
+from neuralake.queue import MemoryQueue, open_queue
 from neuralake.serve.gateway import Gateway, limits_of
+from neuralake.settings import load_settings
 
 
 @pytest.fixture
@@ -183,27 +184,24 @@ def test_a_queue_that_cannot_be_read_fails_this_query_only(
 def test_on_the_terminal_it_is_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from neuralake.cli.app import app
 
-    (tmp_path / "neuralake.toml").write_text("")
-    (tmp_path / "lake.py").write_text(
+    (tmp_path / "neuralake.toml").write_text("[lake]\ncatalog = 'terminal_lake:catalog'\n")
+    (tmp_path / "terminal_lake.py").write_text(
         "import neuralake as nl, pyarrow as pa\n"
         "notes = nl.DeltaTable('notes', 'notes', pa.schema([('author', pa.string()), "
         "('text', pa.string())]), stream=nl.Stream())\n"
         "catalog = nl.Catalog({'lab': [notes]})\n"
     )
     monkeypatch.chdir(tmp_path)
-    from neuralake.catalog import load_catalog
-    from neuralake.settings import load_settings
-
-    catalog = load_catalog(load_settings())
-    send(catalog.queue(), "a")
-    catalog.close()
+    queue = open_queue(load_settings())
+    send(queue, "a")
+    queue.close()
 
     answers = [
         CliRunner().invoke(app, ["query", *options, "-f", "json", "SELECT text FROM lab.notes"])
         for options in (["--live"], [])
     ]
 
-    assert [answer.exit_code for answer in answers] == [0, 0]
+    assert [answer.exit_code for answer in answers] == [0, 0], answers[0].output
     assert json.loads(answers[0].stdout) == {"text": "a"}
     assert answers[1].stdout == ""
 
