@@ -6,7 +6,6 @@ import json
 import shutil
 import ssl
 import stat
-import subprocess
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
+from certificates import make_certificate
 from ingest_lake import lake, stored
 
 from neuralake.catalog import Catalog
@@ -270,14 +270,6 @@ def certificate(tmp_path: Path) -> Iterator[Path]:
     make_certificate(folder)
     yield folder
     shutil.rmtree(folder)
-
-
-def make_certificate(folder: Path) -> None:
-    command = (
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=neuralake "
-        "-addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out cert.pem"
-    )
-    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
 
 
 def public(tmp_path: Path, **server: object) -> Settings:

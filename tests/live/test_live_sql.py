@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 from neuralake.catalog import Catalog
 from neuralake.errors import NeuralakeError, TooLarge, Trimmed
 from neuralake.ingest.tokens import TokenFile
-from neuralake.queue import MemoryQueue
+from neuralake.queue import MemoryQueue, open_queue
 from neuralake.serve.gateway import Gateway, limits_of
+from neuralake.settings import load_settings
 
 
 @pytest.fixture
@@ -108,10 +109,12 @@ def test_it_says_what_a_live_frame_says(busy: tuple[Catalog, Gateway]) -> None:
 
 
 def test_every_answer_is_complete_and_exact_while_rows_come_and_are_trimmed(
-    catalog: Catalog, gateway: Gateway
+    catalog: Catalog,
 ) -> None:
     traffic = Traffic(catalog)
-    with running(traffic.jobs):
+    # Hundreds of small files grow the address space of the query's process, live or not.
+    limits = msgspec.structs.replace(limits_of(catalog), memory_bytes_max=4 * 1024**3)
+    with Gateway(catalog, processes=1, limits=limits) as gateway, running(traffic.jobs):
         for _ in range(10):
             acknowledged = traffic.sent
             found = [text for (text,) in ask(gateway, TEXTS)]
@@ -181,20 +184,17 @@ def test_a_queue_that_cannot_be_read_fails_this_query_only(
 def test_on_the_terminal_it_is_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from neuralake.cli.app import app
 
-    (tmp_path / "neuralake.toml").write_text("")
-    (tmp_path / "lake.py").write_text(
+    (tmp_path / "neuralake.toml").write_text("[lake]\ncatalog = 'terminal_lake:catalog'\n")
+    (tmp_path / "terminal_lake.py").write_text(
         "import neuralake as nl, pyarrow as pa\n"
         "notes = nl.DeltaTable('notes', 'notes', pa.schema([('author', pa.string()), "
         "('text', pa.string())]), stream=nl.Stream())\n"
         "catalog = nl.Catalog({'lab': [notes]})\n"
     )
     monkeypatch.chdir(tmp_path)
-    from neuralake.catalog import load_catalog
-    from neuralake.settings import load_settings
-
-    catalog = load_catalog(load_settings())
-    send(catalog.queue(), "a")
-    catalog.close()
+    queue = open_queue(load_settings())
+    send(queue, "a")
+    queue.close()
 
     answers = [
         CliRunner().invoke(app, ["query", *options, "-f", "json", "SELECT text FROM lab.notes"])

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
+from certificates import make_certificate
 from ingest_lake import lake
 from ingest_server import served
 from live_notes import TOPIC, Traffic, running, send, trim, writer
@@ -32,7 +34,7 @@ from neuralake.errors import (
 from neuralake.ingest.server import RunningServer, start_server
 from neuralake.ingest.tokens import TokenFile
 from neuralake.queue import RemoteQueue
-from neuralake.settings import QueueSettings, Settings
+from neuralake.settings import QueueSettings, ServerSettings, Settings
 from neuralake.supervise import Platform
 from neuralake.writer import run_writer
 
@@ -139,7 +141,7 @@ CHILD = """
 import json, sys
 from pathlib import Path
 from ingest_lake import lake
-from neuralake.settings import QueueSettings, Settings
+from neuralake.settings import QueueSettings, ServerSettings, Settings
 import msgspec
 given = lake(Path(sys.argv[1]))
 queue = QueueSettings(kind="http", url=sys.argv[2])
@@ -321,3 +323,25 @@ def test_what_no_server_of_ours_answers_is_told(
 ) -> None:
     with answering(answer) as url, asking(url) as queue, pytest.raises(error, match=says):
         queue.topics()
+
+
+def test_a_server_with_a_certificate_of_its_own_is_trusted_by_name_of_the_file(
+    tmp_path: Path,
+) -> None:
+    make_certificate(tmp_path)
+    tls = ServerSettings(tls_cert=str(tmp_path / "cert.pem"), tls_key=str(tmp_path / "key.pem"))
+    given = lake(tmp_path)
+    catalog = given.bound_to(msgspec.structs.replace(given.settings, server=tls))
+    _, token = TokenFile(catalog.settings.tokens_path).create("me", read=["*"])
+    (tmp_path / "token").write_text(token)
+    send(catalog.queue(), "a")
+
+    with start_server(catalog) as server:
+        known = {"kind": "http", "url": server.url, "token_file": "token"}
+        trusting = msgspec.convert(known | {"ca_file": "cert.pem"}, QueueSettings)
+        with contextlib.closing(RemoteQueue(trusting, folder=tmp_path)) as queue:
+            assert queue.bounds(TOPIC).last == 1
+        doubting = RemoteQueue(msgspec.convert(known, QueueSettings), folder=tmp_path)
+        with contextlib.closing(doubting), pytest.raises(UsageError, match=r"queue\.ca_file"):
+            doubting.bounds(TOPIC)
+    catalog.close()

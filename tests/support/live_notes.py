@@ -11,12 +11,15 @@ from ingest_lake import NOTES, arrow_stream
 
 from neuralake import delta
 from neuralake.catalog import Catalog
+from neuralake.clock import SystemClock
 from neuralake.queue import Queue
 from neuralake.writer import FlushLimits, TopicWriter
 
 __all__ = ["TOPIC", "Traffic", "payload", "running", "send", "trim", "writer"]
 
 TOPIC = "lab.notes"
+# As the platform does; a fast writer would leave a thousand files.
+_COMPACT_EVERY = 20
 _LIMITS = FlushLimits(age_ms_max=100, rows_max=1000, bytes_max=1_000_000)
 
 
@@ -70,12 +73,13 @@ def running(jobs: Sequence[Callable[[], object]]) -> Iterator[None]:
 
 
 class Traffic:
-    """Rows that come, are committed, and are trimmed two commits later."""
+    """Rows that come, are committed, and are trimmed two commits later; files are compacted."""
 
     def __init__(self, catalog: Catalog) -> None:
         self.sent = 0
         """Numbered texts that are acknowledged: `000000`, `000001`, …"""
         self._queue, self._writer = catalog.queue(), writer(catalog)
+        self._store = catalog.store_of(catalog.definition("lab", "notes"))
         self._committed = [0, 0, 0]
 
     def produce(self) -> None:
@@ -86,6 +90,8 @@ class Traffic:
         self._writer.step(flush=True)
         self._committed.append(self._writer.position)
         trim(self._queue, self._committed[-3])
+        if len(self._committed) % _COMPACT_EVERY == 0:
+            delta.compact_once(self._store, target_bytes=1 << 20, files_min=2, clock=SystemClock())
 
     @property
     def jobs(self) -> list[Callable[[], object]]:

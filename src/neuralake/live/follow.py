@@ -20,7 +20,7 @@ from neuralake.live.follower import LONG_POLL_S, Followed, Follower
 __all__ = ["follow", "follow_async"]
 
 # One look takes a fraction of a millisecond of the embedded queue.
-_PAUSE_S_MIN, _PAUSE_S_MAX = 0.005, 0.1
+_PAUSE_S_MIN, _PAUSE_S_MAX = 0.005, 0.03
 _TROUBLE_PAUSE_S_MAX = 2.0
 _TROUBLE_S_MAX = 60.0
 _LOG = logging.getLogger(__name__)
