@@ -8,6 +8,7 @@ nothing outside this folder uses deltalake.
 from neuralake.delta.checkpoint import checkpoint, checkpoint_if_due
 from neuralake.delta.cleanup import STREAM_PROPERTIES, CleanupResult, cleanup
 from neuralake.delta.clustering import clustering_properties
+from neuralake.delta.columns import add_columns
 from neuralake.delta.commit import Commit, TableLog, Txn
 from neuralake.delta.compaction import Compactor, CompactResult, compact_once
 from neuralake.delta.newest import Newest
@@ -29,6 +30,7 @@ __all__ = [
     "Txn",
     "VacuumResult",
     "VacuumedFile",
+    "add_columns",
     "checkpoint",
     "checkpoint_if_due",
     "cleanup",

@@ -258,7 +258,8 @@ class TableLog:
                 (self._head.in_commit_ms or 0) + 1,
             )
             asked = self.version + 1
-            entry = self._entry(attempt, info, txn, actions(now_ms), now_ms, is_doubted=doubts > 0)
+            sent = actions(now_ms)
+            entry = self._entry(attempt, info, txn, sent, now_ms, is_doubted=doubts > 0)
             try:
                 self._store.put_if_absent(entry_name(asked), entry)
             except (AlreadyThere, OutcomeUnknown) as error:
@@ -275,6 +276,7 @@ class TableLog:
                 raise
             else:
                 self._head.advance(asked, now_ms=now_ms)
+                self._head.change(sent)
                 return self._done(asked, attempt, txn)
             if not doubts:
                 if self._stops(txn, overtaken):

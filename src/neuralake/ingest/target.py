@@ -101,6 +101,7 @@ class Targets:
             name=topic,
             partition_by=definition.partition_by,
             limits=self._catalog.settings.ingest,
+            dead_letters=definition.stream.on_invalid == "dead_letter",
         )
         return Target(
             database=database,

@@ -42,12 +42,23 @@ class ArrowReader:
             SchemaMismatch: as `schema.conform`; with `column` and, for values, `row`.
             TooLarge: more than `rows_max` rows, or more bytes than the limit once decoded.
         """
+        return self.fitted(self.table(body))
+
+    def table(self, body: bytes) -> pa.Table:
+        """What is in `body`, validated but with the columns that it has. Raises as `stream`."""
         _refuse_swelling(body)
         try:
             with pa.ipc.open_stream(pa.BufferReader(body)) as reader:
                 table = self._read(reader)
                 table.schema.names  # noqa: B018 raises here, and not later, if a name is no UTF-8
             self._measure(table)
+        except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
+            raise _damaged(error) from error
+        return table
+
+    def fitted(self, table: pa.Table) -> pa.Table:
+        """Rows of `table` in the declared schema. Raises as `stream`."""
+        try:
             return _checked(conform(table, self._schema, name=self._name), self._name)
         except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
             raise _damaged(error) from error

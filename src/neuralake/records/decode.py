@@ -17,7 +17,10 @@ from neuralake.delta.partition import normalise
 from neuralake.errors import TooLarge, UnsupportedMedia, UsageError
 from neuralake.records.arrow_body import ArrowReader
 from neuralake.records.json_body import NDJSON, SMALL_BYTES, JsonReader
+from neuralake.records.letters import DeadLetter, with_letters
+from neuralake.records.pieces import array_pieces, arrow_pieces, line_pieces
 from neuralake.records.rows import Row
+from neuralake.records.salvage import LetterLimits, is_misfit, salvage, whole_letter
 from neuralake.settings import IngestSettings
 
 __all__ = ["ARROW", "JSON", "MEDIA_TYPES", "NDJSON", "Decoder", "Encoded", "encode", "reader_of"]
@@ -47,17 +50,32 @@ class Encoded:
     rows: int
     fingerprint: bytes
     """Tells a request from another one under the same idempotency key."""
+    letters: Sequence[DeadLetter] = ()
+    """What of the request does not fit; they travel in `payload`, too."""
 
 
 class Decoder:
-    """Reads bodies for one table. Immutable; use it from any thread."""
+    """Reads bodies for one table. Immutable; use it from any thread.
+
+    Args:
+        dead_letters: rows that do not fit become dead letters, instead of errors (`envelope`).
+    """
 
     def __init__(
-        self, schema: pa.Schema, *, name: str, partition_by: Sequence[str], limits: IngestSettings
+        self,
+        schema: pa.Schema,
+        *,
+        name: str,
+        partition_by: Sequence[str],
+        limits: IngestSettings,
+        dead_letters: bool = False,
     ) -> None:
         self._partition_by, self._limits = tuple(partition_by), limits
+        self._letter_limits = LetterLimits(limits.letters_max, limits.letter_bytes_max)
+        self.dead_letters = dead_letters
+        self._schema = schema
         self._json = json = JsonReader(schema, name=name, rows_max=limits.rows_max)
-        arrow = ArrowReader(
+        self._arrow = arrow = ArrowReader(
             schema,
             name=name,
             rows_max=limits.rows_max,
@@ -123,16 +141,53 @@ class Decoder:
         if found > limit:
             raise _too_large(found, limit, "partitions", "in parts")
 
-    def envelope(self, body: bytes, media_type: str) -> Encoded:
-        """As `rows`, ready for the queue."""
-        encoded = encode(self.rows(body, media_type))
+    def envelope(self, body: bytes, media_type: str, *, source: str = "") -> Encoded:
+        """As `rows`, ready for the queue; with `dead_letters` also what does not fit.
+
+        Args:
+            source: who sent it, for the letters.
+        """
+        try:
+            encoded = encode(self.rows(body, media_type))
+        except UsageError as error:
+            if not self.dead_letters or not is_misfit(error) or error.facts.get("reason") == _EMPTY:
+                raise
+            encoded = self._salvaged(body, reader_of(media_type), error, source)
         if media_type == ARROW:
             return encoded
         return replace(encoded, fingerprint=blake2b(body, digest_size=8).digest())
 
+    def _salvaged(self, body: bytes, reader: str, error: UsageError, source: str) -> Encoded:
+        """What can be kept of a body that raised `error`."""
+        if reader == ARROW:
+            pieces = arrow_pieces(body, self._arrow)
+        elif reader == NDJSON:
+            pieces = line_pieces(body, self._json)
+        else:
+            pieces = array_pieces(body, self._json)
+        limits, empty = self._letter_limits, self._schema.empty_table()
+        if pieces is None:
+            form = {JSON: "json", NDJSON: "ndjson", ARROW: "arrow"}[reader]
+            letter = whole_letter(body, error, format=form, limits=limits, source=source)
+            return encode(empty, [letter])
+        if len(pieces) > self._limits.rows_max:
+            raise _too_large(len(pieces), self._limits.rows_max, "rows", "in parts")
+        found = salvage(
+            pieces,
+            fit=lambda rows: normalise(rows, self._partition_by),
+            limits=limits,
+            source=source,
+        )
+        table = pa.concat_tables([empty, *found.tables])
+        self._check_partitions(table)
+        return encode(table, found.letters)
+
+
+_EMPTY = "no rows"
+
 
 def _no_rows() -> UsageError:
-    return UsageError("The body has no rows; send at least one.", reason="no rows")
+    return UsageError("The body has no rows; send at least one.", reason=_EMPTY)
 
 
 def _too_large(found: int, limit: int, unit: str, how: str) -> TooLarge:
@@ -144,8 +199,8 @@ def _too_large(found: int, limit: int, unit: str, how: str) -> TooLarge:
     )
 
 
-def encode(rows: pa.Table) -> Encoded:
-    """`rows` as one Arrow IPC stream.
+def encode(rows: pa.Table, letters: Sequence[DeadLetter] = ()) -> Encoded:
+    """`rows` as one Arrow IPC stream, and `letters` behind it.
 
     Its fingerprint is the number of rows: the bytes of equal rows may differ from run to run, in
     what lies below nulls and in padding.
@@ -153,7 +208,8 @@ def encode(rows: pa.Table) -> Encoded:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as writer:
         writer.write_table(rows)
-    return Encoded(sink.getvalue().to_pybytes(), rows.num_rows, b"%d" % rows.num_rows)
+    payload = with_letters(sink.getvalue().to_pybytes(), letters)
+    return Encoded(payload, rows.num_rows, b"%d" % (rows.num_rows + len(letters)), letters)
 
 
 # Errors are not kept, so what is has at most the spellings of what we know.

@@ -11,7 +11,8 @@ from neuralake.queue import Envelope
 from neuralake.queue.kafka_registry import SchemaRegistry
 from neuralake.queue.rows import decode_rows
 from neuralake.records.avro_message import AvroReader
-from neuralake.records.messages import Column, MessageReader, MessageRows, RejectedMessage
+from neuralake.records.letters import DeadLetter, letters_of
+from neuralake.records.messages import Column, MessageReader, MessageRows
 from neuralake.settings import Settings
 from neuralake.tables import Definition
 
@@ -25,18 +26,19 @@ class EnvelopeReader:
         self._schema, self._messages = schema, messages
 
     def read(self, envelopes: Sequence[Envelope]) -> MessageRows:
-        """The rows of `envelopes`, in order; of messages also what gives none.
+        """The rows of `envelopes`, in order, and what gives none.
 
         Raises:
             NeedsAttention: an envelope of ingest is damaged, or not of this table's kind.
         """
         tables: list[pa.Table] = []
-        rejected: list[RejectedMessage] = []
+        rejected: list[DeadLetter] = []
         tombstones = 0
         for is_foreign, group in groupby(envelopes, lambda envelope: envelope.messages is not None):
             if not is_foreign:
                 if stored := [envelope for envelope in group if envelope.payload]:
                     tables.append(decode_rows(stored))
+                    rejected += [letter for envelope in stored for letter in letters_of(envelope)]
                 continue
             for envelope in group:
                 assert envelope.messages is not None  # noqa: S101 they were grouped by it
@@ -73,5 +75,7 @@ def reader_of(definition: Definition, settings: Settings, *, name: str) -> Envel
         rows_max=settings.ingest.rows_max,
         columns=columns,
         avro=AvroReader(SchemaRegistry(settings.kafka).schema) if kafka.format == "avro" else None,
+        keeps_rows=definition.stream is not None and definition.stream.on_invalid == "dead_letter",
+        letters_max=settings.ingest.letters_max,
     )
     return EnvelopeReader(definition.schema, messages)

@@ -1,13 +1,15 @@
-"""That a table can be ingested into, and how soon its rows are committed."""
+"""That a table can be ingested into, how soon its rows are committed, and what of bad rows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from neuralake.errors import UsageError
+from neuralake.errors import UsageError, suggestion
 from neuralake.tables.kafka import KafkaTopic
 
-__all__ = ["Stream"]
+__all__ = ["ON_INVALID", "Stream"]
+
+ON_INVALID = ("reject", "dead_letter")
 
 # A commit a minute is the slowest that still is a stream; slower is a batch job's work.
 _FLUSH_MS_LONGEST = 60_000
@@ -15,7 +17,7 @@ _FLUSH_MS_LONGEST = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """When the writer commits waiting rows: at whichever limit is reached first.
+    """When the writer commits waiting rows: at whichever limit is reached first; and what it takes.
 
     None takes the lake's setting (`[writer]` in `neuralake.toml`).
 
@@ -24,15 +26,20 @@ class Stream:
         flush_rows_max: rows that are worth a commit at once.
         flush_bytes_max: bytes (as queued) that are worth a commit at once.
         kafka: the Kafka topic that the rows come from; without it they are sent to the platform.
+        on_invalid: what becomes of rows that do not fit. `reject`: the whole request is refused
+            (nobody can be told of a Kafka message: all of it is a dead letter). `dead_letter`: the
+            other rows are stored, and these go to the table of dead letters, `<uri>_rejected`.
 
     Raises:
-        UsageError: a limit is not a positive whole number, or `flush_ms_max` is too long.
+        UsageError: a limit is not a positive whole number, `flush_ms_max` is too long, or a policy
+            is none that there is.
     """
 
     flush_ms_max: int | None = None
     flush_rows_max: int | None = None
     flush_bytes_max: int | None = None
     kafka: KafkaTopic | None = None
+    on_invalid: str = "reject"
 
     def __post_init__(self) -> None:
         if self.kafka is not None and not isinstance(self.kafka, KafkaTopic):
@@ -40,6 +47,7 @@ class Stream:
                 f"Stream(kafka={self.kafka!r}): write KafkaTopic({str(self.kafka)!r}).",
                 name="kafka",
             )
+        self._check_choice("on_invalid", ON_INVALID)
         for name in ("flush_ms_max", "flush_rows_max", "flush_bytes_max"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value <= 0):
@@ -53,4 +61,14 @@ class Stream:
                 f"Stream(flush_ms_max={self.flush_ms_max}): rows may wait for their commit at most "
                 f"{_FLUSH_MS_LONGEST} ms; the queue keeps only so much.",
                 name="flush_ms_max",
+            )
+
+    def _check_choice(self, name: str, known: tuple[str, ...]) -> None:
+        value = getattr(self, name)
+        if value not in known:
+            raise UsageError(
+                f"Stream({name}={value!r}): it is one of {', '.join(map(repr, known))}."
+                f"{suggestion(str(value), list(known))}",
+                name=name,
+                known=list(known),
             )

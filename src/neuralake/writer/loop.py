@@ -16,7 +16,8 @@ from neuralake.delta import STREAM_PROPERTIES, TableLog, clustering_properties, 
 from neuralake.errors import NeuralakeError, Unavailable, UnknownName, suggestion
 from neuralake.queue.topic import app_id, topic_of
 from neuralake.records.envelopes import reader_of
-from neuralake.tables import DeltaTable
+from neuralake.records.letters import DeadLetter
+from neuralake.tables import DeltaTable, Stream
 from neuralake.telemetry import Telemetry
 from neuralake.writer.flush import FlushLimits
 from neuralake.writer.rejected import REJECTED_SUFFIX, RejectedTable
@@ -153,6 +154,7 @@ class _TopicLoop:
                 partition=partition,
                 app_id=app_id(queue.id, partition),
                 clock=self._clock,
+                source_of=_source_of(stream, partition),
             ).add,
             grace_s=settings.queue.grace_s,
             kept_bytes_max=settings.queue.bytes_max // (2 * len(stream_tables(self._catalog))),
@@ -165,6 +167,14 @@ class _TopicLoop:
         left = list(self._partitions.values())
         while left and self._clock.monotonic_s() < deadline_s:
             left = [step for step in left if step.flush_safely()]
+
+
+def _source_of(stream: Stream, partition: str) -> Callable[[DeadLetter], str]:
+    """Who sent a letter: of a Kafka message, its topic, partition and offset."""
+    if stream.kafka is None:
+        return lambda letter: letter.source
+    topic, number = stream.kafka.name, partition.rpartition("#")[2].partition("@")[0]
+    return lambda letter: f"kafka:{topic}/{number}/{letter.position - 1}"
 
 
 class _PartitionStep:

@@ -17,7 +17,7 @@ from neuralake.queue import Envelope, Queue
 from neuralake.queue.protocol import MESSAGES_MAX
 from neuralake.queue.topic import app_id
 from neuralake.records.envelopes import EnvelopeReader
-from neuralake.records.messages import RejectedMessage
+from neuralake.records.letters import DeadLetter
 from neuralake.schema import conform
 from neuralake.telemetry import Telemetry
 from neuralake.writer.flush import FlushLimits, is_due
@@ -40,8 +40,8 @@ class TopicWriter:
 
     Args:
         reader: what makes rows of envelopes; default: of those that ingest made.
-        reject: called before each commit with the messages that give no row, all of them at or
-            before the commit's position, and some perhaps again after a crash.
+        reject: called before each commit with the dead letters in it, all of them at or before
+            the commit's position, and some perhaps again after a crash.
         grace_s: how long committed envelopes are kept for live readers of older snapshots.
         kept_bytes_max: beyond so many bytes kept the grace is a second: readers then take a newer
             snapshot, and senders are not held up by rows that are long committed.
@@ -59,7 +59,7 @@ class TopicWriter:
         limits: FlushLimits,
         *,
         reader: EnvelopeReader | None = None,
-        reject: Callable[[Sequence[RejectedMessage]], None] | None = None,
+        reject: Callable[[Sequence[DeadLetter]], None] | None = None,
         grace_s: float = 60.0,
         kept_bytes_max: int = 1024**3,
         clock: Clock | None = None,
@@ -85,7 +85,8 @@ class TopicWriter:
 
     @property
     def waiting_rows(self) -> int:
-        return sum(envelope.rows for envelope in self._waiting)
+        """Rows that wait for their commit; an envelope of dead letters only counts as one."""
+        return sum(map(_weight, self._waiting))
 
     @property
     def is_behind(self) -> bool:
@@ -97,7 +98,7 @@ class TopicWriter:
         found = self._queue.read(
             self._partition, after=self._position, envelopes_max=1, bytes_max=1
         )
-        return any(envelope.rows for envelope in found)
+        return any(map(_weight, found))
 
     def step(self, *, flush: bool = False) -> Commit | None:
         """Take what the queue has, commit if it is due (or `flush`), trim if it is time.
@@ -165,15 +166,15 @@ class TopicWriter:
         self._observe(batch, commit)
         return commit
 
-    def _tell_rejected(self, rejected: Sequence[RejectedMessage]) -> None:
+    def _tell_rejected(self, rejected: Sequence[DeadLetter]) -> None:
         self._telemetry.count("writer_rejected", len(rejected), topic=self._partition)
         if self._reject is not None:
             self._reject(rejected)
             return
         first = rejected[0]
         raise NeedsAttention(
-            f"{len(rejected)} messages of {self._partition!r} give no row; the first, at position "
-            f"{first.position}: {first.reason}. There is nowhere to put them.",
+            f"{len(rejected)} rows or messages of {self._partition!r} do not fit; the first, at "
+            f"position {first.position}: {first.reason}. There is nowhere to put them.",
             position=first.position,
         )
 
@@ -217,6 +218,10 @@ class TopicWriter:
         telemetry.observe("writer_commit_ms", took_ms, topic=topic)
         oldest_ms = (self._clock.now_s() - batch[0].appended_s) * 1000
         telemetry.observe("writer_freshness_ms", oldest_ms, topic=topic)
+
+
+def _weight(envelope: Envelope) -> int:
+    return envelope.rows or (1 if envelope.payload else 0)
 
 
 def start_position(queue: Queue, partition: str, table: TableLog) -> int:
