@@ -11,7 +11,7 @@ import httpx
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ingest_lake import arrow_stream
 from letter_lake import letter_lake, letters, written
@@ -109,9 +109,7 @@ def test_an_arrow_row_that_does_not_fit_is_a_letter_of_one_row(
     assert ids(catalog) == [1, 3]
     (letter,) = letters(catalog)
     assert (letter["row"], letter["column"]) == (1, "count")
-    assert pa.ipc.open_stream(letter["value"]).read_all().to_pylist() == [
-        {"id": 2, "count": 10**6}
-    ]
+    assert pa.ipc.open_stream(letter["value"]).read_all().to_pylist() == [{"id": 2, "count": 10**6}]
 
 
 def test_an_arrow_stream_of_other_columns_is_one_letter(
@@ -199,7 +197,9 @@ LINE = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(bodies=st.lists(st.lists(LINE, min_size=1, max_size=12), min_size=1, max_size=3))
 def test_any_mix_of_lines_is_in_the_table_once_or_among_the_letters_once(
     tmp_path_factory: pytest.TempPathFactory, bodies: list[list[tuple[bool, bytes]]]
