@@ -197,9 +197,7 @@ LINE = st.one_of(
 )
 
 
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=12, deadline=None)
 @given(bodies=st.lists(st.lists(LINE, min_size=1, max_size=12), min_size=1, max_size=3))
 def test_any_mix_of_lines_is_in_the_table_once_or_among_the_letters_once(
     tmp_path_factory: pytest.TempPathFactory, bodies: list[list[tuple[bool, bytes]]]

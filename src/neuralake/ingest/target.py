@@ -12,7 +12,7 @@ from neuralake.ingest.combine import Combiner
 from neuralake.ingest.committed import CommitWatch
 from neuralake.queue import Queue
 from neuralake.queue.topic import topic_of
-from neuralake.records.decode import Decoder
+from neuralake.records.decode import Decoder, decoder_of
 from neuralake.schema import declare
 from neuralake.tables import Definition, DeltaTable
 from neuralake.writer import refuse_contradiction
@@ -96,13 +96,7 @@ class Targets:
         topic, queue = topic_of(database, table), self._catalog.queue_of(definition)
         schema = declare(definition.schema)
         refuse_contradiction(self._catalog, database, definition)
-        decoder = Decoder(
-            schema,
-            name=topic,
-            partition_by=definition.partition_by,
-            limits=self._catalog.settings.ingest,
-            dead_letters=definition.stream.on_invalid == "dead_letter",
-        )
+        decoder = decoder_of(definition, self._catalog.settings, name=topic)
         return Target(
             database=database,
             table=table,

@@ -21,9 +21,21 @@ from neuralake.records.letters import DeadLetter, with_letters
 from neuralake.records.pieces import array_pieces, arrow_pieces, line_pieces
 from neuralake.records.rows import Row
 from neuralake.records.salvage import LetterLimits, is_misfit, salvage, whole_letter
-from neuralake.settings import IngestSettings
+from neuralake.schema import declare
+from neuralake.settings import IngestSettings, Settings
+from neuralake.tables import Definition, Stream
 
-__all__ = ["ARROW", "JSON", "MEDIA_TYPES", "NDJSON", "Decoder", "Encoded", "encode", "reader_of"]
+__all__ = [
+    "ARROW",
+    "JSON",
+    "MEDIA_TYPES",
+    "NDJSON",
+    "Decoder",
+    "Encoded",
+    "decoder_of",
+    "encode",
+    "reader_of",
+]
 
 JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
@@ -181,6 +193,19 @@ class Decoder:
         table = pa.concat_tables([empty, *found.tables])
         self._check_partitions(table)
         return encode(table, found.letters)
+
+
+def decoder_of(definition: Definition, settings: Settings, *, name: str) -> Decoder:
+    """The decoder of what is sent to `definition`, a stream table, with its policies."""
+    assert definition.schema is not None  # noqa: S101 stream tables have one; for mypy
+    stream = definition.stream or Stream()
+    return Decoder(
+        declare(definition.schema),
+        name=name,
+        partition_by=definition.partition_by,
+        limits=settings.ingest,
+        dead_letters=stream.on_invalid == "dead_letter",
+    )
 
 
 _EMPTY = "no rows"

@@ -16,7 +16,7 @@ from neuralake.records.messages import Column, MessageReader, MessageRows
 from neuralake.settings import Settings
 from neuralake.tables import Definition
 
-__all__ = ["EnvelopeReader", "reader_of"]
+__all__ = ["EnvelopeReader", "message_reader_of", "reader_of"]
 
 
 class EnvelopeReader:
@@ -61,21 +61,41 @@ def reader_of(definition: Definition, settings: Settings, *, name: str) -> Envel
         SettingsError: its messages are Avro, and no registry is named.
     """
     assert definition.schema is not None  # noqa: S101 stream tables have one; for mypy
-    kafka = definition.stream.kafka if definition.stream else None
-    if kafka is None:
+    if definition.stream is None or definition.stream.kafka is None:
         return EnvelopeReader(definition.schema)
+    return EnvelopeReader(definition.schema, message_reader_of(definition, settings, name=name))
+
+
+def message_reader_of(
+    definition: Definition,
+    settings: Settings,
+    *,
+    name: str,
+    format: str | None = None,
+    keeps_rows: bool | None = None,
+) -> MessageReader:
+    """The reader of the messages that `definition` is fed by. Raises as `reader_of`.
+
+    Args:
+        format: of the values, if not the topic's.
+        keeps_rows: as `MessageReader`, if not as the table says.
+    """
+    stream = definition.stream
+    assert definition.schema is not None  # noqa: S101 for mypy, as the next
+    assert stream is not None and stream.kafka is not None  # noqa: S101, PT018 who asks knows
+    kafka = stream.kafka
+    format = format or kafka.format
     columns = [Column(kafka.key, "key")] if kafka.key else []
     columns += [Column(kafka.timestamp, "timestamp")] if kafka.timestamp else []
     columns += [Column(column, "header", header) for column, header in kafka.headers.items()]
-    messages = MessageReader(
+    return MessageReader(
         definition.schema,
         name=name,
         partition_by=definition.partition_by,
-        format=kafka.format,
+        format=format,
         rows_max=settings.ingest.rows_max,
         columns=columns,
-        avro=AvroReader(SchemaRegistry(settings.kafka).schema) if kafka.format == "avro" else None,
-        keeps_rows=definition.stream is not None and definition.stream.on_invalid == "dead_letter",
+        avro=AvroReader(SchemaRegistry(settings.kafka).schema) if format == "avro" else None,
+        keeps_rows=stream.on_invalid == "dead_letter" if keeps_rows is None else keeps_rows,
         letters_max=settings.ingest.letters_max,
     )
-    return EnvelopeReader(definition.schema, messages)

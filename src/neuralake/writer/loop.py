@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from neuralake.catalog import Catalog
 from neuralake.clock import Clock, SystemClock
-from neuralake.delta import STREAM_PROPERTIES, TableLog, clustering_properties, create_table
+from neuralake.delta import TableLog
 from neuralake.errors import NeuralakeError, Unavailable, UnknownName, suggestion
 from neuralake.queue.topic import app_id, topic_of
 from neuralake.records.envelopes import reader_of
@@ -21,6 +21,7 @@ from neuralake.tables import DeltaTable, Stream
 from neuralake.telemetry import Telemetry
 from neuralake.writer.flush import FlushLimits
 from neuralake.writer.rejected import REJECTED_SUFFIX, RejectedTable
+from neuralake.writer.stream_table import make_table
 from neuralake.writer.topic_writer import TopicWriter
 from neuralake.writer.trouble import Trouble
 
@@ -132,14 +133,7 @@ class _TopicLoop:
         )
 
     def _open(self, partition: str) -> TopicWriter:
-        store = self._catalog.store_of(self._table)
-        create_table(
-            store,
-            self._table.schema,
-            partition_by=self._table.partition_by,
-            description=self._table.description,
-            properties={**STREAM_PROPERTIES, **clustering_properties(self._table.cluster_by)},
-        )
+        store = make_table(self._catalog, self._table)
         settings, stream = self._catalog.settings, self._table.stream
         assert stream is not None  # noqa: S101 stream_tables chose it for this; for mypy
         queue = self._catalog.queue_of(self._table)
