@@ -17,7 +17,7 @@ import neuralake as nl
 from neuralake.delta import exists, snapshot
 from neuralake.queue.topic import app_id
 from neuralake.settings import LakeSettings, Settings, WriterSettings
-from neuralake.writer import run_writer
+from neuralake.writer import LetterBox, Replacement, Replayer, run_writer
 from neuralake.writer.rejected import REJECTED_SUFFIX
 
 
@@ -87,6 +87,8 @@ def test_poison_messages_never_stop_a_partition_and_are_letters_once(
 
     uri = catalog.uri_of(catalog.definition("lab", "events")) + REJECTED_SUFFIX
     letters = pl.scan_delta(uri).collect()
+    table = catalog.definition("lab", "events")
+    assert isinstance(table, nl.DeltaTable)
     rows = catalog.db("lab").table("events").collect()
     keeps_rows = on_invalid == "dead_letter"
     assert sorted(rows["id"]) == sorted(good + ([1000] if keeps_rows else []))
@@ -96,5 +98,17 @@ def test_poison_messages_never_stop_a_partition_and_are_letters_once(
         "source"
     ]
     assert last == f"kafka:{topic}/0/50"
+    assert set(rows["device"]) == {"rig"}
+
+    found = LetterBox(catalog, "lab", table).letters(values=True)
+    report = Replayer(catalog, "lab", table).replay(
+        [
+            Replacement(one.id, (one.value or b"").replace(b'"x"', b"7"), one.format, one.attached)
+            for one in found
+        ]
+    )
+    rows = catalog.db("lab").table("events").collect()
+    assert (report.letters, len(report.misfits)) == (1, len(bad))
+    assert 7 in rows["id"].to_list()
     assert set(rows["device"]) == {"rig"}
     catalog.close()

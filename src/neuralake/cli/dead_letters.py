@@ -128,12 +128,14 @@ def export(
     `text` instead; write a `row` for it, or delete the line.
     """
     from neuralake.cli.letter_text import exported
+    from neuralake.cli.terminal import printable
 
     session: Session = context.obj
     letters = _box(session, name).letters(since=_time(since), values=True)
     lines = [exported(each) + "\n" for each in letters]
     if file is None:
-        session.out.file.writelines(lines)
+        shown = map(printable, lines) if session.out.is_terminal else lines
+        session.out.file.writelines(shown)
         return
     with file.open("x", encoding="utf-8") as target:
         target.writelines(lines)
@@ -182,10 +184,10 @@ def _tell(session: Session, name: str, report: ReplayReport) -> None:
     texts = []
     if report.completed:
         texts.append(f"Completed a replay of {report.completed:,} that was cut off.")
-    letters = "1 letter" if report.letters == 1 else f"{report.letters:,} letters"
     if report.rows:
         texts.append(
-            f"{letters} replayed: {report.rows:,} rows are in {name}, version {report.version}."
+            f"{_count(report.letters, 'is', 'are')} replayed: {report.rows:,} rows are in {name}, "
+            f"version {report.version}."
         )
     else:
         texts.append("Nothing was replayed.")
@@ -206,10 +208,14 @@ def _tell(session: Session, name: str, report: ReplayReport) -> None:
             Format.TABLE,
         )
         raise InvalidRows(
-            f"{len(report.misfits):,} letters do not fit {name} and stay dead letters. Mend them: "
+            f"{_count(len(report.misfits), 'does not', 'do not')} fit {name}. Mend what stays: "
             f"neuralake dead-letters export {name} --file FILE",
             letters=len(report.misfits),
         )
+
+
+def _count(letters: int, one: str, many: str) -> str:
+    return f"1 letter {one}" if letters == 1 else f"{letters:,} letters {many}"
 
 
 def _definition(session: Session, name: str) -> tuple[str, DeltaTable]:
