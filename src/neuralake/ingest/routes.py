@@ -37,6 +37,7 @@ from neuralake.queue import Appended
 from neuralake.queue.awaiting import awaited
 from neuralake.queue.topic import topic_of
 from neuralake.records.decode import Encoded, reader_of
+from neuralake.records.dropped import Dropped
 from neuralake.records.letters import DeadLetter
 from neuralake.serve.caller import caller_of
 from neuralake.serve.problem import problem_response
@@ -61,6 +62,7 @@ class _Stored:
     appended: Appended
     rows: int
     letters: Sequence[DeadLetter] = ()
+    dropped: Dropped | None = None
 
 
 class IngestRoutes:
@@ -185,9 +187,10 @@ class IngestRoutes:
     ) -> _Stored:
         # Under a key an envelope holds this request and no other, so that it can be told again.
         if key is None:
+            dropped = Dropped()
             try:
-                if (rows := target.decoder.few(body, media_type)) is not None:
-                    return _Stored(await target.combiner.store(rows), len(rows))
+                if (rows := target.decoder.few(body, media_type, dropped=dropped)) is not None:
+                    return _Stored(await target.combiner.store(rows), len(rows), dropped=dropped)
             except UsageError:
                 if not target.decoder.dead_letters:
                     raise
@@ -200,7 +203,7 @@ class IngestRoutes:
             key=key,
             fingerprint=encoded.fingerprint,
         )
-        return _Stored(await awaited(submitted), encoded.rows, encoded.letters)
+        return _Stored(await awaited(submitted), encoded.rows, encoded.letters, encoded.dropped)
 
     async def _target(self, request: Request) -> Target:
         database, table = request.path_params["database"], request.path_params["table"]
@@ -293,6 +296,8 @@ def _answer(target: Target, stored: _Stored) -> dict[str, Any]:
             {"row": letter.row, "column": letter.column, "reason": letter.reason}
             for letter in stored.letters[:_REASONS_MAX]
         ]
+    if stored.dropped is not None and stored.dropped.rows:
+        answer["dropped_columns"] = stored.dropped.rows
     return answer
 
 

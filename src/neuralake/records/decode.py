@@ -16,6 +16,7 @@ import pyarrow as pa
 from neuralake.delta.partition import normalise
 from neuralake.errors import TooLarge, UnsupportedMedia, UsageError
 from neuralake.records.arrow_body import ArrowReader
+from neuralake.records.dropped import Dropped
 from neuralake.records.json_body import NDJSON, SMALL_BYTES, JsonReader
 from neuralake.records.letters import DeadLetter, with_letters
 from neuralake.records.pieces import array_pieces, arrow_pieces, line_pieces
@@ -64,6 +65,8 @@ class Encoded:
     """Tells a request from another one under the same idempotency key."""
     letters: Sequence[DeadLetter] = ()
     """What of the request does not fit; they travel in `payload`, too."""
+    dropped: Dropped | None = None
+    """Columns that were left out."""
 
 
 class Decoder:
@@ -71,6 +74,7 @@ class Decoder:
 
     Args:
         dead_letters: rows that do not fit become dead letters, instead of errors (`envelope`).
+        drops: columns that the schema has not are left out, instead of being errors.
     """
 
     def __init__(
@@ -81,26 +85,31 @@ class Decoder:
         partition_by: Sequence[str],
         limits: IngestSettings,
         dead_letters: bool = False,
+        drops: bool = False,
     ) -> None:
         self._partition_by, self._limits = tuple(partition_by), limits
         self._letter_limits = LetterLimits(limits.letters_max, limits.letter_bytes_max)
         self.dead_letters = dead_letters
         self._schema = schema
-        self._json = json = JsonReader(schema, name=name, rows_max=limits.rows_max)
+        self._json = json = JsonReader(schema, name=name, rows_max=limits.rows_max, drops=drops)
         self._arrow = arrow = ArrowReader(
             schema,
             name=name,
             rows_max=limits.rows_max,
             bytes_max=limits.body_bytes_max * _EXPANSION_MAX,
+            drops=drops,
         )
-        self._readers: dict[str, Callable[[bytes], pa.Table]] = {
+        self._readers: dict[str, Callable[..., pa.Table]] = {
             JSON: json.document,
             NDJSON: json.lines,
             ARROW: arrow.stream,
         }
 
-    def rows(self, body: bytes, media_type: str) -> pa.Table:
+    def rows(self, body: bytes, media_type: str, *, dropped: Dropped | None = None) -> pa.Table:
         """The rows of `body`, at least one.
+
+        Args:
+            dropped: counts the columns that are left out.
 
         Raises:
             UnsupportedMedia: we do not read `media_type`.
@@ -113,14 +122,14 @@ class Decoder:
             raise _too_large(
                 len(body), self._limits.json_bytes_max, "bytes of JSON", "in parts, or as Arrow"
             )
-        table = self._readers[reader](body)
+        table = self._readers[reader](body, dropped=dropped)
         if table.num_rows == 0:
             raise _no_rows()
         table = normalise(table, self._partition_by)
         self._check_partitions(table)
         return table
 
-    def few(self, body: bytes, reader: str) -> list[Row] | None:
+    def few(self, body: bytes, reader: str, *, dropped: Dropped | None = None) -> list[Row] | None:
         """The rows of a small body of JSON one by one, for `joined`; None: read it as `envelope`.
 
         `reader` is what `reader_of` gave. Raises what `rows` does, except for what concerns
@@ -128,7 +137,7 @@ class Decoder:
         """
         if reader == ARROW or len(body) > min(SMALL_BYTES, self._limits.json_bytes_max):
             return None
-        rows = self._json.few(body, lines=reader == NDJSON)
+        rows = self._json.few(body, lines=reader == NDJSON, dropped=dropped)
         if not rows:
             raise _no_rows()
         if self._partition_by and len(rows) > self._limits.partitions_max:
@@ -159,8 +168,9 @@ class Decoder:
         Args:
             source: who sent it, for the letters.
         """
+        dropped = Dropped()
         try:
-            encoded = encode(self.rows(body, media_type))
+            encoded = replace(encode(self.rows(body, media_type, dropped=dropped)), dropped=dropped)
         except UsageError as error:
             if not self.dead_letters or not is_misfit(error) or error.facts.get("reason") == _EMPTY:
                 raise
@@ -192,7 +202,7 @@ class Decoder:
         )
         table = pa.concat_tables([empty, *found.tables])
         self._check_partitions(table)
-        return encode(table, found.letters)
+        return replace(encode(table, found.letters), dropped=found.dropped)
 
 
 def decoder_of(definition: Definition, settings: Settings, *, name: str) -> Decoder:
@@ -205,6 +215,7 @@ def decoder_of(definition: Definition, settings: Settings, *, name: str) -> Deco
         partition_by=definition.partition_by,
         limits=settings.ingest,
         dead_letters=stream.on_invalid == "dead_letter",
+        drops=stream.unknown_columns == "drop",
     )
 
 

@@ -97,5 +97,6 @@ def message_reader_of(
         columns=columns,
         avro=AvroReader(SchemaRegistry(settings.kafka).schema) if format == "avro" else None,
         keeps_rows=stream.on_invalid == "dead_letter" if keeps_rows is None else keeps_rows,
+        drops=stream.unknown_columns == "drop",
         letters_max=settings.ingest.letters_max,
     )

@@ -71,6 +71,7 @@ class MessageReader:
         avro: the rows of one Avro message, as values of JSON (`scalars.parse_json`).
         keeps_rows: of a message with several rows, those that fit are kept, unless more than
             `letters_max` do not.
+        drops: columns that the schema has not are left out of values.
     """
 
     def __init__(
@@ -84,13 +85,16 @@ class MessageReader:
         columns: Sequence[Column] = (),
         avro: Callable[[bytes], Any] | None = None,
         keeps_rows: bool = False,
+        drops: bool = False,
         letters_max: int = 1000,
     ) -> None:
         self._schema, self._partition_by, self._columns = schema, tuple(partition_by), columns
         taken = {column.name for column in columns}
         inner = pa.schema([found for found in schema if found.name not in taken])
-        self._json = JsonReader(inner, name=name, rows_max=rows_max)
-        self._arrow = ArrowReader(inner, name=name, rows_max=rows_max, bytes_max=_ARROW_BYTES_MAX)
+        self._json = JsonReader(inner, name=name, rows_max=rows_max, drops=drops)
+        self._arrow = ArrowReader(
+            inner, name=name, rows_max=rows_max, bytes_max=_ARROW_BYTES_MAX, drops=drops
+        )
         self._avro, self._format = avro, format
         self._keeps_rows = keeps_rows
         # What a message may have the broker decides, and nobody is there to send it smaller.

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from neuralake.errors import InvalidRows, UsageError
 from neuralake.records.arrow_body import ArrowReader
+from neuralake.records.dropped import Dropped
 from neuralake.records.json_body import JsonReader
 from neuralake.records.salvage import Pieces
 
@@ -35,8 +36,9 @@ class _Texts:
     def __len__(self) -> int:
         return len(self._texts)
 
-    def table(self, first: int, end: int) -> pa.Table:
-        table = self._reader.lines(b"\n".join(self._texts[first:end]), first_row=first)
+    def table(self, first: int, end: int, dropped: Dropped) -> pa.Table:
+        joined = b"\n".join(self._texts[first:end])
+        table = self._reader.lines(joined, first_row=first, dropped=dropped)
         if table.num_rows != end - first:
             raise InvalidRows(f"Row {first} is not one JSON object.", row=first)
         return table
@@ -56,8 +58,8 @@ class _ArrowRows:
     def __len__(self) -> int:
         return int(self._rows.num_rows)
 
-    def table(self, first: int, end: int) -> pa.Table:
-        return self._reader.fitted(self._rows.slice(first, end - first))
+    def table(self, first: int, end: int, dropped: Dropped) -> pa.Table:
+        return self._reader.fitted(self._rows.slice(first, end - first), dropped=dropped)
 
     def raw(self, index: int) -> bytes:
         sink = pa.BufferOutputStream()

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from neuralake.errors import InvalidRows, UsageError, suggestion
+from neuralake.records.dropped import Dropped
 from neuralake.records.scalars import Misfit, after_space, leaf_reader, parse_json
 
 __all__ = ["Row", "RowReader", "malformed", "value_reader"]
@@ -23,12 +24,16 @@ Row = dict[str, Any]
 class RowReader:
     """Reads rows of one table. Immutable; use it from any thread."""
 
-    def __init__(self, schema: pa.Schema, *, name: str = "table") -> None:
+    def __init__(self, schema: pa.Schema, *, name: str = "table", drops: bool = False) -> None:
+        """`drops`: columns that the schema has not are left out, instead of being errors."""
         self._struct = pa.struct(list(schema))
         self._name = name
         self._read = _object_reader(list(schema), kind="column")
+        self._known = frozenset(schema.names) if drops else None
 
-    def texts(self, texts: Iterable[str], *, first_row: int = 0) -> pa.Table:
+    def texts(
+        self, texts: Iterable[str], *, first_row: int = 0, dropped: Dropped | None = None
+    ) -> pa.Table:
         """The rows whose JSON texts are `texts`; `first_row` is the number of the first.
 
         Raises:
@@ -36,10 +41,13 @@ class RowReader:
             UsageError: a text is not JSON; with `row` and `reason`.
         """
         return self.table(
-            [self.row(_parsed(text, row), row) for row, text in enumerate(texts, first_row)]
+            [
+                self.row(_parsed(text, row), row, dropped=dropped)
+                for row, text in enumerate(texts, first_row)
+            ]
         )
 
-    def stream(self, text: str, *, first_row: int = 0) -> pa.Table:
+    def stream(self, text: str, *, first_row: int = 0, dropped: Dropped | None = None) -> pa.Table:
         """The rows that follow one another in `text`; errors as `texts`, the first one first."""
         rows, at, row = [], after_space(text), first_row
         while at < len(text):
@@ -47,19 +55,30 @@ class RowReader:
                 value, at = parse_json(text, at)
             except Misfit as misfit:
                 raise malformed(misfit, row=row) from None
-            rows.append(self.row(value, row))
+            rows.append(self.row(value, row, dropped=dropped))
             row += 1
         return self.table(rows)
 
-    def values(self, values: Iterable[Any]) -> pa.Table:
+    def values(self, values: Iterable[Any], *, dropped: Dropped | None = None) -> pa.Table:
         """The rows of `values`, as `scalars.parse_json` reads them; errors as `texts`."""
-        return self.table([self.row(value, row) for row, value in enumerate(values)])
+        return self.table(
+            [self.row(value, row, dropped=dropped) for row, value in enumerate(values)]
+        )
 
-    def row(self, value: Any, row: int) -> Row:
-        """The row that the JSON `value` is; `row` is its number. Errors as `texts`."""
+    def row(self, value: Any, row: int, *, dropped: Dropped | None = None) -> Row:
+        """The row that the JSON `value` is; `row` is its number. Errors as `texts`.
+
+        Args:
+            dropped: counts what is left out.
+        """
         try:
             if not isinstance(value, dict):
                 raise Misfit("a row is a JSON object of column names and values")
+            known = self._known
+            if known is not None and not known.issuperset(value):
+                if dropped is not None:
+                    dropped.add(name for name in value if name not in known)
+                value = {name: inner for name, inner in value.items() if name in known}
             fields: dict[str, Any] = self._read(value)
             return fields
         except Misfit as misfit:

@@ -15,6 +15,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from neuralake.errors import InvalidRows, TooLarge, UnsupportedMedia, UsageError
+from neuralake.records.dropped import Dropped
 from neuralake.records.letters import DeadLetter, reason_of
 
 __all__ = ["LetterLimits", "Pieces", "Salvaged", "is_misfit", "salvage", "whole_letter"]
@@ -40,8 +41,11 @@ class Pieces(Protocol):
 
     def __len__(self) -> int: ...
 
-    def table(self, first: int, end: int) -> pa.Table:
-        """The rows `first` to `end` (not included), exactly so many; UsageError as the readers."""
+    def table(self, first: int, end: int, dropped: Dropped) -> pa.Table:
+        """The rows `first` to `end` (not included), exactly so many; UsageError as the readers.
+
+        `dropped` counts the columns that are left out.
+        """
 
     def raw(self, index: int) -> bytes:
         """The bytes of one row."""
@@ -55,6 +59,7 @@ class Salvaged:
     kept: list[int]
     """The number of each row of `tables`, in order."""
     letters: list[DeadLetter]
+    dropped: Dropped
 
 
 def is_misfit(error: UsageError) -> bool:
@@ -70,13 +75,14 @@ def salvage(
     Raises:
         InvalidRows: more letters, or larger ones, than `limits`; with `row`, `column`, `reason`.
     """
-    found = Salvaged([], [], [])
+    found = Salvaged([], [], [], Dropped())
     starts = range(0, len(pieces), _BLOCK_ROWS)
     waiting = [(first, min(first + _BLOCK_ROWS, len(pieces))) for first in reversed(starts)]
     while waiting:
         first, end = waiting.pop()
+        dropped = Dropped()
         try:
-            found.tables.append(fit(pieces.table(first, end)))
+            found.tables.append(fit(pieces.table(first, end, dropped)))
         except UsageError as error:
             if not is_misfit(error):
                 raise
@@ -89,6 +95,7 @@ def salvage(
             found.letters.append(letter)
         else:
             found.kept.extend(range(first, end))
+            found.dropped.merge(dropped)
     return found
 
 

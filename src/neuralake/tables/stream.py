@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from neuralake.errors import UsageError, suggestion
 from neuralake.tables.kafka import KafkaTopic
 
-__all__ = ["ON_INVALID", "Stream"]
+__all__ = ["ON_INVALID", "UNKNOWN_COLUMNS", "Stream"]
 
 ON_INVALID = ("reject", "dead_letter")
+UNKNOWN_COLUMNS = ("reject", "drop")
 
 # A commit a minute is the slowest that still is a stream; slower is a batch job's work.
 _FLUSH_MS_LONGEST = 60_000
@@ -29,6 +30,8 @@ class Stream:
         on_invalid: what becomes of rows that do not fit. `reject`: the whole request is refused
             (nobody can be told of a Kafka message: all of it is a dead letter). `dead_letter`: the
             other rows are stored, and these go to the table of dead letters, `<uri>_rejected`.
+        unknown_columns: what becomes of columns that the schema has not. `reject`: their rows do
+            not fit. `drop`: they are left out, and the answer says which.
 
     Raises:
         UsageError: a limit is not a positive whole number, `flush_ms_max` is too long, or a policy
@@ -40,6 +43,7 @@ class Stream:
     flush_bytes_max: int | None = None
     kafka: KafkaTopic | None = None
     on_invalid: str = "reject"
+    unknown_columns: str = "reject"
 
     def __post_init__(self) -> None:
         if self.kafka is not None and not isinstance(self.kafka, KafkaTopic):
@@ -48,6 +52,7 @@ class Stream:
                 name="kafka",
             )
         self._check_choice("on_invalid", ON_INVALID)
+        self._check_choice("unknown_columns", UNKNOWN_COLUMNS)
         for name in ("flush_ms_max", "flush_rows_max", "flush_bytes_max"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value <= 0):
