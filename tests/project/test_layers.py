@@ -52,6 +52,7 @@ OWNERS = {
     "sqlite3": ("queue/",),
     "confluent_kafka": ("queue/",),
     "fastavro": ("records/",),
+    "dataframely": ("records/rules.py",),
 }
 
 

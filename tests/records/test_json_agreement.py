@@ -221,10 +221,18 @@ def test_a_body_is_the_same_rows_or_the_same_refusal_with_and_without_the_quick_
     block_bytes = data.draw(st.sampled_from([1, 20, 1000]))
 
     drops = data.draw(st.booleans())
-    more = {"name": "t", "rows_max": 100, "drops": drops}
 
-    quick = JsonReader(schema, small_bytes=0, block_bytes=block_bytes, **more)
-    exact = JsonReader(schema, small_bytes=10**9, **more)
+    def reader(small_bytes: int, block_bytes: int) -> JsonReader:
+        return JsonReader(
+            schema,
+            name="t",
+            rows_max=100,
+            small_bytes=small_bytes,
+            block_bytes=block_bytes,
+            drops=drops,
+        )
+
+    quick, exact = reader(0, block_bytes), reader(10**9, 1000)
 
     assert outcome(quick, body) == outcome(exact, body)
 

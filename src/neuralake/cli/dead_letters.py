@@ -11,6 +11,7 @@ import typer
 from neuralake.cli.answer import Format, write_frame
 from neuralake.cli.inspect import find_definition
 from neuralake.cli.session import Session
+from neuralake.clock import SystemClock
 from neuralake.errors import InvalidRows, UsageError
 
 if TYPE_CHECKING:
@@ -244,7 +245,7 @@ def _time(text: str | None) -> datetime | None:
     try:
         if text[-1:] in _UNITS_S:
             span = timedelta(seconds=float(text[:-1]) * _UNITS_S[text[-1]])
-            return datetime.now(UTC) - span
+            return datetime.fromtimestamp(SystemClock().now_s(), UTC) - span
         found = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         raise UsageError(

@@ -21,7 +21,14 @@ from neuralake.records.json_body import NDJSON, SMALL_BYTES, JsonReader
 from neuralake.records.letters import DeadLetter, with_letters
 from neuralake.records.pieces import array_pieces, arrow_pieces, line_pieces
 from neuralake.records.rows import Row
-from neuralake.records.salvage import LetterLimits, is_misfit, salvage, whole_letter
+from neuralake.records.rules import Rules, rules_of
+from neuralake.records.salvage import (
+    LetterLimits,
+    is_misfit,
+    salvage,
+    whole_letter,
+    without_broken,
+)
 from neuralake.schema import declare
 from neuralake.settings import IngestSettings, Settings
 from neuralake.tables import Definition, Stream
@@ -75,6 +82,7 @@ class Decoder:
     Args:
         dead_letters: rows that do not fit become dead letters, instead of errors (`envelope`).
         drops: columns that the schema has not are left out, instead of being errors.
+        rules: what else rows must keep.
     """
 
     def __init__(
@@ -86,10 +94,11 @@ class Decoder:
         limits: IngestSettings,
         dead_letters: bool = False,
         drops: bool = False,
+        rules: Rules | None = None,
     ) -> None:
         self._partition_by, self._limits = tuple(partition_by), limits
         self._letter_limits = LetterLimits(limits.letters_max, limits.letter_bytes_max)
-        self.dead_letters = dead_letters
+        self.dead_letters, self._rules = dead_letters, rules
         self._schema = schema
         self._json = json = JsonReader(schema, name=name, rows_max=limits.rows_max, drops=drops)
         self._arrow = arrow = ArrowReader(
@@ -127,6 +136,8 @@ class Decoder:
             raise _no_rows()
         table = normalise(table, self._partition_by)
         self._check_partitions(table)
+        if self._rules is not None:
+            self._rules.check(table)
         return table
 
     def few(self, body: bytes, reader: str, *, dropped: Dropped | None = None) -> list[Row] | None:
@@ -137,6 +148,8 @@ class Decoder:
         """
         if reader == ARROW or len(body) > min(SMALL_BYTES, self._limits.json_bytes_max):
             return None
+        if self._rules is not None:
+            return None  # They are about the rows of one request, and cost as much for one as many.
         rows = self._json.few(body, lines=reader == NDJSON, dropped=dropped)
         if not rows:
             raise _no_rows()
@@ -201,6 +214,8 @@ class Decoder:
             source=source,
         )
         table = pa.concat_tables([empty, *found.tables])
+        if self._rules is not None:
+            table = without_broken(table, self._rules, pieces, found, limits=limits, source=source)
         self._check_partitions(table)
         return replace(encode(table, found.letters), dropped=found.dropped)
 
@@ -216,6 +231,7 @@ def decoder_of(definition: Definition, settings: Settings, *, name: str) -> Deco
         limits=settings.ingest,
         dead_letters=stream.on_invalid == "dead_letter",
         drops=stream.unknown_columns == "drop",
+        rules=rules_of(definition, name=name),
     )
 
 

@@ -13,6 +13,7 @@ from neuralake.queue.rows import decode_rows
 from neuralake.records.avro_message import AvroReader
 from neuralake.records.letters import DeadLetter, letters_of
 from neuralake.records.messages import Column, MessageReader, MessageRows
+from neuralake.records.rules import rules_of
 from neuralake.settings import Settings
 from neuralake.tables import Definition
 
@@ -98,5 +99,6 @@ def message_reader_of(
         avro=AvroReader(SchemaRegistry(settings.kafka).schema) if format == "avro" else None,
         keeps_rows=stream.on_invalid == "dead_letter" if keeps_rows is None else keeps_rows,
         drops=stream.unknown_columns == "drop",
+        rules=rules_of(definition, name=name),
         letters_max=settings.ingest.letters_max,
     )

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import base64
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -23,7 +25,8 @@ from neuralake.records.arrow_body import ArrowReader
 from neuralake.records.json_body import JsonReader
 from neuralake.records.letters import DeadLetter, reason_of
 from neuralake.records.pieces import array_pieces, arrow_pieces, line_pieces
-from neuralake.records.salvage import LetterLimits, Pieces, salvage
+from neuralake.records.rules import BrokenRule, Rules
+from neuralake.records.salvage import LetterLimits, Pieces, salvage, without_broken
 
 __all__ = ["Column", "MessageReader", "MessageRows", "SourceMessages"]
 
@@ -72,6 +75,7 @@ class MessageReader:
         keeps_rows: of a message with several rows, those that fit are kept, unless more than
             `letters_max` do not.
         drops: columns that the schema has not are left out of values.
+        rules: what else rows must keep, each message by itself.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class MessageReader:
         avro: Callable[[bytes], Any] | None = None,
         keeps_rows: bool = False,
         drops: bool = False,
+        rules: Rules | None = None,
         letters_max: int = 1000,
     ) -> None:
         self._schema, self._partition_by, self._columns = schema, tuple(partition_by), columns
@@ -96,7 +101,7 @@ class MessageReader:
             inner, name=name, rows_max=rows_max, bytes_max=_ARROW_BYTES_MAX, drops=drops
         )
         self._avro, self._format = avro, format
-        self._keeps_rows = keeps_rows
+        self._keeps_rows, self._rules = keeps_rows, rules
         # What a message may have the broker decides, and nobody is there to send it smaller.
         self._letter_limits = LetterLimits(letters_max, _ARROW_BYTES_MAX)
         self._values: Callable[[list[bytes]], tuple[pa.Table, list[int]]] = {
@@ -119,7 +124,7 @@ class MessageReader:
         if not indexes:
             return
         try:
-            table = self._whole(work, indexes)
+            table, counts = self._whole(work, indexes)
         except (UsageError, _InParts) as error:
             if len(indexes) == 1:
                 self._keep_or_reject(work, indexes[0], error)
@@ -128,11 +133,26 @@ class MessageReader:
             self._read(work, indexes[:middle])
             self._read(work, indexes[middle:])
             return
-        work.tables.append(table)
+        self._keep(work, indexes, table, counts)
 
-    def _whole(self, work: _Work, indexes: list[int]) -> pa.Table:
+    def _keep(self, work: _Work, indexes: list[int], table: pa.Table, counts: list[int]) -> None:
+        """Keep the rows of the messages at `indexes`, but where one breaks a rule."""
+        broken = self._rules.failing(table) if self._rules is not None else []
+        ends, start = list(accumulate(counts)), 0
+        firsts: dict[int, BrokenRule] = {}
+        for one in broken:
+            firsts.setdefault(bisect_right(ends, one.row), one)
+        for at, one in firsts.items():
+            begin = ends[at] - counts[at]
+            work.tables.append(table.slice(start, begin - start))
+            error = InvalidRows(one.reason, column=one.column, reason=one.reason)
+            self._keep_or_reject(work, indexes[at], error)
+            start = ends[at]
+        work.tables.append(table.slice(start))
+
+    def _whole(self, work: _Work, indexes: list[int]) -> tuple[pa.Table, list[int]]:
         table, counts = self._values([work.values[index] for index in indexes])  # type: ignore[misc]
-        return self._completed(work, table, indexes, counts)
+        return self._completed(work, table, indexes, counts), counts
 
     def _completed(
         self, work: _Work, table: pa.Table, indexes: list[int], counts: list[int]
@@ -157,10 +177,15 @@ class MessageReader:
                     fit=lambda rows: self._completed(work, rows, [index], [rows.num_rows]),
                     limits=self._letter_limits,
                 )
+                rows = pa.concat_tables([self._schema.empty_table(), *found.tables])
+                if self._rules is not None:
+                    rows = without_broken(
+                        rows, self._rules, pieces, found, limits=self._letter_limits
+                    )
             except UsageError as too_many:
                 error = too_many
             else:
-                work.tables += found.tables
+                work.tables.append(rows)
                 work.reject(index, *(replace(each, attached=attached) for each in found.letters))
                 return
         value, (reason, column) = work.values[index] or b"", reason_of(error)
@@ -184,9 +209,9 @@ class MessageReader:
         return table, [1] * len(values)
 
     def _lines(self, values: list[bytes]) -> tuple[pa.Table, list[int]]:
-        if len(values) == 1 or self._columns:
+        if len(values) == 1 or self._columns or self._rules is not None:
             if len(values) > 1:
-                raise _InParts  # Whose key a row has is known for one message only.
+                raise _InParts  # Whose row it is, is known for one message only.
             table = self._json.lines(values[0])
             return table, [table.num_rows]
         return self._json.lines(_joined(values)), []

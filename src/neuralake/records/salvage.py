@@ -17,8 +17,17 @@ import pyarrow as pa
 from neuralake.errors import InvalidRows, TooLarge, UnsupportedMedia, UsageError
 from neuralake.records.dropped import Dropped
 from neuralake.records.letters import DeadLetter, reason_of
+from neuralake.records.rules import Rules
 
-__all__ = ["LetterLimits", "Pieces", "Salvaged", "is_misfit", "salvage", "whole_letter"]
+__all__ = [
+    "LetterLimits",
+    "Pieces",
+    "Salvaged",
+    "is_misfit",
+    "salvage",
+    "whole_letter",
+    "without_broken",
+]
 
 _BLOCK_ROWS = 4096
 
@@ -91,12 +100,45 @@ def salvage(
                 waiting += [(middle, end), (first, middle)]
                 continue
             letter = _letter(pieces.raw(first), error, first, pieces.format, source)
-            check_letter(letter, found.letters, limits)
+            _check_letter(letter, found.letters, limits)
             found.letters.append(letter)
         else:
             found.kept.extend(range(first, end))
             found.dropped.merge(dropped)
     return found
+
+
+def without_broken(
+    table: pa.Table,
+    rules: Rules,
+    pieces: Pieces,
+    found: Salvaged,
+    *,
+    limits: LetterLimits,
+    source: str = "",
+) -> pa.Table:
+    """The rows of `table`, all that was `found`, but those that break rules: letters of `found`.
+
+    Raises:
+        InvalidRows: as `salvage`.
+    """
+    broken = rules.failing(table)
+    for one in broken:
+        index = found.kept[one.row]
+        letter = DeadLetter(
+            pieces.raw(index),
+            one.reason,
+            one.column,
+            row=index,
+            format=pieces.format,
+            source=source,
+        )
+        _check_letter(letter, found.letters, limits)
+        found.letters.append(letter)
+    found.letters.sort(key=lambda letter: letter.row or 0)
+    rows = {one.row for one in broken}
+    kept = [row for row in range(table.num_rows) if row not in rows]
+    return table.take(pa.array(kept, pa.int64())) if rows else table
 
 
 def whole_letter(
@@ -112,7 +154,7 @@ def whole_letter(
     return _letter(value, error, None, format, source)
 
 
-def check_letter(letter: DeadLetter, before: list[DeadLetter], limits: LetterLimits) -> None:
+def _check_letter(letter: DeadLetter, before: list[DeadLetter], limits: LetterLimits) -> None:
     """Refuse the whole for a letter too many, or too large; InvalidRows."""
     if len(before) >= limits.count_max:
         first = before[0] if before else letter

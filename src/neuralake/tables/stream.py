@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
 
 from neuralake.errors import UsageError, suggestion
 from neuralake.tables.kafka import KafkaTopic
@@ -32,6 +35,8 @@ class Stream:
             other rows are stored, and these go to the table of dead letters, `<uri>_rejected`.
         unknown_columns: what becomes of columns that the schema has not. `reject`: their rows do
             not fit. `drop`: they are left out, and the answer says which.
+        rules: a dataframely `Schema` (the class): rows that do not keep it do not fit. Its columns
+            are some of the table's.
 
     Raises:
         UsageError: a limit is not a positive whole number, `flush_ms_max` is too long, or a policy
@@ -44,6 +49,7 @@ class Stream:
     kafka: KafkaTopic | None = None
     on_invalid: str = "reject"
     unknown_columns: str = "reject"
+    rules: Any = None
 
     def __post_init__(self) -> None:
         if self.kafka is not None and not isinstance(self.kafka, KafkaTopic):
@@ -53,6 +59,7 @@ class Stream:
             )
         self._check_choice("on_invalid", ON_INVALID)
         self._check_choice("unknown_columns", UNKNOWN_COLUMNS)
+        self._check_rules()
         for name in ("flush_ms_max", "flush_rows_max", "flush_bytes_max"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value <= 0):
@@ -66,6 +73,36 @@ class Stream:
                 f"Stream(flush_ms_max={self.flush_ms_max}): rows may wait for their commit at most "
                 f"{_FLUSH_MS_LONGEST} ms; the queue keeps only so much.",
                 name="flush_ms_max",
+            )
+
+    def check(self, schema: pa.Schema) -> None:
+        """Refuse what does not go with the columns of its table; raises UsageError."""
+        if self.kafka is not None:
+            self.kafka.check(schema)
+        for name in [] if self.rules is None else self.rules.columns():
+            if name not in schema.names:
+                raise UsageError(
+                    f"Stream(rules={self.rules.__name__}): the table has no column {name!r}."
+                    f"{suggestion(name, schema.names)} Columns: {', '.join(schema.names)}.",
+                    name="rules",
+                    column=name,
+                )
+
+    def _check_rules(self) -> None:
+        # By its methods, so that definitions do not load dataframely to find that there is none.
+        wanted, rules = ("filter", "columns", "primary_key"), self.rules
+        if rules is None:
+            return
+        if not isinstance(rules, type) or not all(hasattr(rules, name) for name in wanted):
+            raise UsageError(
+                f"Stream(rules={self.rules!r}): give a class below dataframely.Schema.",
+                name="rules",
+            )
+        if self.kafka is not None and getattr(rules, "primary_key")():  # noqa: B009 mypy knows a type
+            raise UsageError(
+                f"Stream(rules={self.rules.__name__}): it has a primary key, but of a Kafka topic "
+                f"each message is checked by itself. Leave primary_key out.",
+                name="rules",
             )
 
     def _check_choice(self, name: str, known: tuple[str, ...]) -> None:
