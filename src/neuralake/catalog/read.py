@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from neuralake.errors import UnknownName, UsageError, suggestion
 from neuralake.filters import Conditions, normalise
@@ -24,7 +27,7 @@ from neuralake.tables import (
 if TYPE_CHECKING:
     from neuralake.catalog.catalog import Catalog
 
-__all__ = ["read_function", "read_table"]
+__all__ = ["read_function", "read_table", "with_evolved"]
 
 
 def read_table(
@@ -76,6 +79,26 @@ def read_function(
         frame = conforming(frame, definition.schema, name=title)
     frame = filtered(frame, normalise(*filters), definition.schema, name=title)
     return frame if columns is None or taken else as_frame(frame.select(list(columns)))
+
+
+def with_evolved(catalog: Catalog, definition: Definition, title: str) -> Definition:
+    """`definition` with the columns that its table has besides; reads the table's log.
+
+    Raises:
+        UsageError: it is no Delta table.
+    """
+    if not isinstance(definition, DeltaTable):
+        raise UsageError(f"{title!r} is a {definition.kind} table: its columns do not evolve.")
+    try:
+        found = catalog.newest_at(catalog.uri_of(definition)).schema
+    except UnknownName as error:
+        if error.kind != "table" or not definition.is_stream:
+            raise
+        return definition
+    more = [field for field in found if field.name not in definition.columns]
+    return replace(
+        definition, schema=pa.schema([*definition.schema, *more]), table_metadata_args=None
+    )
 
 
 def _scan(

@@ -11,6 +11,7 @@ from neuralake.delta.clustering import clustering_properties
 from neuralake.delta.columns import add_columns
 from neuralake.delta.commit import Commit, TableLog, Txn
 from neuralake.delta.compaction import Compactor, CompactResult, compact_once
+from neuralake.delta.growth import AddedColumn, added_columns
 from neuralake.delta.newest import Newest
 from neuralake.delta.partition import normalise
 from neuralake.delta.snapshot import DataFile, Snapshot, exists, snapshot
@@ -19,6 +20,7 @@ from neuralake.delta.vacuum import VacuumedFile, VacuumResult, vacuum
 
 __all__ = [
     "STREAM_PROPERTIES",
+    "AddedColumn",
     "CleanupResult",
     "Commit",
     "CompactResult",
@@ -31,6 +33,7 @@ __all__ = [
     "VacuumResult",
     "VacuumedFile",
     "add_columns",
+    "added_columns",
     "checkpoint",
     "checkpoint_if_due",
     "cleanup",

@@ -215,7 +215,7 @@ class IngestRoutes:
 
     async def _decode(self, target: Target, body: bytes, media_type: str, source: str) -> Encoded:
         read = partial(target.decoder.envelope, body, media_type, source=source)
-        if len(body) <= _INLINE_BYTES_MAX:
+        if len(body) <= _INLINE_BYTES_MAX and not target.decoder.may_wait:
             return read()
         return await asyncio.get_running_loop().run_in_executor(self._pool, read)
 

@@ -30,10 +30,19 @@ class ArrowReader:
     """Reads Arrow IPC bodies of one table. Use it from any thread."""
 
     def __init__(
-        self, schema: pa.Schema, *, name: str, rows_max: int, bytes_max: int, drops: bool = False
+        self,
+        schema: pa.Schema,
+        *,
+        name: str,
+        rows_max: int,
+        bytes_max: int,
+        drops: bool = False,
+        ignores_null: bool = False,
     ) -> None:
-        """`drops`: columns that the schema has not are left out, instead of being errors."""
-        self._drops = drops
+        """`drops`: columns that the schema has not are left out, instead of being errors;
+        `ignores_null`: those that hold nothing but null are.
+        """
+        self._drops, self._ignores_null = drops, ignores_null
         self._schema = schema
         self._name = name
         self._rows_max = rows_max
@@ -66,12 +75,23 @@ class ArrowReader:
 
     def fitted(self, table: pa.Table, *, dropped: Dropped | None = None) -> pa.Table:
         """Rows of `table` in the declared schema. Raises as `stream`."""
+        if self._ignores_null:
+            table = self._without_nulls(table)
         if self._drops:
             table = self._known(table, dropped)
         try:
             return _checked(conform(table, self._schema, name=self._name), self._name)
         except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
             raise _damaged(error) from error
+
+    def _without_nulls(self, table: pa.Table) -> pa.Table:
+        columns = zip(table.schema.names, table.columns, strict=True)
+        kept = [
+            index
+            for index, (name, column) in enumerate(columns)
+            if name in self._schema.names or column.null_count < len(column)
+        ]
+        return table.select(kept) if kept else table
 
     def _known(self, table: pa.Table, dropped: Dropped | None) -> pa.Table:
         names = table.schema.names

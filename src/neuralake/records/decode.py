@@ -6,7 +6,7 @@ empty strings in partition columns are already null, as Delta makes them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
@@ -17,9 +17,10 @@ from neuralake.delta.partition import normalise
 from neuralake.errors import TooLarge, UnsupportedMedia, UsageError
 from neuralake.records.arrow_body import ArrowReader
 from neuralake.records.dropped import Dropped
+from neuralake.records.evolve import inferred
 from neuralake.records.json_body import NDJSON, SMALL_BYTES, JsonReader
 from neuralake.records.letters import DeadLetter, with_letters
-from neuralake.records.pieces import array_pieces, arrow_pieces, line_pieces
+from neuralake.records.pieces import array_pieces, arrow_pieces, json_values, line_pieces
 from neuralake.records.rows import Row
 from neuralake.records.rules import Rules, rules_of
 from neuralake.records.salvage import (
@@ -83,7 +84,11 @@ class Decoder:
         dead_letters: rows that do not fit become dead letters, instead of errors (`envelope`).
         drops: columns that the schema has not are left out, instead of being errors.
         rules: what else rows must keep.
+        evolved: columns of `schema` that came with rows and not by its definition.
+        evolves: more may come, so that one that the schema has not may be null.
     """
+
+    may_wait = False
 
     def __init__(
         self,
@@ -95,18 +100,28 @@ class Decoder:
         dead_letters: bool = False,
         drops: bool = False,
         rules: Rules | None = None,
+        evolved: Collection[str] = (),
+        evolves: bool = False,
     ) -> None:
         self._partition_by, self._limits = tuple(partition_by), limits
         self._letter_limits = LetterLimits(limits.letters_max, limits.letter_bytes_max)
         self.dead_letters, self._rules = dead_letters, rules
-        self._schema = schema
-        self._json = json = JsonReader(schema, name=name, rows_max=limits.rows_max, drops=drops)
+        self._schema, self._evolved = schema, frozenset(evolved)
+        self._json = json = JsonReader(
+            schema,
+            name=name,
+            rows_max=limits.rows_max,
+            drops=drops,
+            loose=self._evolved,
+            ignores_null=evolves,
+        )
         self._arrow = arrow = ArrowReader(
             schema,
             name=name,
             rows_max=limits.rows_max,
             bytes_max=limits.body_bytes_max * _EXPANSION_MAX,
             drops=drops,
+            ignores_null=evolves,
         )
         self._readers: dict[str, Callable[..., pa.Table]] = {
             JSON: json.document,
@@ -164,7 +179,7 @@ class Decoder:
             InvalidRows, SchemaMismatch: a row cannot be in any partition. Its number is that in
                 `rows`: read one body alone to say it to a sender.
         """
-        return encode(normalise(self._json.table(rows), self._partition_by))
+        return encode(self._sent(normalise(self._json.table(rows), self._partition_by)))
 
     def _check_partitions(self, table: pa.Table) -> None:
         """Each partition of a request becomes a file, whose cost is not in its bytes."""
@@ -181,16 +196,51 @@ class Decoder:
         Args:
             source: who sent it, for the letters.
         """
-        dropped = Dropped()
         try:
-            encoded = replace(encode(self.rows(body, media_type, dropped=dropped)), dropped=dropped)
+            return self.whole(body, media_type)
         except UsageError as error:
             if not self.dead_letters or not is_misfit(error) or error.facts.get("reason") == _EMPTY:
                 raise
-            encoded = self._salvaged(body, reader_of(media_type), error, source)
-        if media_type == ARROW:
-            return encoded
-        return replace(encoded, fingerprint=blake2b(body, digest_size=8).digest())
+            found = self._salvaged(body, reader_of(media_type), error, source)
+            return _signed(found, body, media_type)
+
+    def whole(self, body: bytes, media_type: str) -> Encoded:
+        """As `envelope`, without dead letters."""
+        dropped = Dropped()
+        table = self._sent(self.rows(body, media_type, dropped=dropped))
+        return _signed(replace(encode(table), dropped=dropped), body, media_type)
+
+    def new_columns(self, body: bytes, media_type: str) -> dict[str, pa.DataType]:
+        """Columns of `body` that are not in the schema and have a value, with types.
+
+        Raises:
+            UsageError: the body cannot be read so far.
+        """
+        reader = reader_of(media_type)
+        if reader == ARROW:
+            table = self._arrow.table(body)
+            return {
+                field.name: field.type
+                for field, column in zip(table.schema, table.columns, strict=True)
+                if field.name not in self._schema.names and column.null_count < len(column)
+            }
+        if len(body) > self._limits.json_bytes_max:
+            return {}
+        pieces = (
+            line_pieces(body, self._json)
+            if reader == NDJSON
+            else array_pieces(body, self._json) or line_pieces(body, self._json)
+        )
+        return inferred(json_values(pieces), self._schema.names)
+
+    def _sent(self, table: pa.Table) -> pa.Table:
+        """`table` without evolved columns that say nothing: they would be in each envelope."""
+        names = [
+            name
+            for name in table.schema.names
+            if name not in self._evolved or table[name].null_count < table.num_rows
+        ]
+        return table if len(names) == table.num_columns else table.select(names)
 
     def _salvaged(self, body: bytes, reader: str, error: UsageError, source: str) -> Encoded:
         """What can be kept of a body that raised `error`."""
@@ -217,21 +267,37 @@ class Decoder:
         if self._rules is not None:
             table = without_broken(table, self._rules, pieces, found, limits=limits, source=source)
         self._check_partitions(table)
-        return replace(encode(table, found.letters), dropped=found.dropped)
+        return replace(encode(self._sent(table), found.letters), dropped=found.dropped)
 
 
-def decoder_of(definition: Definition, settings: Settings, *, name: str) -> Decoder:
-    """The decoder of what is sent to `definition`, a stream table, with its policies."""
+def _signed(encoded: Encoded, body: bytes, media_type: str) -> Encoded:
+    if media_type == ARROW:
+        return encoded
+    return replace(encoded, fingerprint=blake2b(body, digest_size=8).digest())
+
+
+def decoder_of(
+    definition: Definition, settings: Settings, *, name: str, schema: pa.Schema | None = None
+) -> Decoder:
+    """The decoder of what is sent to `definition`, a stream table, with its policies.
+
+    Args:
+        schema: the declared one with more columns behind it, which came with rows.
+    """
     assert definition.schema is not None  # noqa: S101 stream tables have one; for mypy
     stream = definition.stream or Stream()
+    declared = declare(definition.schema)
+    schema = schema or declared
     return Decoder(
-        declare(definition.schema),
+        schema,
         name=name,
         partition_by=definition.partition_by,
         limits=settings.ingest,
         dead_letters=stream.on_invalid == "dead_letter",
         drops=stream.unknown_columns == "drop",
         rules=rules_of(definition, name=name),
+        evolved=schema.names[len(declared) :],
+        evolves=stream.evolves,
     )
 
 

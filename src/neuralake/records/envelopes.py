@@ -11,6 +11,7 @@ from neuralake.queue import Envelope
 from neuralake.queue.kafka_registry import SchemaRegistry
 from neuralake.queue.rows import decode_rows
 from neuralake.records.avro_message import AvroReader
+from neuralake.records.evolve import unified
 from neuralake.records.letters import DeadLetter, letters_of
 from neuralake.records.messages import Column, MessageReader, MessageRows
 from neuralake.records.rules import rules_of
@@ -21,13 +22,27 @@ __all__ = ["EnvelopeReader", "message_reader_of", "reader_of"]
 
 
 class EnvelopeReader:
-    """Reads the envelopes of one table; without `messages` those of ingest only."""
+    """Reads the envelopes of one table; without `messages` those of ingest only.
 
-    def __init__(self, schema: pa.Schema, messages: MessageReader | None = None) -> None:
-        self._schema, self._messages = schema, messages
+    Args:
+        evolves: envelopes may have more columns than `schema`.
+    """
 
-    def read(self, envelopes: Sequence[Envelope]) -> MessageRows:
+    def __init__(
+        self,
+        schema: pa.Schema,
+        messages: MessageReader | None = None,
+        *,
+        evolves: bool = False,
+    ) -> None:
+        self._schema, self._messages, self._evolves = schema, messages, evolves
+
+    def read(self, envelopes: Sequence[Envelope], *, into: pa.Schema | None = None) -> MessageRows:
         """The rows of `envelopes`, in order, and what gives none.
+
+        Args:
+            into: the columns of the table as it is now: with them new columns come too, behind
+                these. Without, the rows have the declared columns.
 
         Raises:
             NeedsAttention: an envelope of ingest is damaged, or not of this table's kind.
@@ -38,7 +53,7 @@ class EnvelopeReader:
         for is_foreign, group in groupby(envelopes, lambda envelope: envelope.messages is not None):
             if not is_foreign:
                 if stored := [envelope for envelope in group if envelope.payload]:
-                    tables.append(decode_rows(stored))
+                    tables.append(self._stored(stored, into, rejected))
                     rejected += [letter for envelope in stored for letter in letters_of(envelope)]
                 continue
             for envelope in group:
@@ -53,6 +68,23 @@ class EnvelopeReader:
         rows = pa.concat_tables(tables, promote_options="default")
         return MessageRows(rows, rejected, tombstones)
 
+    def _stored(
+        self, stored: list[Envelope], into: pa.Schema | None, rejected: list[DeadLetter]
+    ) -> pa.Table:
+        if not self._evolves:
+            return decode_rows(stored)
+        found = [(envelope, decode_rows([envelope])) for envelope in stored]
+        if into is not None:
+            rows, letters = unified(found, into, self._schema)
+            rejected += letters
+            return rows
+        # Each by itself: of new columns, which nobody asked for here, types may differ.
+        names = self._schema.names
+        return pa.concat_tables(
+            [table.select([n for n in names if n in table.schema.names]) for _, table in found],
+            promote_options="default",
+        )
+
 
 def reader_of(definition: Definition, settings: Settings, *, name: str) -> EnvelopeReader:
     """The reader of what the queue of `definition`, a stream table, gives.
@@ -63,7 +95,8 @@ def reader_of(definition: Definition, settings: Settings, *, name: str) -> Envel
     """
     assert definition.schema is not None  # noqa: S101 stream tables have one; for mypy
     if definition.stream is None or definition.stream.kafka is None:
-        return EnvelopeReader(definition.schema)
+        evolves = definition.stream is not None and definition.stream.evolves
+        return EnvelopeReader(definition.schema, evolves=evolves)
     return EnvelopeReader(definition.schema, message_reader_of(definition, settings, name=name))
 
 

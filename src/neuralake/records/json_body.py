@@ -8,7 +8,7 @@ line breaks inside an object do not count.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -44,13 +44,17 @@ class JsonReader:
         block_bytes: int = _BLOCK_BYTES,
         small_bytes: int = SMALL_BYTES,
         drops: bool = False,
+        loose: Collection[str] = (),
+        ignores_null: bool = False,
     ) -> None:
-        """`block_bytes` and `small_bytes` change the speed only; `drops` as `RowReader`'s."""
+        """`block_bytes` and `small_bytes` change the speed only; the others as `RowReader`'s."""
         self._schema = schema
         self._rows_max = rows_max
         self._block_bytes = block_bytes
         self._small_bytes = small_bytes
-        self._exact = RowReader(schema, name=name, drops=drops)
+        self._exact = RowReader(
+            schema, name=name, drops=drops, loose=loose, ignores_null=ignores_null
+        )
         self._fast = ColumnReader(schema, drops=drops)
         self._texts = msgspec.json.Decoder(msgspec.Raw)
         self._array = msgspec.json.Decoder(list[msgspec.Raw])

@@ -6,7 +6,8 @@ read so, each line is a row. Arrow: the rows of a stream whose columns fit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -16,8 +17,9 @@ from neuralake.records.arrow_body import ArrowReader
 from neuralake.records.dropped import Dropped
 from neuralake.records.json_body import JsonReader
 from neuralake.records.salvage import Pieces
+from neuralake.records.scalars import Misfit, parse_json
 
-__all__ = ["array_pieces", "arrow_pieces", "line_pieces"]
+__all__ = ["array_pieces", "arrow_pieces", "json_values", "line_pieces"]
 
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
@@ -95,6 +97,15 @@ def arrow_pieces(body: bytes, reader: ArrowReader) -> Pieces | None:
     except UsageError:
         return None
     return _ArrowRows(reader, rows)
+
+
+def json_values(pieces: Pieces) -> Iterator[Any]:
+    """The values of pieces of JSON, as `scalars.parse_json` reads them, but those that are none."""
+    for index in range(len(pieces)):
+        try:
+            yield parse_json(pieces.raw(index).decode())[0]
+        except (Misfit, UnicodeDecodeError):
+            continue
 
 
 def _stripped(line: bytes) -> bytes:

@@ -5,13 +5,15 @@ This is the exact path: slow (some 50,000 rows a second), and the last word on w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 
 from neuralake.errors import InvalidRows, UsageError, suggestion
 from neuralake.records.dropped import Dropped
+from neuralake.records.evolve import text_of
 from neuralake.records.scalars import Misfit, after_space, leaf_reader, parse_json
 
 __all__ = ["Row", "RowReader", "malformed", "value_reader"]
@@ -24,12 +26,27 @@ Row = dict[str, Any]
 class RowReader:
     """Reads rows of one table. Immutable; use it from any thread."""
 
-    def __init__(self, schema: pa.Schema, *, name: str = "table", drops: bool = False) -> None:
-        """`drops`: columns that the schema has not are left out, instead of being errors."""
+    def __init__(
+        self,
+        schema: pa.Schema,
+        *,
+        name: str = "table",
+        drops: bool = False,
+        loose: Collection[str] = (),
+        ignores_null: bool = False,
+    ) -> None:
+        """Make a reader.
+
+        Args:
+            drops: columns that the schema has not are left out, instead of being errors.
+            loose: columns of texts that take numbers and booleans, too, as they are written.
+            ignores_null: a column that the schema has not may be null.
+        """
         self._struct = pa.struct(list(schema))
         self._name = name
-        self._read = _object_reader(list(schema), kind="column")
-        self._known = frozenset(schema.names) if drops else None
+        self._read = _object_reader(list(schema), kind="column", loose=loose)
+        self._known = frozenset(schema.names) if drops or ignores_null else None
+        self._drops = drops
 
     def texts(
         self, texts: Iterable[str], *, first_row: int = 0, dropped: Dropped | None = None
@@ -76,9 +93,12 @@ class RowReader:
                 raise Misfit("a row is a JSON object of column names and values")
             known = self._known
             if known is not None and not known.issuperset(value):
-                if dropped is not None:
-                    dropped.add(name for name in value if name not in known)
-                value = {name: inner for name, inner in value.items() if name in known}
+                if not self._drops:
+                    value = {n: v for n, v in value.items() if v is not None or n in known}
+                else:
+                    if dropped is not None:
+                        dropped.add(name for name in value if name not in known)
+                    value = {name: inner for name, inner in value.items() if name in known}
             fields: dict[str, Any] = self._read(value)
             return fields
         except Misfit as misfit:
@@ -120,8 +140,15 @@ def _parsed(text: str, row: int) -> Any:
         raise malformed(misfit, row=row) from None
 
 
-def _object_reader(fields: list[pa.Field], *, kind: str) -> Reader:
-    readers = [(field.name, value_reader(field.type), field.nullable) for field in fields]
+def _object_reader(fields: list[pa.Field], *, kind: str, loose: Collection[str] = ()) -> Reader:
+    readers = [
+        (
+            field.name,
+            _loose_reader(field.type) if field.name in loose else value_reader(field.type),
+            field.nullable,
+        )
+        for field in fields
+    ]
     names = [field.name for field in fields]
     known = frozenset(names)
 
@@ -147,6 +174,17 @@ def _object_reader(fields: list[pa.Field], *, kind: str) -> Reader:
         return found
 
     return read
+
+
+def _loose_reader(kind: pa.DataType) -> Reader:
+    read = value_reader(kind)
+    if not pa.types.is_string(kind):
+        return read
+
+    def read_loosely(value: Any) -> Any:
+        return read(text_of(value) if isinstance(value, bool | int | Decimal) else value)
+
+    return read_loosely
 
 
 def _list_reader(item: pa.Field) -> Reader:

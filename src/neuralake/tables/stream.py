@@ -13,7 +13,7 @@ from neuralake.tables.kafka import KafkaTopic
 __all__ = ["ON_INVALID", "UNKNOWN_COLUMNS", "Stream"]
 
 ON_INVALID = ("reject", "dead_letter")
-UNKNOWN_COLUMNS = ("reject", "drop")
+UNKNOWN_COLUMNS = ("reject", "drop", "evolve")
 
 # A commit a minute is the slowest that still is a stream; slower is a batch job's work.
 _FLUSH_MS_LONGEST = 60_000
@@ -34,7 +34,8 @@ class Stream:
             (nobody can be told of a Kafka message: all of it is a dead letter). `dead_letter`: the
             other rows are stored, and these go to the table of dead letters, `<uri>_rejected`.
         unknown_columns: what becomes of columns that the schema has not. `reject`: their rows do
-            not fit. `drop`: they are left out, and the answer says which.
+            not fit. `drop`: they are left out, and the answer says which. `evolve`: they become
+            columns of the Delta table, with the first rows that have them (not of Kafka topics).
         rules: a dataframely `Schema` (the class): rows that do not keep it do not fit. Its columns
             are some of the table's.
 
@@ -59,6 +60,12 @@ class Stream:
             )
         self._check_choice("on_invalid", ON_INVALID)
         self._check_choice("unknown_columns", UNKNOWN_COLUMNS)
+        if self.evolves and self.kafka is not None:
+            raise UsageError(
+                "Stream(unknown_columns='evolve'): a table that a Kafka topic feeds cannot take "
+                "new columns yet. Drop them, or send the rows over HTTP.",
+                name="unknown_columns",
+            )
         self._check_rules()
         for name in ("flush_ms_max", "flush_rows_max", "flush_bytes_max"):
             value = getattr(self, name)
@@ -74,6 +81,11 @@ class Stream:
                 f"{_FLUSH_MS_LONGEST} ms; the queue keeps only so much.",
                 name="flush_ms_max",
             )
+
+    @property
+    def evolves(self) -> bool:
+        """Whether the table may have more columns than its definition."""
+        return self.unknown_columns == "evolve"
 
     def check(self, schema: pa.Schema) -> None:
         """Refuse what does not go with the columns of its table; raises UsageError."""

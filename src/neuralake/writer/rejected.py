@@ -40,9 +40,9 @@ REJECTED_SCHEMA = pa.schema(
 )
 
 
-def letter_id(app_id: str, position: int, row: int | None) -> str:
+def letter_id(app_id: str, position: int, row: int | None, value: bytes = b"") -> str:
     """The name of a letter, the same whenever it is made anew from the queue: 16 characters."""
-    return blake2b(f"{app_id}\n{position}\n{row}".encode(), digest_size=8).hexdigest()
+    return blake2b(f"{app_id}\n{position}\n{row}\n".encode() + value, digest_size=8).hexdigest()
 
 
 class RejectedTable:
@@ -96,7 +96,9 @@ class RejectedTable:
         columns = {
             "time": pa.array([now_us] * len(letters), REJECTED_SCHEMA.field("time").type),
             "partition": [self._partition] * len(letters),
-            "id": [letter_id(self._app_id, each.position, each.row) for each in letters],
+            "id": [
+                letter_id(self._app_id, each.position, each.row, each.value) for each in letters
+            ],
             "source": [self._source_of(letter) for letter in letters],
         }
         same = [name for name in REJECTED_SCHEMA.names if name not in columns]

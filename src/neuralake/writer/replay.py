@@ -81,8 +81,8 @@ class Replayer:
         self, catalog: Catalog, database: str, table: DeltaTable, *, clock: Clock | None = None
     ) -> None:
         self._box, self._clock = LetterBox(catalog, database, table), clock or SystemClock()
-        self._reader = _Reader(catalog, table, name=self._box.name)
         self._table = TableLog.open(make_table(catalog, table), clock=self._clock)
+        self._reader = _Reader(catalog, table, self._table.schema, name=self._box.name)
         create_table(self._box.replayed, REPLAYED_SCHEMA, properties=STREAM_PROPERTIES)
         self._claims = TableLog.open(self._box.replayed, clock=self._clock)
         # Of this table of claims: one that was made anew counts from the beginning.
@@ -206,9 +206,12 @@ class Replayer:
 class _Reader:
     """Reads replacements as the table's door reads rows."""
 
-    def __init__(self, catalog: Catalog, table: DeltaTable, *, name: str) -> None:
+    def __init__(self, catalog: Catalog, table: DeltaTable, there: pa.Schema, *, name: str) -> None:
+        """`there`: the columns of the Delta table, which may have more than the definition."""
         self._table, self._settings, self._name = table, catalog.settings, name
-        self._decoder = decoder_of(table, catalog.settings, name=name)
+        more = [field for field in there if field.name not in table.columns]
+        schema = pa.schema([*table.schema, *more])
+        self._decoder = decoder_of(table, catalog.settings, name=name, schema=schema)
 
     def rows(self, each: Replacement) -> pa.Table:
         """The rows of `each`; UsageError as the door has it."""

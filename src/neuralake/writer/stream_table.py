@@ -18,6 +18,7 @@ def make_table(catalog: Catalog, table: DeltaTable) -> LogStore:
         table.schema,
         partition_by=table.partition_by,
         description=table.description,
+        may_have_more=table.stream is not None and table.stream.evolves,
         properties={**STREAM_PROPERTIES, **clustering_properties(table.cluster_by)},
     )
     return store

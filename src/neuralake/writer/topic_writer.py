@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+import pyarrow as pa
+
 from neuralake.clock import Clock, SystemClock
 from neuralake.delta import Commit, TableLog, Txn
 from neuralake.errors import Conflict, NeedsAttention
@@ -153,12 +155,17 @@ class TopicWriter:
 
     def _commit(self) -> Commit | None:
         batch = self._waiting
-        found = self._reader.read(batch)
-        rows = conform(found.rows, self._table.schema, name=self._partition)
+        # As the table is now: another writer may have added columns.
+        found = self._reader.read(batch, into=self._table.schema)
+        known = self._table.schema.names
+        new = [field for field in found.rows.schema if field.name not in known]
+        wanted = pa.schema([*self._table.schema, *new])
+        rows = conform(found.rows, wanted, name=self._partition)
         if found.rejected:
             self._tell_rejected(found.rejected)
         last = batch[-1].position
-        commit = self._table.append(rows, txn=Txn(self._app_id, last, after=self._position))
+        txn = Txn(self._app_id, last, after=self._position)
+        commit = self._table.append(rows, txn=txn, new_columns=new)
         if commit.repeated:
             self._find_position()
             return None
