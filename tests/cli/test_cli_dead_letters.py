@@ -159,3 +159,30 @@ def test_a_file_that_is_no_export_is_refused_with_its_line(
 
     assert result.exit_code == 2
     assert "line 2" in result.stderr
+
+
+def test_schema_history_says_when_columns_came(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_modules: None
+) -> None:
+    del own_modules
+    monkeypatch.chdir(tmp_path)
+    project = make_project(tmp_path)
+    tables = tmp_path / "tables.py"
+    text = tables.read_text()
+    tables.write_text(text.replace("nl.Stream()", 'nl.Stream(unknown_columns="evolve")'))
+    unwritten = run("schema", "history", "lab.events")
+    send(project, b'{"id": 1}')
+    send(project, b'{"id": 2, "x": 1, "y": "a"}')
+
+    result = run("schema", "history", "lab.events", "--format", "json")
+
+    assert (unwritten.exit_code, run("schema", "history", "lab.latest").exit_code) == (2, 2)
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(one["schema"], one["column"], one["type"], one["declared"]) for one in found] == [
+        (1, "id", "int64", True),
+        (1, "text", "string", True),
+        (2, "x", "int64", False),
+        (2, "y", "string", False),
+    ]
+    assert found[2]["version"] == found[3]["version"] == 2
+    assert found[0]["time"] is None

@@ -23,6 +23,7 @@ from neuralake.cli import (
     process,
     project,
     publish,
+    schema,
     storage,
     token,
 )
@@ -118,7 +119,7 @@ def _unwrap(group: typer.Typer) -> None:
 
 for _module in (
     *(demonstrate, project, process, load, dead_letters),
-    *(inspect, publish, storage, token),
+    *(inspect, schema, publish, storage, token),
 ):
     _module.add_to(app)
 _unwrap(app)
