@@ -61,7 +61,8 @@ def may_evolve(kind: pa.DataType) -> bool:
 
 def with_fields(schema: pa.Schema, new: Mapping[str, pa.DataType]) -> pa.Schema:
     """`schema` with those of `new` behind it that can be columns of it."""
-    taken, added = {name.lower() for name in schema.names}, []
+    taken = {name.lower() for name in schema.names}
+    added: list[pa.Field] = []
     for name, kind in new.items():
         if len(schema) + len(added) >= _COLUMNS_MAX:
             break
