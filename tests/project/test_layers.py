@@ -54,6 +54,7 @@ OWNERS = {
     "confluent_kafka": ("queue/",),
     "fastavro": ("records/",),
     "prometheus_client": ("ingest/metrics.py",),
+    "dataframely": ("records/rules.py",),
 }
 
 

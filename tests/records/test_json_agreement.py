@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from neuralake.errors import UsageError
 from neuralake.records.columns import ColumnReader
+from neuralake.records.dropped import Dropped
 from neuralake.records.json_body import JsonReader
 from neuralake.records.rows import RowReader
 
@@ -151,8 +152,9 @@ def objects(draw: st.DrawFn, fields: list[pa.Field], *, odd: bool = False) -> st
         if odd and presence == 2:
             token = draw(tokens)
         members.append(f"{json.dumps(field.name)}:{token}")
-    if odd and draw(st.integers(0, 19)) == 0:
-        members.append(draw(st.sampled_from(['"other":1', '"c0":null', '"c0":1', '"":0'])))
+    if odd and draw(st.integers(0, 9)) == 0:
+        more = ['"other":1', '"other":{"a":[1]}', '"c0":null', '"c0":1', '"":0']
+        members.append(draw(st.sampled_from(more)))
     return "{" + draw(st.sampled_from([",", ", ", " ,\t"])).join(members) + "}"
 
 
@@ -218,15 +220,27 @@ def test_a_body_is_the_same_rows_or_the_same_refusal_with_and_without_the_quick_
     body = (mark + end.join(lines) + data.draw(st.sampled_from(["", end]))).encode()
     block_bytes = data.draw(st.sampled_from([1, 20, 1000]))
 
-    quick = JsonReader(schema, name="t", rows_max=100, small_bytes=0, block_bytes=block_bytes)
-    exact = JsonReader(schema, name="t", rows_max=100, small_bytes=10**9)
+    drops = data.draw(st.booleans())
+
+    def reader(small_bytes: int, block_bytes: int) -> JsonReader:
+        return JsonReader(
+            schema,
+            name="t",
+            rows_max=100,
+            small_bytes=small_bytes,
+            block_bytes=block_bytes,
+            drops=drops,
+        )
+
+    quick, exact = reader(0, block_bytes), reader(10**9, 1000)
 
     assert outcome(quick, body) == outcome(exact, body)
 
 
 def outcome(reader: JsonReader, body: bytes) -> str:
+    dropped = Dropped()
     try:
-        return shown(reader.lines(body))
+        return shown(reader.lines(body, dropped=dropped)) + repr(dropped.rows)
     except UsageError as error:
         return repr((type(error).__name__, error.facts))
 

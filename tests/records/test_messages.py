@@ -192,3 +192,45 @@ def test_a_message_without_a_value_for_a_column_that_needs_one_is_rejected() -> 
 def test_a_definition_that_cannot_be_meant_is_refused(make: object, wanted: str) -> None:
     with pytest.raises(UsageError, match=wanted):
         make()  # type: ignore[operator]
+
+
+def test_of_a_message_with_several_rows_those_that_fit_are_kept_where_the_table_says_so() -> None:
+    array = b'[{"id": 1}, {"id": "x"}, {"id": 3}]'
+    lines = b'{"id": 4}\n{"id": \n{"id": 6}'
+
+    kept = reader(keeps_rows=True).read(Sent([array, row(9), b"7"]))
+    of_lines = reader("ndjson", keeps_rows=True).read(Sent([lines]))
+    whole = reader().read(Sent([array]))
+
+    assert ids(kept.rows) == [1, 3, 9]
+    assert [(one.position, one.row, one.value) for one in kept.rejected] == [
+        (10, 1, b'{"id": "x"}'),
+        (30, None, b"7"),
+    ]
+    assert ids(of_lines.rows) == [4, 6]
+    assert [(one.row, one.value) for one in of_lines.rejected] == [(1, b'{"id":')]
+    assert [(one.row, one.value) for one in whole.rejected] == [(None, array)]
+
+
+def test_a_letter_keeps_what_came_beside_the_value() -> None:
+    schema = pa.schema([("id", pa.int64()), ("device", pa.string()), ("tag", pa.binary())])
+    columns = [Column("device", "key"), Column("tag", "header", "t")]
+    sent = Sent([b'[{"id": 1}, {}, 2]'], key=[b"rig-7"], tags=[[("t", b"\x00"), ("other", b"x")]])
+
+    found = reader(schema=schema, columns=columns, keeps_rows=True).read(sent)
+
+    assert found.rows.to_pylist() == [
+        {"id": 1, "device": "rig-7", "tag": b"\x00"},
+        {"id": None, "device": "rig-7", "tag": b"\x00"},
+    ]
+    (letter,) = found.rejected
+    assert json.loads(letter.attached or "") == {"key": "cmlnLTc=", "header": {"t": "AA=="}}
+
+
+def test_a_message_with_too_many_rows_that_do_not_fit_is_one_letter() -> None:
+    array = b"[" + b",".join([b'{"id": 1}', *[b"0"] * 6]) + b"]"
+
+    found = reader(keeps_rows=True, letters_max=5).read(Sent([array]))
+
+    assert ids(found.rows) == []
+    assert [(one.row, one.value) for one in found.rejected] == [(None, array)]

@@ -15,14 +15,14 @@ CHILD = Path(__file__).parent / "ingest_server_child.py"
 class Server:
     """A server process that can be killed and started again on the same port."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, child: Path = CHILD) -> None:
+        self._folder, self._child = folder, child
         self.url = ""
         self.process = self._start(0)
 
     def _start(self, port: int) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, str(CHILD), str(self._folder), str(port)],
+            [sys.executable, str(self._child), str(self._folder), str(port)],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -49,8 +49,8 @@ class Server:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[Server]:
-    server = Server(folder)
+def served(folder: Path, child: Path = CHILD) -> Iterator[Server]:
+    server = Server(folder, child)
     try:
         yield server
     finally:

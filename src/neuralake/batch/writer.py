@@ -50,6 +50,7 @@ class BatchWriter:
         name: what errors call the table; default its address.
         threads: how many files are read and written at once; each takes the memory of a row group.
         write_s_max: as of `TableLog.open`: what was stored longer ago is written anew.
+        may_have_more: the table may have more columns than `schema`.
     """
 
     def __init__(
@@ -63,13 +64,14 @@ class BatchWriter:
         threads: int = 4,
         write_s_max: float = WRITE_S_MAX,
         clock: Clock | None = None,
+        may_have_more: bool = False,
     ) -> None:
         if threads < 1:
             raise UsageError(f"threads={threads}: at least 1.", threads=threads)
         self._at, self._clock, self._threads = at, clock, threads
         self._write_s_max = write_s_max
         self._schema, self._partition_by = schema, tuple(partition_by)
-        self._description = description
+        self._description, self._may_have_more = description, may_have_more
         self._name = name or (at if isinstance(at, str) else "table")
         self._log: TableLog | None = None
 
@@ -240,6 +242,7 @@ class BatchWriter:
                     partition_by=self._partition_by,
                     description=self._description,
                     clock=self._clock,
+                    may_have_more=self._may_have_more,
                 )
             self._log = TableLog.open(store, clock=self._clock, write_s_max=self._write_s_max)
         return self._log

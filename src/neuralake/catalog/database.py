@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from neuralake.batch import BatchWriter
-from neuralake.catalog.read import follower_of, read_function, read_table
+from neuralake.catalog.read import follower_of, read_function, read_table, with_evolved
 from neuralake.errors import UnknownName, UsageError, suggestion
 from neuralake.frame import NlkDataFrame
 from neuralake.live import Followed, Follower, Start, follow, follow_async
@@ -85,6 +85,7 @@ class Database:
         live: bool = False,
         columns: Sequence[str] | None = None,
         version: int | None = None,
+        evolved: bool = False,
         **arguments: Any,
     ) -> NlkDataFrame:
         """A lazy frame over table `name`; nothing is read before it is collected.
@@ -95,13 +96,15 @@ class Database:
             live: also the rows that are acknowledged and not committed yet (streams only).
             columns: only these, in this order.
             version: of a Delta table; default the newest at each collect.
+            evolved: also the columns that came with rows (`Stream(unknown_columns="evolve")`),
+                behind the declared ones. They are looked up now, in the table's log.
             arguments: of a function table. `filters=` is taken for other tables.
 
         Raises:
             UnknownName: no such table or column; the message lists what there is.
             UsageError: an argument that this kind of table does not take.
         """
-        return self._frame(name, filters, live, columns, version, arguments)
+        return self._frame(name, filters, live, columns, version, arguments, evolved=evolved)
 
     def follow(
         self,
@@ -171,6 +174,7 @@ class Database:
             description=definition.description,
             name=f"{self._name}.{name}",
             write_s_max=catalog.settings.writer.write_s_max,
+            may_have_more=definition.stream is not None and definition.stream.evolves,
         )
 
     def __getattr__(self, name: str) -> NlkDataFrame:
@@ -223,6 +227,8 @@ class Database:
         columns: Sequence[str] | None,
         version: int | None,
         arguments: dict[str, Any],
+        *,
+        evolved: bool = False,
     ) -> NlkDataFrame:
         definition = self._defined(name, stacklevel=4)
         title = f"{self._name}.{name}" if self._name else name
@@ -231,6 +237,10 @@ class Database:
                 raise UsageError(f"{title!r} is a function: it takes neither live nor version.")
             return read_function(definition, filters, columns, arguments, title)
         catalog = self._in_catalog()
+        if evolved:
+            if live:
+                raise UsageError(f"{title!r}: a live frame has the declared columns only.")
+            definition = with_evolved(catalog, definition, title)
         return read_table(catalog, definition, filters, live, columns, version, arguments, title)
 
     def _follower(

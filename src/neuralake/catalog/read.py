@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+import pyarrow as pa
 
 from neuralake.errors import UnknownName, UsageError, suggestion
 from neuralake.filters import Conditions, normalise
@@ -27,7 +29,7 @@ from neuralake.tables import (
 if TYPE_CHECKING:
     from neuralake.catalog.catalog import Catalog
 
-__all__ = ["follower_of", "read_function", "read_table"]
+__all__ = ["follower_of", "read_function", "read_table", "with_evolved"]
 
 
 def read_table(
@@ -114,6 +116,26 @@ def follower_of(
         reader=reader_of(definition, catalog.settings, name=title),
         take=lambda: existing(lambda: catalog.newest_at(uri)),
         shape=shape,
+    )
+
+
+def with_evolved(catalog: Catalog, definition: Definition, title: str) -> Definition:
+    """`definition` with the columns that its table has besides; reads the table's log.
+
+    Raises:
+        UsageError: it is no Delta table.
+    """
+    if not isinstance(definition, DeltaTable):
+        raise UsageError(f"{title!r} is a {definition.kind} table: its columns do not evolve.")
+    try:
+        found = catalog.newest_at(catalog.uri_of(definition)).schema
+    except UnknownName as error:
+        if error.kind != "table" or not definition.is_stream:
+            raise
+        return definition
+    more = [field for field in found if field.name not in definition.columns]
+    return replace(
+        definition, schema=pa.schema([*definition.schema, *more]), table_metadata_args=None
     )
 
 

@@ -15,7 +15,18 @@ import typer
 from typer.core import TyperGroup
 
 from neuralake import __version__
-from neuralake.cli import demonstrate, inspect, load, process, project, publish, storage, token
+from neuralake.cli import (
+    dead_letters,
+    demonstrate,
+    inspect,
+    load,
+    process,
+    project,
+    publish,
+    schema,
+    storage,
+    token,
+)
 from neuralake.cli.session import Session
 from neuralake.errors import NeuralakeError, outcome
 
@@ -106,6 +117,9 @@ def _unwrap(group: typer.Typer) -> None:
             _unwrap(below.typer_instance)
 
 
-for _module in (demonstrate, project, process, load, inspect, publish, storage, token):
+for _module in (
+    *(demonstrate, project, process, load, dead_letters),
+    *(inspect, schema, publish, storage, token),
+):
     _module.add_to(app)
 _unwrap(app)

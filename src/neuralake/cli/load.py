@@ -74,6 +74,8 @@ def ingest(
             )
         rows = "1 row is" if report.rows == 1 else f"{report.rows:,} rows are"
         text = f"{file}: {rows} in {name}{_of_these(report)}"
+        if report.dead_letters:
+            text += f"; of them {report.dead_letters:,} are dead letters: they break its rules"
         session.out.print(text, markup=False, soft_wrap=True)
 
 

@@ -8,8 +8,10 @@ nothing outside this folder uses deltalake.
 from neuralake.delta.checkpoint import checkpoint, checkpoint_if_due
 from neuralake.delta.cleanup import STREAM_PROPERTIES, CleanupResult, cleanup
 from neuralake.delta.clustering import clustering_properties
+from neuralake.delta.columns import add_columns
 from neuralake.delta.commit import Commit, TableLog, Txn
 from neuralake.delta.compaction import Compactor, CompactResult, compact_once
+from neuralake.delta.growth import AddedColumn, added_columns
 from neuralake.delta.newest import Newest
 from neuralake.delta.partition import normalise
 from neuralake.delta.snapshot import DataFile, Snapshot, exists, snapshot
@@ -18,6 +20,7 @@ from neuralake.delta.vacuum import VacuumedFile, VacuumResult, vacuum
 
 __all__ = [
     "STREAM_PROPERTIES",
+    "AddedColumn",
     "CleanupResult",
     "Commit",
     "CompactResult",
@@ -29,6 +32,8 @@ __all__ = [
     "Txn",
     "VacuumResult",
     "VacuumedFile",
+    "add_columns",
+    "added_columns",
     "checkpoint",
     "checkpoint_if_due",
     "cleanup",

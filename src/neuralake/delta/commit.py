@@ -19,6 +19,7 @@ from neuralake.delta.actions import Action, Add, CommitInfo, TxnAction, encode_e
 from neuralake.delta.attempt import Attempt, StoredRows, refuse_changes
 from neuralake.delta.conflicts import Footprint, Operation
 from neuralake.delta.files import DataFiles, Waiting
+from neuralake.delta.growth import Growth
 from neuralake.delta.head import Head
 from neuralake.delta.log import Entry, entry_name, read_entry
 from neuralake.delta.protocol import TableState
@@ -149,13 +150,19 @@ class TableLog:
         return self._head.committed(app_id)
 
     def append(
-        self, rows: pa.Table, *, txn: Txn | None = None, info: CommitInfo | None = None
+        self,
+        rows: pa.Table,
+        *,
+        txn: Txn | None = None,
+        info: CommitInfo | None = None,
+        new_columns: Sequence[pa.Field] = (),
     ) -> Commit:
         """Commit `rows` as one new version: one file per partition value.
 
         When this returns, the rows are durable and every reader sees them together. With `txn`,
         repeating the call adds nothing, whatever happened to the first. The order of rows within a
         partition is kept. `info` is what the log says of it; default a stream's or a plain write.
+        Those of `new_columns` that the table lacks are added to it by the same commit.
 
         Raises:
             SchemaMismatch: the rows do not fit the table (anew, if its schema was changed).
@@ -172,20 +179,27 @@ class TableLog:
         self._head.check_place()
         if txn is not None and self._covers(txn):
             return Commit(self.version, repeated=True, files=0, rows=0, bytes=0)
-        fitted = self.files.fit(rows)
+        growth = Growth(self.state, new_columns, uri=self._store.uri)
+        writer = self._files_of(growth)
+        fitted = writer.fit(rows)
         if fitted.num_rows == 0 and txn is None:
             return Commit(self.version, repeated=False, files=0, rows=0, bytes=0)
-        stored = StoredRows(self.files, fitted)
+        stored = StoredRows(writer, fitted)
         name = "STREAMING UPDATE" if txn else "WRITE"
         info = info or CommitInfo(operation=name, is_blind_append=True)
 
         def overtaken() -> bool:
-            if self.files is not stored.writer:
-                stored.renew(self.files, rows)
+            nonlocal growth
+            if self.state is not growth.before:
+                growth = Growth(self.state, new_columns, uri=self._store.uri)
+                stored.renew(self._files_of(growth), rows)
             return False
 
+        def actions(now_ms: int) -> list[Action]:
+            return [*growth.actions(self.version + 1, now_ms), *stored.adds(now_ms)]
+
         try:
-            version = self._commit_fresh(stored, info, txn, overtaken)
+            version = self._commit_fresh(stored, actions, info, txn, overtaken)
         except (UsageError, CommitConflict, Unavailable):
             # Only where the entry certainly does not exist; after anything else (an interrupt, an
             # unknown outcome) it may, and needs its files.
@@ -199,17 +213,25 @@ class TableLog:
         return Commit(version, repeated=False, files=files, rows=fitted.num_rows, bytes=size)
 
     def _commit_fresh(
-        self, stored: StoredRows, info: CommitInfo, txn: Txn | None, overtaken: Callable[[], bool]
+        self,
+        stored: StoredRows,
+        actions: Callable[[int], Sequence[Action]],
+        info: CommitInfo,
+        txn: Txn | None,
+        overtaken: Callable[[], bool],
     ) -> int | None:
         """Commit the files of an append; those that became too old are stored anew."""
         for _ in range(_REWRITES_MAX):
             try:
-                return self.commit(
-                    stored.adds, info, footprint=_APPEND, txn=txn, overtaken=overtaken
-                )
+                return self.commit(actions, info, footprint=_APPEND, txn=txn, overtaken=overtaken)
             except _TooOld:
-                stored.renew(self.files, stored.rows)
-        return self.commit(stored.adds, info, footprint=_APPEND, txn=txn, overtaken=overtaken)
+                stored.renew(stored.writer, stored.rows)
+        return self.commit(actions, info, footprint=_APPEND, txn=txn, overtaken=overtaken)
+
+    def _files_of(self, growth: Growth) -> DataFiles:
+        if growth.after is growth.before:
+            return self.files
+        return DataFiles(self._store, growth.after, self._waiting)
 
     def commit(
         self,
@@ -258,7 +280,8 @@ class TableLog:
                 (self._head.in_commit_ms or 0) + 1,
             )
             asked = self.version + 1
-            entry = self._entry(attempt, info, txn, actions(now_ms), now_ms, is_doubted=doubts > 0)
+            sent = actions(now_ms)
+            entry = self._entry(attempt, info, txn, sent, now_ms, is_doubted=doubts > 0)
             try:
                 self._store.put_if_absent(entry_name(asked), entry)
             except (AlreadyThere, OutcomeUnknown) as error:
@@ -275,6 +298,7 @@ class TableLog:
                 raise
             else:
                 self._head.advance(asked, now_ms=now_ms)
+                self._head.change(sent)
                 return self._done(asked, attempt, txn)
             if not doubts:
                 if self._stops(txn, overtaken):

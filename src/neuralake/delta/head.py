@@ -7,9 +7,10 @@ cleaned up past it, or is another one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from neuralake.clock import Clock
+from neuralake.delta.actions import Action, MetaData
 from neuralake.delta.coordination import check_coordination
 from neuralake.delta.log import Entry, MissingEntry, entries_after, entry_name, has_log
 from neuralake.delta.protocol import TableState
@@ -113,6 +114,12 @@ class Head:
         self.in_commit_ms = in_commit_ms
         self._mark_newest()
         self._seen_s = self._now_s()
+
+    def change(self, actions: Sequence[Action]) -> None:
+        """Take over what our own commit, which `advance` told of, changed of the table."""
+        for action in actions:
+            if isinstance(action, MetaData):
+                self.state = TableState.of(self.state.protocol, action)
 
     def is_stale(self) -> bool:
         """Whether it was not looked at for so long that it must not be relied on."""

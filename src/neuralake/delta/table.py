@@ -39,6 +39,7 @@ def create_table(
     description: str = "",
     properties: Mapping[str, str] | None = None,
     clock: Clock | None = None,
+    may_have_more: bool = False,
 ) -> int:
     """Make an empty table at `at` unless it is there; return its version.
 
@@ -46,6 +47,7 @@ def create_table(
         at: an absolute folder, or the store of the table.
         schema: declared with `neuralake.schema.declare`, which is applied once more.
         properties: Delta table properties, such as `delta.appendOnly`.
+        may_have_more: a table that is there may have more columns, which are nullable.
 
     Raises:
         UsageError: a column cannot be stored, or cannot be a partition column.
@@ -74,7 +76,7 @@ def create_table(
     # Also checks the properties: what we could not write to later is not made at all.
     state = TableState.of(protocol_for(schema, configuration), metadata)
     if has_log(store):
-        return _same(store, schema, tuple(partition_by))
+        return _same(store, schema, tuple(partition_by), may_have_more=may_have_more)
     info = CommitInfo(
         in_commit_timestamp=now_ms if state.properties.in_commit_timestamps else None,
         timestamp=now_ms,
@@ -87,17 +89,24 @@ def create_table(
         store.put_if_absent(entry_name(0), encode_entry([info, state.protocol, metadata]))
     except AlreadyThere:
         store.settle()
-        return _same(store, schema, tuple(partition_by))
+        return _same(store, schema, tuple(partition_by), may_have_more=may_have_more)
     return 0
 
 
-def _same(store: LogStore, schema: pa.Schema, partition_by: tuple[str, ...]) -> int:
+def _same(
+    store: LogStore, schema: pa.Schema, partition_by: tuple[str, ...], *, may_have_more: bool
+) -> int:
     """The version of the table at `uri`, if its columns and partitioning are these."""
     log = replay(store)
     check_coordination(log.metadata.configuration, store)
     found = TableState.of(log.protocol, log.metadata)
-    for name in [*schema.names, *found.schema.names]:
-        asked, there = _told(schema, name), _told(found.schema, name)
+    columns = found.schema
+    if may_have_more:
+        columns = pa.schema(
+            [each for each in columns if each.name in schema.names or not each.nullable]
+        )
+    for name in [*schema.names, *columns.names]:
+        asked, there = _told(schema, name), _told(columns, name)
         if asked != there:
             raise SchemaMismatch(
                 f"The table at {store.uri} exists with other columns: {name!r} is {there} there, "
@@ -106,7 +115,7 @@ def _same(store: LogStore, schema: pa.Schema, partition_by: tuple[str, ...]) -> 
                 found=there,
                 asked=asked,
             )
-    if schema.names != found.schema.names or partition_by != found.partition_by:
+    if schema.names != columns.names or partition_by != found.partition_by:
         raise SchemaMismatch(
             f"The table at {store.uri} exists with the columns {found.schema.names} partitioned by "
             f"{list(found.partition_by)}, but the definition has {schema.names} partitioned by "

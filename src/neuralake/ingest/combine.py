@@ -15,6 +15,7 @@ from neuralake.errors import NeuralakeError, TooLarge
 from neuralake.queue import Appended, Queue
 from neuralake.queue.awaiting import awaited
 from neuralake.records.decode import Decoder
+from neuralake.records.evolving import EvolvingDecoder
 from neuralake.records.rows import Row
 
 __all__ = ["Combiner"]
@@ -33,7 +34,7 @@ class _Request:
 class Combiner:
     """Stores the rows of small requests for one table. Use it from one event loop."""
 
-    def __init__(self, queue: Queue, topic: str, decoder: Decoder) -> None:
+    def __init__(self, queue: Queue, topic: str, decoder: Decoder | EvolvingDecoder) -> None:
         self._queue, self._topic, self._decoder = queue, topic, decoder
         self._waiting: list[_Request] = []
         self._task: asyncio.Task[None] | None = None

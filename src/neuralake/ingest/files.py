@@ -56,6 +56,8 @@ class FileReport:
     """Of these, rows that an earlier run had delivered, by its progress file."""
     rows_repeated: int
     """Of these, rows that the server had already, by their keys."""
+    dead_letters: int = 0
+    """Of these, rows that do not keep the table's rules, and are dead letters."""
 
 
 def send_file(
@@ -136,7 +138,9 @@ def send_file(
         raise _explained(error, path, transfer.rows) from error
     finally:
         sender.close()
-    return FileReport(transfer.rows, transfer.rows_skipped, transfer.rows_repeated)
+    return FileReport(
+        transfer.rows, transfer.rows_skipped, transfer.rows_repeated, transfer.dead_letters
+    )
 
 
 class _Transfer:
@@ -154,7 +158,7 @@ class _Transfer:
         self._path, self._sender, self._stop = path, sender, stop
         self._database, self._table = database, table
         self._on_progress = on_progress
-        self.rows = self.rows_skipped = self.rows_repeated = 0
+        self.rows = self.rows_skipped = self.rows_repeated = self.dead_letters = 0
 
     def run(self, parts: Iterator[FilePart], kept: ProgressFile) -> None:
         """Deliver `parts` in order, but those that are known."""
@@ -183,6 +187,14 @@ class _Transfer:
                 self._database, self._table, part.payload, key=f"file-{part.key}"
             )
         except (InvalidRows, SchemaMismatch) as error:
+            if "rule" in error.facts:
+                raise UsageError(
+                    f"Among the rows from row {part.first_row:,} on (counted from there): "
+                    f"{error.message} The {self.rows:,} rows before are stored, and not stored "
+                    f"twice.",
+                    first_row=part.first_row,
+                    rows_stored=self.rows,
+                ) from error
             # They fit our definition, so the server has another one.
             raise UsageError(
                 f"The server refuses what the definition here allows, among the {part.rows:,} rows "
@@ -192,6 +204,7 @@ class _Transfer:
                 rows_stored=self.rows,
             ) from error
         self.rows_repeated += part.rows if found.repeated else 0
+        self.dead_letters += found.dead_letters
 
 
 def _is_checked(path: Path, bytes_max: int) -> bool:

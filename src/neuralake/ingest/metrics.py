@@ -36,6 +36,7 @@ HELP = {
     "compact_files_added": "Data files that compaction wrote.",
     "compact_files_removed": "Data files that compaction replaced.",
     "ingest_bytes": "Bytes of bodies that were accepted, unpacked.",
+    "ingest_dead_letters": "Rows that did not fit and were accepted as dead letters.",
     "ingest_refused": "Requests that were refused, by status.",
     "ingest_request_seconds": "From a request's first byte to its answer, of accepted ones.",
     "ingest_rows": "Rows that were accepted: valid, and durable in the queue.",

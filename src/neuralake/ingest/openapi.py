@@ -87,6 +87,8 @@ def document(catalog: Catalog, caller: Caller = ANYONE) -> dict[str, Any]:
 
 def _post(topic: str, table: DeltaTable) -> dict[str, Any]:
     row = row_schema(declare(table.schema))
+    if table.stream is not None and table.stream.unknown_columns != "reject":
+        del row["additionalProperties"]
     rows = {"type": "array", "items": row, "minItems": 1}
     csv = ",".join(field.name for field in table.schema)
     return {
@@ -303,7 +305,14 @@ def _schemas() -> dict[str, Any]:
         },
         "Stored": _record(
             {"position": whole, "rows": whole, "repeated": {"type": "boolean"}},
-            {"partition": text, "version": whole, "note": text},
+            {
+                "partition": text,
+                "version": whole,
+                "note": text,
+                "dead_letters": whole,
+                "reasons": {"type": "array", "items": {"type": "object"}},
+                "dropped_columns": {"type": "object", "additionalProperties": whole},
+            },
         ),
         "Topics": _record({"queue": text, "topics": {"type": "array", "items": text}}),
         "Progress": _record(

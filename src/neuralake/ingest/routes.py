@@ -5,7 +5,8 @@
     GET  /v1                                       the queue's identity and its topics
 
 A 2xx answer to POST means that the rows are valid and durable, and will be in the table exactly
-once. After any 4xx, 429 or 503 nothing is stored. With an `Idempotency-Key` the same request may
+once; of a table with dead letters, also that each row that does not fit will be one, once. After
+any 4xx, 429 or 503 nothing is stored. With an `Idempotency-Key` the same request may
 be sent again safely: the answer is the first one's position, with `repeated`.
 The key with another body (of Arrow streams: with another number of rows) is refused.
 
@@ -18,8 +19,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -41,6 +43,8 @@ from neuralake.queue import Appended, ProducerSequence
 from neuralake.queue.awaiting import awaited
 from neuralake.queue.topic import topic_of
 from neuralake.records.decode import Encoded, reader_of
+from neuralake.records.dropped import Dropped
+from neuralake.records.letters import DeadLetter
 from neuralake.serve.caller import caller_of
 from neuralake.serve.problem import problem_response
 from neuralake.telemetry import Telemetry
@@ -53,7 +57,19 @@ _INLINE_BYTES_MAX = 32 * 1024
 _DECODERS = 2
 _KEY_LENGTH_MAX = 255
 _PRODUCER, _SEQUENCE = "Neuralake-Producer", "Neuralake-Sequence"
+# Enough to see what is wrong; the table of dead letters has all.
+_REASONS_MAX = 5
 _POST_PATH = re.compile(r"/v1/(?P<database>[^/]+)/(?P<table>[^/]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What has become of a request."""
+
+    appended: Appended
+    rows: int
+    letters: Sequence[DeadLetter] = ()
+    dropped: Dropped | None = None
 
 
 class IngestRoutes:
@@ -178,30 +194,51 @@ class IngestRoutes:
             )
         wait = _wait(request)
         async with self._body.body(request) as body:
-            appended, rows = await self._append(target, body, media_type, key, producer)
-        self._rates.spend(sender, rows, self._clock.monotonic_s())
-        self._note(request, 202, rows=rows, position=appended.position, key=key)
-        if not appended.repeated:
+            stored = await self._append(
+                target, body, media_type, _source(request), key=key, producer=producer
+            )
+        rows, letters = stored.rows, len(stored.letters)
+        self._rates.spend(sender, rows + letters, self._clock.monotonic_s())
+        self._note(
+            request,
+            202,
+            rows=rows,
+            position=stored.appended.position,
+            key=key,
+            **({"dead_letters": letters} if letters else {}),
+        )
+        if not stored.appended.repeated:
             self._telemetry.count("ingest_rows", rows, table=target.topic)
             self._telemetry.count("ingest_bytes", len(body), table=target.topic)
+            if letters:
+                self._telemetry.count("ingest_dead_letters", letters, table=target.topic)
         if wait:
-            return await self._when_committed(target, appended, rows)
-        return _json(_answer(target, appended, rows), status=202, headers=_queue_of(target))
+            return await self._when_committed(target, stored)
+        return _json(_answer(target, stored), status=202, headers=_queue_of(target))
 
     async def _append(
         self,
         target: Target,
         body: bytes,
         media_type: str,
+        source: str,
+        *,
         key: str | None,
         producer: ProducerSequence | None,
-    ) -> tuple[Appended, int]:
-        """Where the rows of `body` are stored, and how many they are."""
+    ) -> _Stored:
         # Under a key an envelope holds this request and no other, so that it can be told again.
-        is_shared = key is None and producer is None
-        if is_shared and (rows := target.decoder.few(body, media_type)) is not None:
-            return await target.combiner.store(rows), len(rows)
-        encoded = await self._decode(target, body, media_type, is_verbatim=producer is not None)
+        if key is None and producer is None:
+            dropped = Dropped()
+            try:
+                if (rows := target.decoder.few(body, media_type, dropped=dropped)) is not None:
+                    return _Stored(await target.combiner.store(rows), len(rows), dropped=dropped)
+            except UsageError:
+                if not target.decoder.dead_letters:
+                    raise
+                # Nothing is stored yet; below it is read once more, for its dead letters.
+        encoded = await self._decode(
+            target, body, media_type, source, is_verbatim=producer is not None
+        )
         submitted = target.queue.submit(
             target.topic,
             encoded.payload,
@@ -210,7 +247,7 @@ class IngestRoutes:
             fingerprint=encoded.fingerprint,
             producer=producer,
         )
-        return await awaited(submitted), encoded.rows
+        return _Stored(await awaited(submitted), encoded.rows, encoded.letters, encoded.dropped)
 
     async def _target(self, request: Request) -> Target:
         database, table = request.path_params["database"], request.path_params["table"]
@@ -221,15 +258,17 @@ class IngestRoutes:
         return await asyncio.to_thread(self._targets.find, database, table)
 
     async def _decode(
-        self, target: Target, body: bytes, media_type: str, *, is_verbatim: bool
+        self, target: Target, body: bytes, media_type: str, source: str, *, is_verbatim: bool
     ) -> Encoded:
-        decode = partial(target.decoder.envelope, body, media_type, is_verbatim=is_verbatim)
-        if len(body) <= _INLINE_BYTES_MAX:
-            return decode()
-        return await asyncio.get_running_loop().run_in_executor(self._pool, decode)
+        read = partial(
+            target.decoder.envelope, body, media_type, source=source, is_verbatim=is_verbatim
+        )
+        if len(body) <= _INLINE_BYTES_MAX and not target.decoder.may_wait:
+            return read()
+        return await asyncio.get_running_loop().run_in_executor(self._pool, read)
 
-    async def _when_committed(self, target: Target, appended: Appended, rows: int) -> Response:
-        answer = _answer(target, appended, rows)
+    async def _when_committed(self, target: Target, stored: _Stored) -> Response:
+        answer, appended = _answer(target, stored), stored.appended
         version = await target.watch.version_with(
             appended.partition, appended.position, timeout_s=self._wait_s_max
         )
@@ -291,14 +330,30 @@ def _remote(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-def _answer(target: Target, appended: Appended, rows: int) -> dict[str, Any]:
+def _source(request: Request) -> str:
+    """Who sends, for those who look after dead letters: a token's name, and from where."""
+    name, remote = caller_of(request.scope).name, _remote(request)
+    return f"{name} ({remote})" if name else remote
+
+
+def _answer(target: Target, stored: _Stored) -> dict[str, Any]:
+    appended = stored.appended
     partition = {} if appended.partition == target.topic else {"partition": appended.partition}
-    return {
+    answer = {
         **partition,
         "position": appended.position,
-        "rows": rows,
+        "rows": stored.rows,
         "repeated": appended.repeated,
     }
+    if stored.letters:
+        answer["dead_letters"] = len(stored.letters)
+        answer["reasons"] = [
+            {"row": letter.row, "column": letter.column, "reason": letter.reason}
+            for letter in stored.letters[:_REASONS_MAX]
+        ]
+    if stored.dropped is not None and stored.dropped.rows:
+        answer["dropped_columns"] = stored.dropped.rows
+    return answer
 
 
 def _queue_of(target: Target) -> dict[str, str]:

@@ -26,6 +26,8 @@ class Delivered:
     position: int
     repeated: bool
     """The server had it already."""
+    dead_letters: int = 0
+    """Rows that the server keeps as dead letters."""
 
 
 class Sender:
@@ -66,7 +68,7 @@ class Sender:
         """
         headers = {"Content-Type": _ARROW, "Idempotency-Key": key}
         answer = self._until_answered("POST", path_of(database, table), payload, headers)
-        return Delivered(answer["position"], answer["repeated"])
+        return Delivered(answer["position"], answer["repeated"], answer.get("dead_letters", 0))
 
     def _until_answered(
         self, method: str, path: str, body: bytes, headers: dict[str, str]

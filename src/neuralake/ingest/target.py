@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from neuralake.catalog import Catalog
+from neuralake.delta import exists, snapshot
 from neuralake.errors import UnknownName, UsageError
 from neuralake.ingest.combine import Combiner
 from neuralake.ingest.committed import CommitWatch, Watches
 from neuralake.queue import Queue
 from neuralake.queue.topic import topic_of
-from neuralake.records.decode import Decoder
+from neuralake.records.decode import Decoder, decoder_of
+from neuralake.records.evolving import EvolvingDecoder
 from neuralake.schema import declare
 from neuralake.tables import Definition, DeltaTable
 from neuralake.writer import refuse_contradiction
@@ -30,7 +32,7 @@ class Target:
     queue: Queue
     schema: pa.Schema
     partition_by: tuple[str, ...]
-    decoder: Decoder
+    decoder: Decoder | EvolvingDecoder
     combiner: Combiner
     watch: CommitWatch
 
@@ -96,12 +98,7 @@ class Targets:
         topic, queue = topic_of(database, table), self._catalog.queue_of(definition)
         schema = declare(definition.schema)
         refuse_contradiction(self._catalog, database, definition)
-        decoder = Decoder(
-            schema,
-            name=topic,
-            partition_by=definition.partition_by,
-            limits=self._catalog.settings.ingest,
-        )
+        decoder = self._decoder(definition, topic)
         return Target(
             database=database,
             table=table,
@@ -112,4 +109,15 @@ class Targets:
             decoder=decoder,
             combiner=Combiner(queue, topic, decoder),
             watch=self._watches.of(definition),
+        )
+
+    def _decoder(self, definition: DeltaTable, topic: str) -> Decoder | EvolvingDecoder:
+        settings, schema = self._catalog.settings, declare(definition.schema)
+        if definition.stream is None or not definition.stream.evolves:
+            return decoder_of(definition, settings, name=topic)
+        store = self._catalog.store_of(definition)
+        return EvolvingDecoder(
+            lambda known: decoder_of(definition, settings, name=topic, schema=known),
+            schema,
+            lambda: snapshot(store).schema if exists(store) else None,
         )

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from neuralake.errors import SchemaMismatch, TooLarge, UsageError
 from neuralake.records.arrow_message import look_through
+from neuralake.records.dropped import Dropped
 from neuralake.records.scalars import DAYS_MAX, DAYS_MIN, TIMESTAMP_US_MAX, TIMESTAMP_US_MIN
 from neuralake.schema import conform
 
@@ -28,29 +29,82 @@ _DELTAS_MAX = 64
 class ArrowReader:
     """Reads Arrow IPC bodies of one table. Use it from any thread."""
 
-    def __init__(self, schema: pa.Schema, *, name: str, rows_max: int, bytes_max: int) -> None:
+    def __init__(
+        self,
+        schema: pa.Schema,
+        *,
+        name: str,
+        rows_max: int,
+        bytes_max: int,
+        drops: bool = False,
+        ignores_null: bool = False,
+    ) -> None:
+        """`drops`: columns that the schema has not are left out, instead of being errors;
+        `ignores_null`: those that hold nothing but null are.
+        """
+        self._drops, self._ignores_null = drops, ignores_null
         self._schema = schema
         self._name = name
         self._rows_max = rows_max
         self._bytes_max = bytes_max
 
-    def stream(self, body: bytes) -> pa.Table:
+    def stream(self, body: bytes, *, dropped: Dropped | None = None) -> pa.Table:
         """The rows of `body`, exactly in the declared schema.
+
+        Args:
+            dropped: counts the columns that are left out.
 
         Raises:
             UsageError: not an Arrow IPC stream, damaged, or compressed.
             SchemaMismatch: as `schema.conform`; with `column` and, for values, `row`.
             TooLarge: more than `rows_max` rows, or more bytes than the limit once decoded.
         """
+        return self.fitted(self.table(body), dropped=dropped)
+
+    def table(self, body: bytes) -> pa.Table:
+        """What is in `body`, validated but with the columns that it has. Raises as `stream`."""
         _refuse_swelling(body)
         try:
             with pa.ipc.open_stream(pa.BufferReader(body)) as reader:
                 table = self._read(reader)
                 table.schema.names  # noqa: B018 raises here, and not later, if a name is no UTF-8
             self._measure(table)
+        except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
+            raise _damaged(error) from error
+        return table
+
+    def fitted(self, table: pa.Table, *, dropped: Dropped | None = None) -> pa.Table:
+        """Rows of `table` in the declared schema. Raises as `stream`."""
+        if self._ignores_null:
+            table = self._without_nulls(table)
+        if self._drops:
+            table = self._known(table, dropped)
+        try:
             return _checked(conform(table, self._schema, name=self._name), self._name)
         except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
             raise _damaged(error) from error
+
+    def _without_nulls(self, table: pa.Table) -> pa.Table:
+        columns = zip(table.schema.names, table.columns, strict=True)
+        kept = [
+            index
+            for index, (name, column) in enumerate(columns)
+            if name in self._schema.names or column.null_count < len(column)
+        ]
+        return table.select(kept) if kept else table
+
+    def _known(self, table: pa.Table, dropped: Dropped | None) -> pa.Table:
+        names = table.schema.names
+        kept = [index for index, name in enumerate(names) if name in self._schema.names]
+        if len(kept) == len(names):
+            return table
+        if dropped is not None and table.num_rows:
+            unknown = dict.fromkeys(name for name in names if name not in self._schema.names)
+            dropped.add(unknown, table.num_rows)
+        if not kept:  # A table without columns forgets how many rows it has.
+            nothing = pa.nulls(table.num_rows)
+            return pa.table({self._schema.names[0]: nothing})
+        return table.select(kept)
 
     def _read(self, reader: pa.RecordBatchReader) -> pa.Table:
         batches, rows = [], 0

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
+from neuralake.records.dropped import Dropped
 from neuralake.records.numbers import may_exceed_decimal256, may_exceed_double
 from neuralake.records.scalars import DAY_US, DAYS_MIN, TIMESTAMP_US_MAX, TIMESTAMP_US_MIN
 
@@ -37,40 +38,70 @@ class _AnyObject(msgspec.Struct, gc=False):
 
 
 class ColumnReader:
-    """Reads blocks of rows of one table. Use it from any thread."""
+    """Reads blocks of rows of one table. Use it from any thread.
 
-    def __init__(self, schema: pa.Schema) -> None:
-        self._schema = schema
+    Args:
+        drops: columns that the schema has not are left out. Of their values only the grammar is
+            looked at, where the exact path also refuses one name twice in an object.
+    """
+
+    def __init__(self, schema: pa.Schema, *, drops: bool = False) -> None:
+        self._schema, self._drops = schema, drops
+        self._names = frozenset(schema.names)
+        self._keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
         self._has_decimals = any(_contains(field.type, pa.types.is_decimal) for field in schema)
+        self._has_structs = any(_contains_struct(field.type) for field in schema)
         self._has_integers = any(_contains(field.type, pa.types.is_integer) for field in schema)
         self._wire = _wire_schema(schema)
         self._loose_wire = _wire_schema(schema, integers=pa.float64())
         self._objects = msgspec.json.Decoder(_AnyObject)
 
-    def read(self, block: bytes) -> pa.Table | None:
-        """The rows of `block` (JSON objects, one after another), or None: ask the exact path."""
+    def read(self, block: bytes, *, dropped: Dropped | None = None) -> pa.Table | None:
+        """The rows of `block` (JSON objects, one after another), or None: ask the exact path.
+
+        Args:
+            dropped: counts what is left out, if there are rows.
+        """
+        unknown: list[list[str]] = []
         try:
             # pyarrow crashes the process on a row that is null, and does not check UTF-8: nothing
             # reaches it that is not a sequence of JSON objects in valid UTF-8.
-            rows = len(self._objects.decode_lines(block))
+            if self._drops:
+                found = self._keys.decode_lines(block)
+                rows, known = len(found), self._names
+                unknown = [
+                    [name for name in row if name not in known]
+                    for row in found
+                    if not known.issuperset(row)
+                ]
+            else:
+                rows = len(self._objects.decode_lines(block))
             block.decode()
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return None
         if self._has_decimals and may_exceed_decimal256(block):
             return None
-        table = self._parsed(block, self._wire, rows)
+        if unknown and self._has_structs:
+            return None  # pyarrow would leave out unknown fields of structs, too.
+        table = self._parsed(block, self._wire, rows, ignores=bool(unknown))
         if table is None and self._has_integers and not may_exceed_double(block):
             # Programs that know only floats (pandas with missing values) write 1.0 for 1.
-            table = self._parsed(block, self._loose_wire, rows)
+            table = self._parsed(block, self._loose_wire, rows, ignores=bool(unknown))
+        if table is not None and dropped is not None:
+            for names in unknown:
+                dropped.add(names)
         return table
 
-    def _parsed(self, block: bytes, wire: pa.Schema, rows: int) -> pa.Table | None:
+    def _parsed(
+        self, block: bytes, wire: pa.Schema, rows: int, *, ignores: bool
+    ) -> pa.Table | None:
         try:
             parsed = pj.read_json(
                 pa.BufferReader(block),
                 read_options=pj.ReadOptions(use_threads=False, block_size=len(block) + 1),
                 parse_options=pj.ParseOptions(
-                    explicit_schema=wire, unexpected_field_behavior="error"
+                    explicit_schema=wire,
+                    unexpected_field_behavior="ignore" if ignores else "error",
                 ),
             )
             if parsed.num_rows != rows:
@@ -108,6 +139,12 @@ def _contains(kind: pa.DataType, is_wanted: Callable[[pa.DataType], bool]) -> bo
     if pa.types.is_nested(kind):
         return any(_contains(kind.field(at).type, is_wanted) for at in range(kind.num_fields))
     return is_wanted(kind)
+
+
+def _contains_struct(kind: pa.DataType) -> bool:
+    if pa.types.is_list(kind):
+        return _contains_struct(kind.value_type)
+    return bool(pa.types.is_struct(kind))
 
 
 def _column(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:

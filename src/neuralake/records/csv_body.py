@@ -6,34 +6,49 @@ by `csv_text`, as strict as JSON. A field that is empty and not quoted is null; 
 
 from __future__ import annotations
 
+import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv as pcsv
 
-from neuralake.errors import InvalidRows, SchemaMismatch, TooLarge, suggestion
+from neuralake.errors import InvalidRows, SchemaMismatch, TooLarge, UsageError, suggestion
 from neuralake.records.csv_text import typed_column
+from neuralake.records.dropped import Dropped
+from neuralake.records.salvage import Pieces
 
-__all__ = ["csv_table", "csv_tables"]
+__all__ = ["csv_pieces", "csv_table", "csv_tables"]
 
 _BLOCK_BYTES = 4 * 1024 * 1024
 _ROW = re.compile(r"Row #(\d+): ")
 
 
 def csv_table(
-    body: bytes, schema: pa.Schema, *, name: str, delimiter: str, rows_max: int
+    body: bytes,
+    schema: pa.Schema,
+    *,
+    name: str,
+    delimiter: str,
+    rows_max: int,
+    drops: bool = False,
+    dropped: Dropped | None = None,
 ) -> pa.Table:
     """The rows of `body`, a CSV text with a header line.
+
+    Args:
+        drops: columns that the schema has not are left out, and `dropped` counts them.
 
     Raises:
         TooLarge: more than `rows_max` rows.
         SchemaMismatch, InvalidRows: a column or value does not fit the schema.
     """
     tables, rows = [schema.empty_table()], 0
-    for table in csv_tables(BytesIO(body), schema, name=name, delimiter=delimiter):
+    for table in csv_tables(
+        BytesIO(body), schema, name=name, delimiter=delimiter, drops=drops, dropped=dropped
+    ):
         tables.append(table)
         rows += table.num_rows
         if rows > rows_max:
@@ -53,6 +68,8 @@ def csv_tables(
     name: str,
     delimiter: str = ",",
     null_values: Sequence[str] = ("",),
+    drops: bool = False,
+    dropped: Dropped | None = None,
 ) -> Iterator[pa.Table]:
     """The rows of `file` in order, some megabytes at a time.
 
@@ -76,8 +93,10 @@ def csv_tables(
                 quoted_strings_can_be_null=False,
             ),
         ) as source:
-            _check_header(source.schema.names, schema, name)
+            unknown = _check_header(source.schema.names, schema, name, drops=drops)
             for batch in source:
+                if dropped is not None:
+                    dropped.add(unknown, batch.num_rows)
                 yield _typed(batch, schema, first_row, name)
                 first_row += batch.num_rows
     except UnicodeDecodeError as error:
@@ -116,9 +135,10 @@ def _typed(batch: pa.RecordBatch, schema: pa.Schema, first_row: int, name: str) 
     return pa.table(columns, schema=schema)
 
 
-def _check_header(names: list[str], schema: pa.Schema, name: str) -> None:
+def _check_header(names: list[str], schema: pa.Schema, name: str, *, drops: bool) -> list[str]:
+    """The columns that are not in `schema`; SchemaMismatch unless they are dropped."""
     for column in names:
-        if column not in schema.names:
+        if column not in schema.names and not drops:
             raise SchemaMismatch(
                 f"{name!r} has no column {column!r}.{suggestion(column, schema.names)} "
                 f"Its columns: {', '.join(schema.names)}.",
@@ -127,3 +147,53 @@ def _check_header(names: list[str], schema: pa.Schema, name: str) -> None:
             )
         if names.count(column) > 1:
             raise SchemaMismatch(f"Column {column!r} appears twice.", column=column)
+    return [column for column in names if column not in schema.names]
+
+
+class _Records:
+    """Rows as CSV records; each is told with its header, so that it can be read alone."""
+
+    def __init__(
+        self, header: bytes, records: list[bytes], read: Callable[..., pa.Table], form: str
+    ) -> None:
+        self._header, self._records, self._read = header, records, read
+        self.format = form
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def table(self, first: int, end: int, dropped: Dropped) -> pa.Table:
+        body = b"".join([self._header, *self._records[first:end]])
+        table = self._read(body, dropped=dropped)
+        if table.num_rows != end - first:
+            raise InvalidRows(f"Row {first} is not one record of CSV.", row=first)
+        return table
+
+    def raw(self, index: int) -> bytes:
+        return self._header + self._records[index]
+
+
+def csv_pieces(
+    body: bytes, read: Callable[..., pa.Table], delimiter: str, form: str
+) -> Pieces | None:
+    """The records of `body`; None if it cannot be taken apart, or its header does not fit.
+
+    Args:
+        read: what reads a body with a header, as `csv_table`.
+        form: `csv` or `tsv`.
+    """
+    lines = [line + b"\n" for line in body.split(b"\n")]
+    records, begin = [], 0
+    # Bytes as characters: what is no UTF-8 is the reader's to tell.
+    reader = csv.reader((line.decode("latin-1") for line in lines), delimiter=delimiter)
+    try:
+        for record in reader:
+            if record:  # Empty lines are no rows.
+                records.append(b"".join(lines[begin : reader.line_num]))
+            begin = reader.line_num
+        if not records:
+            return None
+        read(records[0])
+    except (csv.Error, UsageError):
+        return None
+    return _Records(records[0], records[1:], read, form)

@@ -6,7 +6,7 @@ empty strings in partition columns are already null, as Delta makes them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from hashlib import blake2b
@@ -16,10 +16,24 @@ import pyarrow as pa
 from neuralake.delta.partition import normalise
 from neuralake.errors import TooLarge, UnsupportedMedia, UsageError
 from neuralake.records.arrow_body import ArrowReader
-from neuralake.records.csv_body import csv_table
+from neuralake.records.csv_body import csv_pieces, csv_table
+from neuralake.records.dropped import Dropped
+from neuralake.records.evolve import inferred
 from neuralake.records.json_body import NDJSON, SMALL_BYTES, JsonReader
+from neuralake.records.letters import DeadLetter, with_letters
+from neuralake.records.pieces import array_pieces, arrow_pieces, json_values, line_pieces
 from neuralake.records.rows import Row
-from neuralake.settings import IngestSettings
+from neuralake.records.rules import Rules, rules_of
+from neuralake.records.salvage import (
+    LetterLimits,
+    is_misfit,
+    salvage,
+    whole_letter,
+    without_broken,
+)
+from neuralake.schema import declare
+from neuralake.settings import IngestSettings, Settings
+from neuralake.tables import Definition, Stream
 
 __all__ = [
     "ARROW",
@@ -30,6 +44,7 @@ __all__ = [
     "TSV",
     "Decoder",
     "Encoded",
+    "decoder_of",
     "encode",
     "reader_of",
 ]
@@ -50,6 +65,10 @@ MEDIA_TYPES = {
 }
 """Media types that we read, and the reader of each."""
 
+_DELIMITERS = {CSV: ",", TSV: "\t"}
+_FORMATS = {JSON: "json", NDJSON: "ndjson", ARROW: "arrow", CSV: "csv", TSV: "tsv"}
+"""How a dead letter says what its bytes are."""
+
 # Arrow stands for at most this many times the bytes of the body it came in; plain columns do not
 # grow, and text that is repeated by a dictionary may, but not to fill the memory.
 _EXPANSION_MAX = 8
@@ -63,32 +82,71 @@ class Encoded:
     rows: int
     fingerprint: bytes
     """Tells a request from another one under the same idempotency key."""
+    letters: Sequence[DeadLetter] = ()
+    """What of the request does not fit; they travel in `payload`, too."""
+    dropped: Dropped | None = None
+    """Columns that were left out."""
 
 
 class Decoder:
-    """Reads bodies for one table. Immutable; use it from any thread."""
+    """Reads bodies for one table. Immutable; use it from any thread.
+
+    Args:
+        dead_letters: rows that do not fit become dead letters, instead of errors (`envelope`).
+        drops: columns that the schema has not are left out, instead of being errors.
+        rules: what else rows must keep.
+        evolved: columns of `schema` that came with rows and not by its definition.
+        evolves: more may come, so that one that the schema has not may be null.
+    """
+
+    may_wait = False
 
     def __init__(
-        self, schema: pa.Schema, *, name: str, partition_by: Sequence[str], limits: IngestSettings
+        self,
+        schema: pa.Schema,
+        *,
+        name: str,
+        partition_by: Sequence[str],
+        limits: IngestSettings,
+        dead_letters: bool = False,
+        drops: bool = False,
+        rules: Rules | None = None,
+        evolved: Collection[str] = (),
+        evolves: bool = False,
     ) -> None:
         self._partition_by, self._limits = tuple(partition_by), limits
-        self._json = json = JsonReader(schema, name=name, rows_max=limits.rows_max)
-        arrow = ArrowReader(
+        self._letter_limits = LetterLimits(limits.letters_max, limits.letter_bytes_max)
+        self.dead_letters, self._rules = dead_letters, rules
+        self._name, self._drops = name, drops
+        self._schema, self._evolved = schema, frozenset(evolved)
+        self._json = json = JsonReader(
+            schema,
+            name=name,
+            rows_max=limits.rows_max,
+            drops=drops,
+            loose=self._evolved,
+            ignores_null=evolves,
+        )
+        self._arrow = arrow = ArrowReader(
             schema,
             name=name,
             rows_max=limits.rows_max,
             bytes_max=limits.body_bytes_max * _EXPANSION_MAX,
+            drops=drops,
+            ignores_null=evolves,
         )
-        self._readers: dict[str, Callable[[bytes], pa.Table]] = {
+        self._readers: dict[str, Callable[..., pa.Table]] = {
             JSON: json.document,
             NDJSON: json.lines,
             ARROW: arrow.stream,
-            CSV: partial(self._csv, schema, name, ","),
-            TSV: partial(self._csv, schema, name, "\t"),
+            **{kind: partial(self._csv, delimiter) for kind, delimiter in _DELIMITERS.items()},
         }
 
-    def rows(self, body: bytes, media_type: str) -> pa.Table:
+    def rows(self, body: bytes, media_type: str, *, dropped: Dropped | None = None) -> pa.Table:
         """The rows of `body`, at least one.
+
+        Args:
+            dropped: counts the columns that are left out.
 
         Raises:
             UnsupportedMedia: we do not read `media_type`.
@@ -101,14 +159,16 @@ class Decoder:
             raise _too_large(
                 len(body), self._limits.json_bytes_max, "bytes of text", "in parts, or as Arrow"
             )
-        table = self._readers[reader](body)
+        table = self._readers[reader](body, dropped=dropped)
         if table.num_rows == 0:
             raise _no_rows()
         table = normalise(table, self._partition_by)
         self._check_partitions(table)
+        if self._rules is not None:
+            self._rules.check(table)
         return table
 
-    def few(self, body: bytes, reader: str) -> list[Row] | None:
+    def few(self, body: bytes, reader: str, *, dropped: Dropped | None = None) -> list[Row] | None:
         """The rows of a small body of JSON one by one, for `joined`; None: read it as `envelope`.
 
         `reader` is what `reader_of` gave. Raises what `rows` does, except for what concerns
@@ -118,7 +178,9 @@ class Decoder:
             SMALL_BYTES, self._limits.json_bytes_max
         ):
             return None
-        rows = self._json.few(body, lines=reader == NDJSON)
+        if self._rules is not None:
+            return None  # They are about the rows of one request, and cost as much for one as many.
+        rows = self._json.few(body, lines=reader == NDJSON, dropped=dropped)
         if not rows:
             raise _no_rows()
         if self._partition_by and len(rows) > self._limits.partitions_max:
@@ -132,11 +194,18 @@ class Decoder:
             InvalidRows, SchemaMismatch: a row cannot be in any partition. Its number is that in
                 `rows`: read one body alone to say it to a sender.
         """
-        return encode(normalise(self._json.table(rows), self._partition_by))
+        return encode(self._sent(normalise(self._json.table(rows), self._partition_by)))
 
-    def _csv(self, schema: pa.Schema, name: str, delimiter: str, body: bytes) -> pa.Table:
-        limit = self._limits.rows_max
-        return csv_table(body, schema, name=name, delimiter=delimiter, rows_max=limit)
+    def _csv(self, delimiter: str, body: bytes, *, dropped: Dropped | None = None) -> pa.Table:
+        return csv_table(
+            body,
+            self._schema,
+            name=self._name,
+            delimiter=delimiter,
+            rows_max=self._limits.rows_max,
+            drops=self._drops,
+            dropped=dropped,
+        )
 
     def _check_partitions(self, table: pa.Table) -> None:
         """Each partition of a request becomes a file, whose cost is not in its bytes."""
@@ -147,19 +216,134 @@ class Decoder:
         if found > limit:
             raise _too_large(found, limit, "partitions", "in parts")
 
-    def envelope(self, body: bytes, media_type: str, *, is_verbatim: bool = False) -> Encoded:
-        """As `rows`, ready for the queue.
+    def envelope(
+        self, body: bytes, media_type: str, *, source: str = "", is_verbatim: bool = False
+    ) -> Encoded:
+        """As `rows`, ready for the queue; with `dead_letters` also what does not fit.
 
-        `is_verbatim`: the sender repeats the very bytes, so that Arrow is told apart by them, too.
+        Args:
+            source: who sent it, for the letters.
+            is_verbatim: the sender repeats the very bytes: Arrow is told apart by them, too.
         """
-        encoded = encode(self.rows(body, media_type))
-        if media_type == ARROW and not is_verbatim:
-            return encoded
-        return replace(encoded, fingerprint=blake2b(body, digest_size=8).digest())
+        try:
+            return self.whole(body, media_type, is_verbatim=is_verbatim)
+        except UsageError as error:
+            if not self.dead_letters or not is_misfit(error) or error.facts.get("reason") == _EMPTY:
+                raise
+            found = self._salvaged(body, reader_of(media_type), error, source)
+            return _signed(found, body, media_type, is_verbatim=is_verbatim)
+
+    def whole(self, body: bytes, media_type: str, *, is_verbatim: bool = False) -> Encoded:
+        """As `envelope`, without dead letters."""
+        dropped = Dropped()
+        table = self._sent(self.rows(body, media_type, dropped=dropped))
+        encoded = replace(encode(table), dropped=dropped)
+        return _signed(encoded, body, media_type, is_verbatim=is_verbatim)
+
+    def new_columns(self, body: bytes, media_type: str) -> dict[str, pa.DataType]:
+        """Columns of `body` that are not in the schema and have a value, with types.
+
+        Raises:
+            UsageError: the body cannot be read so far.
+        """
+        reader = reader_of(media_type)
+        if reader == ARROW:
+            table = self._arrow.table(body)
+            return {
+                field.name: field.type
+                for field, column in zip(table.schema, table.columns, strict=True)
+                if field.name not in self._schema.names and column.null_count < len(column)
+            }
+        if len(body) > self._limits.json_bytes_max or reader in (CSV, TSV):
+            return {}  # Texts of CSV have no types: new columns come with the other formats.
+        pieces = (
+            line_pieces(body, self._json)
+            if reader == NDJSON
+            else array_pieces(body, self._json) or line_pieces(body, self._json)
+        )
+        return inferred(json_values(pieces), self._schema.names)
+
+    def _sent(self, table: pa.Table) -> pa.Table:
+        """`table` without evolved columns that say nothing: they would be in each envelope."""
+        names = [
+            name
+            for name in table.schema.names
+            if name not in self._evolved or table[name].null_count < table.num_rows
+        ]
+        return table if len(names) == table.num_columns else table.select(names)
+
+    def _salvaged(self, body: bytes, reader: str, error: UsageError, source: str) -> Encoded:
+        """What can be kept of a body that raised `error`."""
+        if reader == ARROW:
+            pieces = arrow_pieces(body, self._arrow)
+        elif reader == NDJSON:
+            pieces = line_pieces(body, self._json)
+        elif reader in (CSV, TSV):
+            pieces = csv_pieces(
+                body,
+                partial(self._csv, _DELIMITERS[reader]),
+                _DELIMITERS[reader],
+                _FORMATS[reader],
+            )
+        else:
+            pieces = array_pieces(body, self._json)
+        limits, empty = self._letter_limits, self._schema.empty_table()
+        if pieces is None:
+            letter = whole_letter(
+                body, error, format=_FORMATS[reader], limits=limits, source=source
+            )
+            return encode(empty, [letter])
+        if len(pieces) > self._limits.rows_max:
+            raise _too_large(len(pieces), self._limits.rows_max, "rows", "in parts")
+        found = salvage(
+            pieces,
+            fit=lambda rows: normalise(rows, self._partition_by),
+            limits=limits,
+            source=source,
+        )
+        table = pa.concat_tables([empty, *found.tables])
+        if self._rules is not None:
+            table = without_broken(table, self._rules, pieces, found, limits=limits, source=source)
+        self._check_partitions(table)
+        return replace(encode(self._sent(table), found.letters), dropped=found.dropped)
+
+
+def _signed(encoded: Encoded, body: bytes, media_type: str, *, is_verbatim: bool) -> Encoded:
+    if media_type == ARROW and not is_verbatim:
+        return encoded
+    return replace(encoded, fingerprint=blake2b(body, digest_size=8).digest())
+
+
+def decoder_of(
+    definition: Definition, settings: Settings, *, name: str, schema: pa.Schema | None = None
+) -> Decoder:
+    """The decoder of what is sent to `definition`, a stream table, with its policies.
+
+    Args:
+        schema: the declared one with more columns behind it, which came with rows.
+    """
+    assert definition.schema is not None  # noqa: S101 stream tables have one; for mypy
+    stream = definition.stream or Stream()
+    declared = declare(definition.schema)
+    schema = schema or declared
+    return Decoder(
+        schema,
+        name=name,
+        partition_by=definition.partition_by,
+        limits=settings.ingest,
+        dead_letters=stream.on_invalid == "dead_letter",
+        drops=stream.unknown_columns == "drop",
+        rules=rules_of(definition, name=name),
+        evolved=schema.names[len(declared) :],
+        evolves=stream.evolves,
+    )
+
+
+_EMPTY = "no rows"
 
 
 def _no_rows() -> UsageError:
-    return UsageError("The body has no rows; send at least one.", reason="no rows")
+    return UsageError("The body has no rows; send at least one.", reason=_EMPTY)
 
 
 def _too_large(found: int, limit: int, unit: str, how: str) -> TooLarge:
@@ -171,8 +355,8 @@ def _too_large(found: int, limit: int, unit: str, how: str) -> TooLarge:
     )
 
 
-def encode(rows: pa.Table) -> Encoded:
-    """`rows` as one Arrow IPC stream.
+def encode(rows: pa.Table, letters: Sequence[DeadLetter] = ()) -> Encoded:
+    """`rows` as one Arrow IPC stream, and `letters` behind it.
 
     Its fingerprint is the number of rows: the bytes of equal rows may differ from run to run, in
     what lies below nulls and in padding.
@@ -180,7 +364,8 @@ def encode(rows: pa.Table) -> Encoded:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as writer:
         writer.write_table(rows)
-    return Encoded(sink.getvalue().to_pybytes(), rows.num_rows, b"%d" % rows.num_rows)
+    payload = with_letters(sink.getvalue().to_pybytes(), letters)
+    return Encoded(payload, rows.num_rows, b"%d" % (rows.num_rows + len(letters)), letters)
 
 
 # Errors are not kept, so what is has at most the spellings of what we know.

@@ -11,32 +11,50 @@ from neuralake.queue import Envelope
 from neuralake.queue.kafka_registry import SchemaRegistry
 from neuralake.queue.rows import decode_rows
 from neuralake.records.avro_message import AvroReader
-from neuralake.records.messages import Column, MessageReader, MessageRows, RejectedMessage
+from neuralake.records.evolve import unified
+from neuralake.records.letters import DeadLetter, letters_of
+from neuralake.records.messages import Column, MessageReader, MessageRows
+from neuralake.records.rules import rules_of
 from neuralake.settings import Settings
 from neuralake.tables import Definition
 
-__all__ = ["EnvelopeReader", "reader_of"]
+__all__ = ["EnvelopeReader", "message_reader_of", "reader_of"]
 
 
 class EnvelopeReader:
-    """Reads the envelopes of one table; without `messages` those of ingest only."""
+    """Reads the envelopes of one table; without `messages` those of ingest only.
 
-    def __init__(self, schema: pa.Schema, messages: MessageReader | None = None) -> None:
-        self._schema, self._messages = schema, messages
+    Args:
+        evolves: envelopes may have more columns than `schema`.
+    """
 
-    def read(self, envelopes: Sequence[Envelope]) -> MessageRows:
-        """The rows of `envelopes`, in order; of messages also what gives none.
+    def __init__(
+        self,
+        schema: pa.Schema,
+        messages: MessageReader | None = None,
+        *,
+        evolves: bool = False,
+    ) -> None:
+        self._schema, self._messages, self._evolves = schema, messages, evolves
+
+    def read(self, envelopes: Sequence[Envelope], *, into: pa.Schema | None = None) -> MessageRows:
+        """The rows of `envelopes`, in order, and what gives none.
+
+        Args:
+            into: the columns of the table as it is now: with them new columns come too, behind
+                these. Without, the rows have the declared columns.
 
         Raises:
             NeedsAttention: an envelope of ingest is damaged, or not of this table's kind.
         """
         tables: list[pa.Table] = []
-        rejected: list[RejectedMessage] = []
+        rejected: list[DeadLetter] = []
         tombstones = 0
         for is_foreign, group in groupby(envelopes, lambda envelope: envelope.messages is not None):
             if not is_foreign:
                 if stored := [envelope for envelope in group if envelope.payload]:
-                    tables.append(decode_rows(stored))
+                    tables.append(self._stored(stored, into, rejected))
+                    rejected += [letter for envelope in stored for letter in letters_of(envelope)]
                 continue
             for envelope in group:
                 assert envelope.messages is not None  # noqa: S101 they were grouped by it
@@ -50,6 +68,23 @@ class EnvelopeReader:
         rows = pa.concat_tables(tables, promote_options="default")
         return MessageRows(rows, rejected, tombstones)
 
+    def _stored(
+        self, stored: list[Envelope], into: pa.Schema | None, rejected: list[DeadLetter]
+    ) -> pa.Table:
+        if not self._evolves:
+            return decode_rows(stored)
+        found = [(envelope, decode_rows([envelope])) for envelope in stored]
+        if into is not None:
+            rows, letters = unified(found, into, self._schema)
+            rejected += letters
+            return rows
+        # Each by itself: of new columns, which nobody asked for here, types may differ.
+        names = self._schema.names
+        return pa.concat_tables(
+            [table.select([n for n in names if n in table.schema.names]) for _, table in found],
+            promote_options="default",
+        )
+
 
 def reader_of(definition: Definition, settings: Settings, *, name: str) -> EnvelopeReader:
     """The reader of what the queue of `definition`, a stream table, gives.
@@ -59,19 +94,44 @@ def reader_of(definition: Definition, settings: Settings, *, name: str) -> Envel
         SettingsError: its messages are Avro, and no registry is named.
     """
     assert definition.schema is not None  # noqa: S101 stream tables have one; for mypy
-    kafka = definition.stream.kafka if definition.stream else None
-    if kafka is None:
-        return EnvelopeReader(definition.schema)
+    if definition.stream is None or definition.stream.kafka is None:
+        evolves = definition.stream is not None and definition.stream.evolves
+        return EnvelopeReader(definition.schema, evolves=evolves)
+    return EnvelopeReader(definition.schema, message_reader_of(definition, settings, name=name))
+
+
+def message_reader_of(
+    definition: Definition,
+    settings: Settings,
+    *,
+    name: str,
+    format: str | None = None,
+    keeps_rows: bool | None = None,
+) -> MessageReader:
+    """The reader of the messages that `definition` is fed by. Raises as `reader_of`.
+
+    Args:
+        format: of the values, if not the topic's.
+        keeps_rows: as `MessageReader`, if not as the table says.
+    """
+    stream = definition.stream
+    assert definition.schema is not None  # noqa: S101 for mypy, as the next
+    assert stream is not None and stream.kafka is not None  # noqa: S101, PT018 who asks knows
+    kafka = stream.kafka
+    format = format or kafka.format
     columns = [Column(kafka.key, "key")] if kafka.key else []
     columns += [Column(kafka.timestamp, "timestamp")] if kafka.timestamp else []
     columns += [Column(column, "header", header) for column, header in kafka.headers.items()]
-    messages = MessageReader(
+    return MessageReader(
         definition.schema,
         name=name,
         partition_by=definition.partition_by,
-        format=kafka.format,
+        format=format,
         rows_max=settings.ingest.rows_max,
         columns=columns,
-        avro=AvroReader(SchemaRegistry(settings.kafka).schema) if kafka.format == "avro" else None,
+        avro=AvroReader(SchemaRegistry(settings.kafka).schema) if format == "avro" else None,
+        keeps_rows=stream.on_invalid == "dead_letter" if keeps_rows is None else keeps_rows,
+        drops=stream.unknown_columns == "drop",
+        rules=rules_of(definition, name=name),
+        letters_max=settings.ingest.letters_max,
     )
-    return EnvelopeReader(definition.schema, messages)

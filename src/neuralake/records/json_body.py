@@ -8,7 +8,7 @@ line breaks inside an object do not count.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from neuralake.errors import TooLarge, UsageError
 from neuralake.records.columns import ColumnReader
+from neuralake.records.dropped import Dropped
 from neuralake.records.rows import Row, RowReader, malformed
 from neuralake.records.scalars import Misfit, after_space, parse_json
 
@@ -42,19 +43,27 @@ class JsonReader:
         rows_max: int,
         block_bytes: int = _BLOCK_BYTES,
         small_bytes: int = SMALL_BYTES,
+        drops: bool = False,
+        loose: Collection[str] = (),
+        ignores_null: bool = False,
     ) -> None:
-        """`block_bytes` and `small_bytes` change the speed only."""
+        """`block_bytes` and `small_bytes` change the speed only; the others as `RowReader`'s."""
         self._schema = schema
         self._rows_max = rows_max
         self._block_bytes = block_bytes
         self._small_bytes = small_bytes
-        self._exact = RowReader(schema, name=name)
-        self._fast = ColumnReader(schema)
+        self._exact = RowReader(
+            schema, name=name, drops=drops, loose=loose, ignores_null=ignores_null
+        )
+        self._fast = ColumnReader(schema, drops=drops)
         self._texts = msgspec.json.Decoder(msgspec.Raw)
         self._array = msgspec.json.Decoder(list[msgspec.Raw])
 
-    def document(self, body: bytes) -> pa.Table:
+    def document(self, body: bytes, *, dropped: Dropped | None = None) -> pa.Table:
         """The rows of `body`: one JSON object, or an array of objects.
+
+        Args:
+            dropped: counts the columns that are left out; so everywhere below.
 
         Raises:
             InvalidRows, UsageError: as `RowReader.table`.
@@ -64,11 +73,11 @@ class JsonReader:
         try:
             raws = self._array.decode(body)
         except (msgspec.MsgspecError, RecursionError):
-            return self._exact_document(body.decode())
+            return self._exact.values(_document_values(body.decode()), dropped=dropped)
         self._refuse_too_many(len(raws))
-        return self._concat(self._array_blocks(raws))
+        return self._concat(self._array_blocks(raws, dropped))
 
-    def lines(self, body: bytes, *, first_row: int = 0) -> pa.Table:
+    def lines(self, body: bytes, *, first_row: int = 0, dropped: Dropped | None = None) -> pa.Table:
         """The rows of `body`: JSON objects one after another, usually one a line.
 
         Args:
@@ -78,13 +87,13 @@ class JsonReader:
             InvalidRows, UsageError: as `RowReader.table`.
             TooLarge: more than `rows_max` rows.
         """
-        return self._concat(self._line_blocks(_text(body), first_row))
+        return self._concat(self._line_blocks(_text(body), first_row, dropped))
 
-    def few(self, body: bytes, *, lines: bool) -> list[Row]:
+    def few(self, body: bytes, *, lines: bool, dropped: Dropped | None = None) -> list[Row]:
         """The rows of a small `body` one by one, read as `lines` or `document` reads it."""
         text = _text(body).decode()
         values = _values(text) if lines else _document_values(text)
-        rows = [self._exact.row(value, row) for row, value in enumerate(values)]
+        rows = [self._exact.row(value, row, dropped=dropped) for row, value in enumerate(values)]
         self._refuse_too_many(len(rows))
         return rows
 
@@ -92,29 +101,38 @@ class JsonReader:
         """Rows of `few`, of any number of bodies, as one table."""
         return self._exact.table(rows)
 
-    def rows(self, values: Sequence[Any]) -> pa.Table:
+    def rows(self, values: Sequence[Any], *, dropped: Dropped | None = None) -> pa.Table:
         """The rows of values that are parsed already, as `scalars.parse_json` does it.
 
         Raises:
             InvalidRows: as `RowReader.table`.
         """
-        return self._exact.values(values)
+        return self._exact.values(values, dropped=dropped)
 
-    def _array_blocks(self, raws: Sequence[msgspec.Raw]) -> Iterator[pa.Table]:
+    def _array_blocks(
+        self, raws: Sequence[msgspec.Raw], dropped: Dropped | None
+    ) -> Iterator[pa.Table]:
         for first in range(0, len(raws), _BLOCK_ROWS):
             block = raws[first : first + _BLOCK_ROWS]
             joined = b"\n".join(block)
-            table = self._fast.read(joined) if len(joined) > self._small_bytes else None
+            table = self._quick(joined, dropped)
             if table is None:
-                table = self._exact.texts(_decoded(block), first_row=first)
+                table = self._exact.texts(_decoded(block), first_row=first, dropped=dropped)
             yield table
 
-    def _line_blocks(self, body: bytes, first_row: int) -> Iterator[pa.Table]:
+    def _quick(self, block: bytes, dropped: Dropped | None) -> pa.Table | None:
+        if len(block) <= self._small_bytes:
+            return None
+        return self._fast.read(block, dropped=dropped)
+
+    def _line_blocks(
+        self, body: bytes, first_row: int, dropped: Dropped | None
+    ) -> Iterator[pa.Table]:
         first, start = first_row, 0
         while start < len(body):
             end = body.find(b"\n", start + self._block_bytes) + 1 or len(body)
             block = body[start:end]
-            table = self._fast.read(block) if len(block) > self._small_bytes else None
+            table = self._quick(block, dropped)
             if table is None:
                 raws = self._split(block)
                 if raws is None:
@@ -123,10 +141,10 @@ class JsonReader:
                     block, end = body[start:], len(body)
                     raws = self._split(block)
                 if raws is None:
-                    table = self._exact.stream(block.decode(), first_row=first)
+                    table = self._exact.stream(block.decode(), first_row=first, dropped=dropped)
                 else:
                     self._refuse_too_many(first - first_row + len(raws))
-                    table = self._exact.texts(_decoded(raws), first_row=first)
+                    table = self._exact.texts(_decoded(raws), first_row=first, dropped=dropped)
             first, start = first + table.num_rows, end
             self._refuse_too_many(first - first_row)
             yield table
@@ -136,9 +154,6 @@ class JsonReader:
             return self._texts.decode_lines(block)
         except (msgspec.MsgspecError, RecursionError):
             return None
-
-    def _exact_document(self, text: str) -> pa.Table:
-        return self._exact.values(_document_values(text))
 
     def _refuse_too_many(self, rows: int) -> None:
         if rows > self._rows_max:

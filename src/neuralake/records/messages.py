@@ -2,14 +2,18 @@
 
 Thousands are read at once: JSON messages are joined and read as one text. Only if that fails are
 they read in ever smaller parts, down to the one that does not fit, which is rejected with its
-reason. One value means the same as in a request: the readers are the same. Tombstones, which have
-no value, are counted and give no rows.
+reason; or, of one that has several rows, only those rows are. One value means the same as in a
+request: the readers are the same. Tombstones, which have no value, are counted and give no rows.
 """
 
 from __future__ import annotations
 
+import base64
+import json
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -19,8 +23,12 @@ from neuralake.delta.partition import normalise
 from neuralake.errors import InvalidRows, UsageError
 from neuralake.records.arrow_body import ArrowReader
 from neuralake.records.json_body import JsonReader
+from neuralake.records.letters import DeadLetter, reason_of
+from neuralake.records.pieces import array_pieces, arrow_pieces, line_pieces
+from neuralake.records.rules import BrokenRule, Rules
+from neuralake.records.salvage import LetterLimits, Pieces, salvage, without_broken
 
-__all__ = ["Column", "MessageReader", "MessageRows", "RejectedMessage", "SourceMessages"]
+__all__ = ["Column", "MessageReader", "MessageRows", "SourceMessages"]
 
 # Arrow in a message may stand for at most so much; a message of a broker's usual limit is 1 MB.
 _ARROW_BYTES_MAX = 512 * 1024 * 1024
@@ -48,21 +56,12 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class RejectedMessage:
-    """A message that gives no row."""
-
-    position: int
-    value: bytes
-    reason: str
-    column: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class MessageRows:
     """What some messages are."""
 
     rows: pa.Table
-    rejected: list[RejectedMessage] = field(default_factory=list)
+    rejected: list[DeadLetter] = field(default_factory=list)
+    """With `position` of the message; those of one message follow one another."""
     tombstones: int = 0
 
 
@@ -73,6 +72,10 @@ class MessageReader:
         format: `json`, `ndjson`, `arrow`, or `avro`, which needs `avro`.
         columns: what comes with a message and not in its value.
         avro: the rows of one Avro message, as values of JSON (`scalars.parse_json`).
+        keeps_rows: of a message with several rows, those that fit are kept, unless more than
+            `letters_max` do not.
+        drops: columns that the schema has not are left out of values.
+        rules: what else rows must keep, each message by itself.
     """
 
     def __init__(
@@ -85,13 +88,22 @@ class MessageReader:
         rows_max: int,
         columns: Sequence[Column] = (),
         avro: Callable[[bytes], Any] | None = None,
+        keeps_rows: bool = False,
+        drops: bool = False,
+        rules: Rules | None = None,
+        letters_max: int = 1000,
     ) -> None:
         self._schema, self._partition_by, self._columns = schema, tuple(partition_by), columns
         taken = {column.name for column in columns}
         inner = pa.schema([found for found in schema if found.name not in taken])
-        self._json = JsonReader(inner, name=name, rows_max=rows_max)
-        self._arrow = ArrowReader(inner, name=name, rows_max=rows_max, bytes_max=_ARROW_BYTES_MAX)
-        self._avro = avro
+        self._json = JsonReader(inner, name=name, rows_max=rows_max, drops=drops)
+        self._arrow = ArrowReader(
+            inner, name=name, rows_max=rows_max, bytes_max=_ARROW_BYTES_MAX, drops=drops
+        )
+        self._avro, self._format = avro, format
+        self._keeps_rows, self._rules = keeps_rows, rules
+        # What a message may have the broker decides, and nobody is there to send it smaller.
+        self._letter_limits = LetterLimits(letters_max, _ARROW_BYTES_MAX)
         self._values: Callable[[list[bytes]], tuple[pa.Table, list[int]]] = {
             "json": self._objects,
             "ndjson": self._lines,
@@ -112,19 +124,40 @@ class MessageReader:
         if not indexes:
             return
         try:
-            table = self._whole(work, indexes)
+            table, counts = self._whole(work, indexes)
         except (UsageError, _InParts) as error:
             if len(indexes) == 1:
-                work.reject(indexes[0], error)
+                self._keep_or_reject(work, indexes[0], error)
                 return
             middle = len(indexes) // 2
             self._read(work, indexes[:middle])
             self._read(work, indexes[middle:])
             return
-        work.tables.append(table)
+        self._keep(work, indexes, table, counts)
 
-    def _whole(self, work: _Work, indexes: list[int]) -> pa.Table:
+    def _keep(self, work: _Work, indexes: list[int], table: pa.Table, counts: list[int]) -> None:
+        """Keep the rows of the messages at `indexes`, but where one breaks a rule."""
+        broken = self._rules.failing(table) if self._rules is not None else []
+        ends, start = list(accumulate(counts)), 0
+        firsts: dict[int, BrokenRule] = {}
+        for one in broken:
+            firsts.setdefault(bisect_right(ends, one.row), one)
+        for at, one in firsts.items():
+            begin = ends[at] - counts[at]
+            work.tables.append(table.slice(start, begin - start))
+            error = InvalidRows(one.reason, column=one.column, reason=one.reason)
+            self._keep_or_reject(work, indexes[at], error)
+            start = ends[at]
+        work.tables.append(table.slice(start))
+
+    def _whole(self, work: _Work, indexes: list[int]) -> tuple[pa.Table, list[int]]:
         table, counts = self._values([work.values[index] for index in indexes])  # type: ignore[misc]
+        return self._completed(work, table, indexes, counts), counts
+
+    def _completed(
+        self, work: _Work, table: pa.Table, indexes: list[int], counts: list[int]
+    ) -> pa.Table:
+        """`table` with what came beside the values of the messages at `indexes`."""
         if self._columns:
             found = {name: table[name] for name in table.column_names}
             for column in self._columns:
@@ -132,6 +165,39 @@ class MessageReader:
                 found[column.name] = _repeated(work.column(column, target, indexes), counts)
             table = pa.table([found[name] for name in self._schema.names], schema=self._schema)
         return normalise(table, self._partition_by)
+
+    def _keep_or_reject(self, work: _Work, index: int, error: Exception) -> None:
+        """The message at `index` does not fit as a whole."""
+        attached = work.attached(self._columns, index) if self._columns else None
+        pieces = self._pieces(work.values[index] or b"") if self._keeps_rows else None
+        if pieces is not None:
+            try:
+                found = salvage(
+                    pieces,
+                    fit=lambda rows: self._completed(work, rows, [index], [rows.num_rows]),
+                    limits=self._letter_limits,
+                )
+                rows = pa.concat_tables([self._schema.empty_table(), *found.tables])
+                if self._rules is not None:
+                    rows = without_broken(
+                        rows, self._rules, pieces, found, limits=self._letter_limits
+                    )
+            except UsageError as too_many:
+                error = too_many
+            else:
+                work.tables.append(rows)
+                work.reject(index, *(replace(each, attached=attached) for each in found.letters))
+                return
+        value, (reason, column) = work.values[index] or b"", reason_of(error)
+        letter = DeadLetter(value, reason, column, format=self._format, attached=attached)
+        work.reject(index, letter)
+
+    def _pieces(self, value: bytes) -> Pieces | None:
+        if self._format == "json":
+            return array_pieces(value, self._json)
+        if self._format == "ndjson":
+            return line_pieces(value, self._json)
+        return arrow_pieces(value, self._arrow) if self._format == "arrow" else None
 
     def _objects(self, values: list[bytes]) -> tuple[pa.Table, list[int]]:
         if len(values) == 1:
@@ -143,9 +209,9 @@ class MessageReader:
         return table, [1] * len(values)
 
     def _lines(self, values: list[bytes]) -> tuple[pa.Table, list[int]]:
-        if len(values) == 1 or self._columns:
+        if len(values) == 1 or self._columns or self._rules is not None:
             if len(values) > 1:
-                raise _InParts  # Whose key a row has is known for one message only.
+                raise _InParts  # Whose row it is, is known for one message only.
             table = self._json.lines(values[0])
             return table, [table.num_rows]
         return self._json.lines(_joined(values)), []
@@ -170,33 +236,29 @@ class _Work:
     def __init__(self, values: list[bytes | None], messages: SourceMessages) -> None:
         self.values, self._messages = values, messages
         self.tables: list[pa.Table] = []
-        self.rejected: list[RejectedMessage] = []
+        self.rejected: list[DeadLetter] = []
         self._positions: list[int] | None = None
         self._sources: dict[str, list[Any]] = {}
 
-    def reject(self, index: int, error: Exception) -> None:
+    def reject(self, index: int, *letters: DeadLetter) -> None:
         if self._positions is None:
             self._positions = self._messages.positions()
-        facts = getattr(error, "facts", {})
-        self.rejected.append(
-            RejectedMessage(
-                self._positions[index],
-                self.values[index] or b"",
-                str(facts.get("reason") or error),
-                facts.get("column"),
-            )
-        )
+        position = self._positions[index]
+        self.rejected += [replace(letter, position=position) for letter in letters]
+
+    def attached(self, columns: Sequence[Column], index: int) -> str:
+        """What came beside the value of the message at `index` and has a column, as JSON."""
+        found = {column.source: self._source(column)[index] for column in columns}
+        if "key" in found:
+            found["key"] = _base64(found["key"])
+        if "header" in found:
+            names = {column.header for column in columns}
+            found["header"] = {n: _base64(v) for n, v in found["header"].items() if n in names}
+        return json.dumps(found)
 
     def column(self, column: Column, target: pa.Field, indexes: list[int]) -> pa.Array:
         """One value for each of the messages at `indexes`."""
-        if column.source not in self._sources:
-            columns: dict[str, Callable[[], list[Any]]] = {
-                "key": self._messages.keys,
-                "timestamp": self._messages.timestamps_ms,
-                "header": lambda: [dict(found) for found in self._messages.headers()],
-            }
-            self._sources[column.source] = columns[column.source]()
-        found = [self._sources[column.source][index] for index in indexes]
+        found = [self._source(column)[index] for index in indexes]
         if column.source == "header":
             found = [headers.get(column.header) for headers in found]
         if not target.nullable and None in found:
@@ -211,6 +273,20 @@ class _Work:
             return pa.array([None if v is None else v.decode() for v in found], target.type)
         except (UnicodeDecodeError, pa.ArrowException) as error:
             raise _unfit(column, f"it is not {target.type}") from error
+
+    def _source(self, column: Column) -> list[Any]:
+        if column.source not in self._sources:
+            columns: dict[str, Callable[[], list[Any]]] = {
+                "key": self._messages.keys,
+                "timestamp": self._messages.timestamps_ms,
+                "header": lambda: [dict(found) for found in self._messages.headers()],
+            }
+            self._sources[column.source] = columns[column.source]()
+        return self._sources[column.source]
+
+
+def _base64(value: bytes | None) -> str | None:
+    return None if value is None else base64.b64encode(value).decode()
 
 
 def _unfit(column: Column, reason: str) -> InvalidRows:

@@ -5,12 +5,15 @@ This is the exact path: slow (some 50,000 rows a second), and the last word on w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 
 from neuralake.errors import InvalidRows, UsageError, suggestion
+from neuralake.records.dropped import Dropped
+from neuralake.records.evolve import text_of
 from neuralake.records.scalars import Misfit, after_space, leaf_reader, parse_json
 
 __all__ = ["Row", "RowReader", "malformed", "value_reader"]
@@ -23,12 +26,31 @@ Row = dict[str, Any]
 class RowReader:
     """Reads rows of one table. Immutable; use it from any thread."""
 
-    def __init__(self, schema: pa.Schema, *, name: str = "table") -> None:
+    def __init__(
+        self,
+        schema: pa.Schema,
+        *,
+        name: str = "table",
+        drops: bool = False,
+        loose: Collection[str] = (),
+        ignores_null: bool = False,
+    ) -> None:
+        """Make a reader.
+
+        Args:
+            drops: columns that the schema has not are left out, instead of being errors.
+            loose: columns of texts that take numbers and booleans, too, as they are written.
+            ignores_null: a column that the schema has not may be null.
+        """
         self._struct = pa.struct(list(schema))
         self._name = name
-        self._read = _object_reader(list(schema), kind="column")
+        self._read = _object_reader(list(schema), kind="column", loose=loose)
+        self._known = frozenset(schema.names) if drops or ignores_null else None
+        self._drops = drops
 
-    def texts(self, texts: Iterable[str], *, first_row: int = 0) -> pa.Table:
+    def texts(
+        self, texts: Iterable[str], *, first_row: int = 0, dropped: Dropped | None = None
+    ) -> pa.Table:
         """The rows whose JSON texts are `texts`; `first_row` is the number of the first.
 
         Raises:
@@ -36,10 +58,13 @@ class RowReader:
             UsageError: a text is not JSON; with `row` and `reason`.
         """
         return self.table(
-            [self.row(_parsed(text, row), row) for row, text in enumerate(texts, first_row)]
+            [
+                self.row(_parsed(text, row), row, dropped=dropped)
+                for row, text in enumerate(texts, first_row)
+            ]
         )
 
-    def stream(self, text: str, *, first_row: int = 0) -> pa.Table:
+    def stream(self, text: str, *, first_row: int = 0, dropped: Dropped | None = None) -> pa.Table:
         """The rows that follow one another in `text`; errors as `texts`, the first one first."""
         rows, at, row = [], after_space(text), first_row
         while at < len(text):
@@ -47,19 +72,33 @@ class RowReader:
                 value, at = parse_json(text, at)
             except Misfit as misfit:
                 raise malformed(misfit, row=row) from None
-            rows.append(self.row(value, row))
+            rows.append(self.row(value, row, dropped=dropped))
             row += 1
         return self.table(rows)
 
-    def values(self, values: Iterable[Any]) -> pa.Table:
+    def values(self, values: Iterable[Any], *, dropped: Dropped | None = None) -> pa.Table:
         """The rows of `values`, as `scalars.parse_json` reads them; errors as `texts`."""
-        return self.table([self.row(value, row) for row, value in enumerate(values)])
+        return self.table(
+            [self.row(value, row, dropped=dropped) for row, value in enumerate(values)]
+        )
 
-    def row(self, value: Any, row: int) -> Row:
-        """The row that the JSON `value` is; `row` is its number. Errors as `texts`."""
+    def row(self, value: Any, row: int, *, dropped: Dropped | None = None) -> Row:
+        """The row that the JSON `value` is; `row` is its number. Errors as `texts`.
+
+        Args:
+            dropped: counts what is left out.
+        """
         try:
             if not isinstance(value, dict):
                 raise Misfit("a row is a JSON object of column names and values")
+            known = self._known
+            if known is not None and not known.issuperset(value):
+                if not self._drops:
+                    value = {n: v for n, v in value.items() if v is not None or n in known}
+                else:
+                    if dropped is not None:
+                        dropped.add(name for name in value if name not in known)
+                    value = {name: inner for name, inner in value.items() if name in known}
             fields: dict[str, Any] = self._read(value)
             return fields
         except Misfit as misfit:
@@ -101,8 +140,15 @@ def _parsed(text: str, row: int) -> Any:
         raise malformed(misfit, row=row) from None
 
 
-def _object_reader(fields: list[pa.Field], *, kind: str) -> Reader:
-    readers = [(field.name, value_reader(field.type), field.nullable) for field in fields]
+def _object_reader(fields: list[pa.Field], *, kind: str, loose: Collection[str] = ()) -> Reader:
+    readers = [
+        (
+            field.name,
+            _loose_reader(field.type) if field.name in loose else value_reader(field.type),
+            field.nullable,
+        )
+        for field in fields
+    ]
     names = [field.name for field in fields]
     known = frozenset(names)
 
@@ -128,6 +174,17 @@ def _object_reader(fields: list[pa.Field], *, kind: str) -> Reader:
         return found
 
     return read
+
+
+def _loose_reader(kind: pa.DataType) -> Reader:
+    read = value_reader(kind)
+    if not pa.types.is_string(kind):
+        return read
+
+    def read_loosely(value: Any) -> Any:
+        return read(text_of(value) if isinstance(value, bool | int | Decimal) else value)
+
+    return read_loosely
 
 
 def _list_reader(item: pa.Field) -> Reader:

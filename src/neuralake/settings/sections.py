@@ -128,6 +128,10 @@ class IngestSettings(_Section, frozen=True):
     rows_max: int = 1_000_000
     partitions_max: int = 10_000
     """Most partitions that the rows of one request may go to: each becomes a file."""
+    letters_max: int = 1000
+    """Most dead letters of one request; with more it is refused, as without dead letters."""
+    letter_bytes_max: int = _MIB
+    """Largest dead letter; a request with a larger one is refused."""
     wait_s_max: float = 30.0
     """Longest answer to `?wait=committed`."""
 

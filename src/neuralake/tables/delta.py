@@ -43,8 +43,8 @@ class DeltaTable(Definition):
         self._check_partitions()
         self._set("cluster_by", self._columns("cluster_by"))
         self._check_clustering()
-        if self.stream is not None and self.stream.kafka is not None:
-            self.stream.kafka.check(self.schema)
+        if self.stream is not None:
+            self.stream.check(self.schema)
 
     def _check_partitions(self) -> None:
         if len(self.partition_by) == len(self.schema):

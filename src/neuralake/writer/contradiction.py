@@ -29,7 +29,12 @@ def refuse_contradiction(catalog: Catalog, database: str, table: DeltaTable) -> 
     if not delta.exists(store):
         return  # The writer makes it.
     try:
-        delta.create_table(store, table.schema, partition_by=table.partition_by)
+        delta.create_table(
+            store,
+            table.schema,
+            partition_by=table.partition_by,
+            may_have_more=table.stream is not None and table.stream.evolves,
+        )
     except SchemaMismatch as error:
         raise NeedsAttention(
             f"No rows are taken for {topic}: {error} Give the definition the table's columns, or "

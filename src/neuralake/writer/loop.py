@@ -13,15 +13,17 @@ from contextlib import suppress
 
 from neuralake.catalog import Catalog
 from neuralake.clock import Clock, SystemClock
-from neuralake.delta import STREAM_PROPERTIES, TableLog, clustering_properties, create_table
+from neuralake.delta import TableLog
 from neuralake.errors import NeuralakeError, Unavailable, UnknownName, suggestion
 from neuralake.queue.topic import app_id, labels_of, topic_of
 from neuralake.records.envelopes import reader_of
+from neuralake.records.letters import DeadLetter
 from neuralake.settings import check_own_queue
-from neuralake.tables import DeltaTable
+from neuralake.tables import DeltaTable, Stream
 from neuralake.telemetry import Telemetry
 from neuralake.writer.flush import FlushLimits
 from neuralake.writer.rejected import REJECTED_SUFFIX, RejectedTable
+from neuralake.writer.stream_table import make_table
 from neuralake.writer.topic_writer import TopicWriter
 from neuralake.writer.trouble import Trouble
 
@@ -142,14 +144,7 @@ class _TopicLoop:
         )
 
     def _open(self, partition: str) -> TopicWriter:
-        store = self._catalog.store_of(self._table)
-        create_table(
-            store,
-            self._table.schema,
-            partition_by=self._table.partition_by,
-            description=self._table.description,
-            properties={**STREAM_PROPERTIES, **clustering_properties(self._table.cluster_by)},
-        )
+        store = make_table(self._catalog, self._table)
         settings, stream = self._catalog.settings, self._table.stream
         assert stream is not None  # noqa: S101 stream_tables chose it for this; for mypy
         queue = self._catalog.queue_of(self._table)
@@ -164,6 +159,7 @@ class _TopicLoop:
                 partition=partition,
                 app_id=app_id(queue.id, partition),
                 clock=self._clock,
+                source_of=_source_of(stream, partition),
             ).add,
             grace_s=settings.queue.grace_s,
             kept_max=self._catalog.queue_limits().crowded(
@@ -178,6 +174,14 @@ class _TopicLoop:
         left = list(self._partitions.values())
         while left and self._clock.monotonic_s() < deadline_s:
             left = [step for step in left if step.flush_safely()]
+
+
+def _source_of(stream: Stream, partition: str) -> Callable[[DeadLetter], str]:
+    """Who sent a letter: of a Kafka message, its topic, partition and offset."""
+    if stream.kafka is None:
+        return lambda letter: letter.source
+    topic, number = stream.kafka.name, partition.rpartition("#")[2].partition("@")[0]
+    return lambda letter: f"kafka:{topic}/{number}/{letter.position - 1}"
 
 
 class _PartitionStep:

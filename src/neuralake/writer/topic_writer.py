@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+import pyarrow as pa
+
 from neuralake.clock import Clock, SystemClock
 from neuralake.delta import Commit, TableLog, Txn
 from neuralake.errors import Conflict, NeedsAttention
@@ -17,7 +19,7 @@ from neuralake.queue import Amount, Envelope, Queue
 from neuralake.queue.protocol import MESSAGES_MAX
 from neuralake.queue.topic import app_id, labels_of
 from neuralake.records.envelopes import EnvelopeReader
-from neuralake.records.messages import RejectedMessage
+from neuralake.records.letters import DeadLetter
 from neuralake.schema import conform
 from neuralake.telemetry import Telemetry
 from neuralake.writer.flush import FlushLimits, is_due
@@ -41,8 +43,8 @@ class TopicWriter:
 
     Args:
         reader: what makes rows of envelopes; default: of those that ingest made.
-        reject: called before each commit with the messages that give no row, all of them at or
-            before the commit's position, and some perhaps again after a crash.
+        reject: called before each commit with the dead letters in it, all of them at or before
+            the commit's position, and some perhaps again after a crash.
         grace_s: how long committed envelopes are kept for live readers of older snapshots.
         kept_max: beyond so much the grace is a second: readers then take a newer snapshot, and
             senders are not held up by rows that are long committed.
@@ -60,7 +62,7 @@ class TopicWriter:
         limits: FlushLimits,
         *,
         reader: EnvelopeReader | None = None,
-        reject: Callable[[Sequence[RejectedMessage]], None] | None = None,
+        reject: Callable[[Sequence[DeadLetter]], None] | None = None,
         grace_s: float = 60.0,
         kept_max: Amount = _CROWDED,
         clock: Clock | None = None,
@@ -87,7 +89,8 @@ class TopicWriter:
 
     @property
     def waiting_rows(self) -> int:
-        return sum(envelope.rows for envelope in self._waiting)
+        """Rows that wait for their commit; an envelope of dead letters only counts as one."""
+        return sum(map(_weight, self._waiting))
 
     @property
     def is_behind(self) -> bool:
@@ -99,7 +102,7 @@ class TopicWriter:
         found = self._queue.read(
             self._partition, after=self._position, envelopes_max=1, bytes_max=1
         )
-        return any(envelope.rows for envelope in found)
+        return any(map(_weight, found))
 
     def step(self, *, flush: bool = False) -> Commit | None:
         """Take what the queue has, commit if it is due (or `flush`), trim if it is time.
@@ -156,13 +159,18 @@ class TopicWriter:
 
     def _commit(self) -> Commit | None:
         batch = self._waiting
-        found = self._reader.read(batch)
-        rows = conform(found.rows, self._table.schema, name=self._partition)
+        # As the table is now: another writer may have added columns.
+        found = self._reader.read(batch, into=self._table.schema)
+        known = self._table.schema.names
+        new = [field for field in found.rows.schema if field.name not in known]
+        wanted = pa.schema([*self._table.schema, *new])
+        rows = conform(found.rows, wanted, name=self._partition)
         if found.rejected:
             self._tell_rejected(found.rejected)
         last = batch[-1].position
+        txn = Txn(self._app_id, last, after=self._position)
         began_s = self._clock.monotonic_s()
-        commit = self._table.append(rows, txn=Txn(self._app_id, last, after=self._position))
+        commit = self._table.append(rows, txn=txn, new_columns=new)
         commit_s = self._clock.monotonic_s() - began_s
         if commit.repeated:
             self._find_position()
@@ -171,15 +179,15 @@ class TopicWriter:
         self._observe(batch, commit, commit_s)
         return commit
 
-    def _tell_rejected(self, rejected: Sequence[RejectedMessage]) -> None:
+    def _tell_rejected(self, rejected: Sequence[DeadLetter]) -> None:
         self._telemetry.count("writer_rejected", len(rejected), **self._labels)
         if self._reject is not None:
             self._reject(rejected)
             return
         first = rejected[0]
         raise NeedsAttention(
-            f"{len(rejected)} messages of {self._partition!r} give no row; the first, at position "
-            f"{first.position}: {first.reason}. There is nowhere to put them.",
+            f"{len(rejected)} rows or messages of {self._partition!r} do not fit; the first, at "
+            f"position {first.position}: {first.reason}. There is nowhere to put them.",
             position=first.position,
         )
 
@@ -236,6 +244,10 @@ class TopicWriter:
             flush_s * 1000,
             extra={**labels, "position": self._position, "version": commit.version},
         )
+
+
+def _weight(envelope: Envelope) -> int:
+    return envelope.rows or (1 if envelope.payload else 0)
 
 
 def start_position(queue: Queue, partition: str, table: TableLog) -> int:

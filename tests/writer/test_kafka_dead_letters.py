@@ -1,0 +1,114 @@
+"""Poison messages on a (mock) Kafka cluster: the partition goes on, and each is a letter once."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pytest
+from kafka_mock import MockKafka
+
+import neuralake as nl
+from neuralake.delta import exists, snapshot
+from neuralake.queue.topic import app_id
+from neuralake.settings import LakeSettings, Settings, WriterSettings
+from neuralake.writer import LetterBox, Replacement, Replayer, run_writer
+from neuralake.writer.rejected import REJECTED_SUFFIX
+
+
+def kafka_lake(root: Path, kafka: MockKafka, topic: str, on_invalid: str) -> nl.Catalog:
+    table = nl.DeltaTable(
+        name="events",
+        uri="events",
+        schema=pa.schema([("id", pa.int64()), ("device", pa.string())]),
+        stream=nl.Stream(kafka=nl.KafkaTopic(topic, key="device"), on_invalid=on_invalid),
+    )
+    settings = Settings(
+        folder=str(root),
+        lake=LakeSettings(root=str(root / "lake")),
+        writer=WriterSettings(flush_ms_max=5),
+        kafka=kafka.settings(session_s=6.0),
+    )
+    return nl.Catalog({"lab": [table]}, settings)
+
+
+def write_all(catalog: nl.Catalog) -> None:
+    """Run a writer until the table has what the topic has."""
+    definition = catalog.definition("lab", "events")
+    queue, store = catalog.queue_of(definition), catalog.store_of(definition)
+    stop, deadline_s = threading.Event(), time.monotonic() + 60
+
+    def is_done() -> bool:
+        if not exists(store):
+            return False
+        found = snapshot(store)
+        return all(
+            (found.txn(app_id(queue.id, name)) or 0) >= queue.bounds(name).last
+            for name in queue.partitions("lab.events")
+        )
+
+    thread = threading.Thread(target=run_writer, args=(catalog,), kwargs={"stop": stop})
+    thread.start()
+    try:
+        while not is_done():
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("on_invalid", ["reject", "dead_letter"])
+def test_poison_messages_never_stop_a_partition_and_are_letters_once(
+    tmp_path: Path, on_invalid: str
+) -> None:
+    kafka, chance = MockKafka(), random.Random(3)
+    topic = kafka.make_topic()
+    catalog = kafka_lake(tmp_path, kafka, topic, on_invalid)
+    good, bad = [], []
+    for number in range(200):
+        value = json.dumps({"id": number}).encode()
+        if chance.random() < 0.3:
+            value = json.dumps({"id": str(number)}).encode()
+            bad.append(value)
+        else:
+            good.append(number)
+        kafka.produce(topic, value, partition=number % 4, key=b"rig")
+    array = b'[{"id": 1000}, {"id": "x"}]'
+    kafka.produce(topic, array, key=b"rig")
+
+    write_all(catalog)
+    write_all(catalog)  # A second writer finds nothing to do again.
+
+    uri = catalog.uri_of(catalog.definition("lab", "events")) + REJECTED_SUFFIX
+    letters = pl.scan_delta(uri).collect()
+    table = catalog.definition("lab", "events")
+    assert isinstance(table, nl.DeltaTable)
+    rows = catalog.db("lab").table("events").collect()
+    keeps_rows = on_invalid == "dead_letter"
+    assert sorted(rows["id"]) == sorted(good + ([1000] if keeps_rows else []))
+    assert sorted(letters["value"]) == sorted([*bad, b'{"id": "x"}' if keeps_rows else array])
+    assert letters["id"].n_unique() == len(bad) + 1
+    (last,) = letters.filter(pl.col("value").bin.ends_with(b'"x"}') | (pl.col("value") == array))[
+        "source"
+    ]
+    assert last == f"kafka:{topic}/0/50"
+    assert set(rows["device"]) == {"rig"}
+
+    found = LetterBox(catalog, "lab", table).letters(values=True)
+    report = Replayer(catalog, "lab", table).replay(
+        [
+            Replacement(one.id, (one.value or b"").replace(b'"x"', b"7"), one.format, one.attached)
+            for one in found
+        ]
+    )
+    rows = catalog.db("lab").table("events").collect()
+    assert (report.letters, len(report.misfits)) == (1, len(bad))
+    assert 7 in rows["id"].to_list()
+    assert set(rows["device"]) == {"rig"}
+    catalog.close()
