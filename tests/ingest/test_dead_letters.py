@@ -19,7 +19,7 @@ from letter_lake import letter_lake, letters, written
 from neuralake.catalog import Catalog
 from neuralake.errors import UsageError
 from neuralake.ingest.server import start_server
-from neuralake.tables import Stream
+from neuralake.tables import DeltaTable, Stream
 from neuralake.writer import LetterBox, Replacement, Replayer
 
 JSON = {"content-type": "application/json"}
@@ -103,10 +103,11 @@ def test_a_record_of_csv_that_does_not_fit_is_a_letter_with_its_header(
     assert [letter["row"] for letter in found] == [1, 3, 4]
     assert found[0]["column"] == "id"
     assert found[0]["value"] == b"site,id\r\nb,two\r\n".replace(b",", delimiter)
-    box = LetterBox(catalog, "lab", catalog.definition("lab", "events"))
-    one = box.letters(values=True)[0]
-    mended = Replacement(one.id, one.value.replace(b"two", b"2"), one.format)
-    assert Replayer(catalog, "lab", catalog.definition("lab", "events")).replay([mended]).rows == 1
+    events = catalog.definition("lab", "events")
+    assert isinstance(events, DeltaTable)
+    one = LetterBox(catalog, "lab", events).letters(values=True)[0]
+    mended = Replacement(one.id, (one.value or b"").replace(b"two", b"2"), one.format)
+    assert Replayer(catalog, "lab", events).replay([mended]).rows == 1
     assert ids(catalog) == [1, 2, 3, 7]
 
 
