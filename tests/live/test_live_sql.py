@@ -112,9 +112,7 @@ def test_every_answer_is_complete_and_exact_while_rows_come_and_are_trimmed(
     catalog: Catalog,
 ) -> None:
     traffic = Traffic(catalog)
-    # Hundreds of small files grow the address space of the query's process, live or not.
-    limits = msgspec.structs.replace(limits_of(catalog), memory_bytes_max=4 * 1024**3)
-    with Gateway(catalog, processes=1, limits=limits) as gateway, running(traffic.jobs):
+    with Gateway(catalog, processes=1) as gateway, running(traffic.jobs):
         for _ in range(10):
             acknowledged = traffic.sent
             found = [text for (text,) in ask(gateway, TEXTS)]

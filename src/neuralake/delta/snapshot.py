@@ -18,6 +18,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from neuralake.delta.actions import Add, DeletionVector, DomainMetadata
+from neuralake.delta.checkpoint_names import hinted
 from neuralake.delta.log import has_log
 from neuralake.delta.protocol import TableState
 from neuralake.delta.replay import LogState, replay
@@ -28,6 +29,8 @@ __all__ = ["DataFile", "Snapshot", "data_file", "exists", "open_delta", "snapsho
 
 # A gap that is still there after so many listings is real.
 _TORN_LISTINGS_MAX = 20
+# So many log entries are read at once without a thought.
+_ENTRIES_FEW = 100
 _FIELDS = (
     "path",
     "partitionValues",
@@ -131,6 +134,17 @@ class Snapshot:
         """The transaction version of `app_id` that this version of the table holds."""
         found = self.log.txns.get(app_id)
         return None if found is None else found.version
+
+    @property
+    def entries_past_checkpoint(self) -> int:
+        """Log entries that are read to open this version, behind the checkpoint the log names."""
+        kept = len(self.log.entries)
+        if kept <= _ENTRIES_FEW:
+            return kept  # More were not read, and nobody is asked.
+        found = hinted(self.store)
+        if found is None or found.version > self.version:
+            return kept
+        return min(kept, self.version - found.version)
 
     @property
     def delta_table(self) -> DeltaTable:

@@ -25,12 +25,20 @@ from neuralake.serve.whole import dataset_of, is_rewritten, rows_of
 
 __all__ = ["Opened", "delta_table", "joined_table", "parquet_table", "rows_table", "stand_in"]
 
-# Each file is a branch of the plan; beyond this, planning costs more than it saves.
-_FILES_MAX = 400
+# Each file is a branch of the plan, and all branches are opened at once.
+_FILES_MAX = 100
 # In an object store each is also a request or two, one after the other, before the query runs.
 _FAR_FILES_MAX = 40
 # A scan of the whole table by one reader is this much quicker per byte than one of single files.
 _WHOLE_FACTOR = 3
+# delta-rs opens all log entries behind the checkpoint at once, and then all files, each in a thread
+# with a megabyte: 900 took 341 threads and two gigabytes of address space, and a process that may
+# not have them is ended. A dataset opens a few files, and we have read the log already. Of small
+# files it is also the quicker reader; of large ones it takes up to twice as long.
+_PROVIDER_ENTRIES_MAX = 100
+_PROVIDER_FILES_MAX = 200
+_PROVIDER_SMALL_FILES_MAX = 50
+_SMALL_BYTES = 256 * 1024
 # Reader features of which delta-rs 1.6 is known to give the right rows.
 _DELTA_RS_READS = {"columnMapping", "deletionVectors", "timestampNtz", "v2Checkpoint"}
 _GLOB = frozenset("*?[")
@@ -84,9 +92,19 @@ def delta_table(
         tuple(snapshot.partition_by),
         files,
         singles_max=_FILES_MAX if address is None else _FAR_FILES_MAX,
-        whole=ours if address or _is_foreign(snapshot) else lambda *_: Table(snapshot.delta_table),
+        whole=ours
+        if address or _is_foreign(snapshot) or _is_crowded(snapshot, files)
+        else lambda *_: Table(snapshot.delta_table),
         repeatable=ours,
     )
+
+
+def _is_crowded(snapshot: Snapshot, files: Sequence[_File]) -> bool:
+    """Whether delta-rs's provider would need too many threads for the table."""
+    if snapshot.entries_past_checkpoint > _PROVIDER_ENTRIES_MAX:
+        return True
+    are_small = sum(file.bytes for file in files) < len(files) * _SMALL_BYTES
+    return len(files) > (_PROVIDER_SMALL_FILES_MAX if are_small else _PROVIDER_FILES_MAX)
 
 
 def _is_foreign(snapshot: Snapshot) -> bool:

@@ -91,14 +91,19 @@ def serve(inbox: BinaryIO, outbox: BinaryIO, *, spill_folder: Path, clock: Clock
     stores = _Stores(start)
     _warm_up(start, stores, spill_folder)
     _limit_memory(start.limits)
+    # What the engine keeps from query to query is not the next one's fault. Its allocators give
+    # back pages, but hardly any address space, which is what the kernel's limit counts.
     rss_bytes_max = _rss_bytes() + start.limits.memory_bytes_max // 4
+    data_bytes_max = _data_bytes() + start.limits.memory_bytes_max // 4
     send(outbox, Ready(base_bytes=_rss_bytes()))
     while isinstance(run := receive(inbox), Run):
         signal.setitimer(signal.ITIMER_REAL, run.timeout_s + _ALARM_GRACE_S)
         send(outbox, Began())
         is_clean = _answer(run, start, stores, inbox, outbox, spill_folder, clock)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        if not (is_clean or _is_calm(clock)) or _rss_bytes() > rss_bytes_max:
+        if not (is_clean or _is_calm(clock)):
+            return
+        if _rss_bytes() > rss_bytes_max or _data_bytes() > data_bytes_max:
             return
         send(outbox, Ready())
 
@@ -227,7 +232,7 @@ def _limit_memory(limits: Limits) -> None:
     if sys.platform == "linux":
         # The gateway ends a query whose resident memory is over the limit. This is for the one
         # large allocation that is quicker than the gateway looks; stacks of threads count too.
-        size = _status_bytes("VmData") + limits.memory_bytes_max + _STACKS_BYTES
+        size = _data_bytes() + limits.memory_bytes_max + _STACKS_BYTES
         resource.setrlimit(resource.RLIMIT_DATA, (size, size))
         # If the machine itself runs out of memory, the kernel takes this process, not the server.
         Path("/proc/self/oom_score_adj").write_text("900", encoding="ascii")
@@ -236,6 +241,10 @@ def _limit_memory(limits: Limits) -> None:
 def _rss_bytes() -> int:
     # Elsewhere than on Linux neither is known, nor is the limit above enforced.
     return _status_bytes("VmRSS") if sys.platform == "linux" else 0
+
+
+def _data_bytes() -> int:
+    return _status_bytes("VmData") if sys.platform == "linux" else 0
 
 
 def _status_bytes(name: str) -> int:
