@@ -13,13 +13,15 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 NOT_A_BENCH = {"__main__", "__init__", "machine", "flights_lake"}
+# Half an hour each: only when named.
+LONG = {"soak"}
 
 
 def main() -> int:
     names = sorted(file.stem for file in FOLDER.glob("*.py") if file.stem not in NOT_A_BENCH)
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure neuralake.")
     parser.add_argument("names", nargs="*", choices=[*names, []], metavar="NAME", help=str(names))
-    chosen = parser.parse_args().names or names
+    chosen = parser.parse_args().names or [name for name in names if name not in LONG]
     failed = [name for name in chosen if not _run(name)]
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)

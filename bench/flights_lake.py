@@ -1,6 +1,6 @@
 """The lake that `bench.ingest` measures: flights and single events; and its processes.
 
-python -m bench.flights_lake serve|write|peer|grouped-peer FOLDER
+python -m bench.flights_lake serve|write|compact|peer|grouped-peer FOLDER
 """
 
 from __future__ import annotations
@@ -99,6 +99,15 @@ def _write(folder: Path) -> None:
     run_writer(catalog(folder), stop=stop)
 
 
+def _compact(folder: Path) -> None:
+    from neuralake.maintain import run_compaction
+
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    print("ready", flush=True)
+    run_compaction(catalog(folder), stop=stop)
+
+
 def _peer(folder: Path) -> None:
     """The least that a durable endpoint can do: a bare route that appends the bytes and syncs."""
     from starlette.applications import Starlette
@@ -166,6 +175,10 @@ def _run(app: Starlette) -> None:
 
 
 if __name__ == "__main__":
-    {"serve": _serve, "write": _write, "peer": _peer, "grouped-peer": _grouped_peer}[sys.argv[1]](
-        Path(sys.argv[2])
-    )
+    {
+        "serve": _serve,
+        "write": _write,
+        "compact": _compact,
+        "peer": _peer,
+        "grouped-peer": _grouped_peer,
+    }[sys.argv[1]](Path(sys.argv[2]))
