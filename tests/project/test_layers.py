@@ -53,6 +53,7 @@ OWNERS = {
     "sqlite3": ("queue/",),
     "confluent_kafka": ("queue/",),
     "fastavro": ("records/",),
+    "google": ("records/protobuf",),
     "prometheus_client": ("ingest/metrics.py",),
     "dataframely": ("records/rules.py",),
 }

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import BytesIO
-from typing import Any
+from typing import Any, ClassVar
 
 import fastavro
 import pyarrow as pa
@@ -77,7 +77,7 @@ def reader(schema_of: Any) -> MessageReader:
         partition_by=(),
         format="avro",
         rows_max=1000,
-        avro=AvroReader(schema_of),
+        record=AvroReader(schema_of),
     )
 
 
@@ -123,20 +123,29 @@ class Registry(HTTPServer):
 
 class Answer(BaseHTTPRequestHandler):
     server: Registry
+    answers: ClassVar[dict[str, Any]] = {
+        "1": {"schema": json.dumps(AVRO)},
+        "2": {"schema": "message M {}", "schemaType": "PROTOBUF"},
+        "1?format=serialized": {"schema": json.dumps(AVRO)},
+        "2?format=serialized": {"schema": "CgdhLnByb3Rv", "schemaType": "PROTOBUF"},
+        "3?format=serialized": {"schema": "message M {}", "schemaType": "PROTOBUF"},
+        "4?format=serialized": {
+            "schema": "CgdhLnByb3Rv",
+            "schemaType": "PROTOBUF",
+            "references": [{"name": "b.proto", "subject": "b", "version": 1}],
+        },
+    }
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
         number = self.path.rsplit("/", 1)[1]
-        status = {"1": 200, "2": 200, "5": 500}.get(number, 404)
+        known = 200 if number in self.answers else 404
+        status = {"5": 500, "6?format=serialized": 501}.get(number, known)
         if self.headers["Authorization"] != "Basic bGFiOmdlaGVpbQ==":
             status = 401
-        answers = {
-            "1": {"schema": json.dumps(AVRO)},
-            "2": {"schema": "message M {}", "schemaType": "PROTOBUF"},
-        }
         self.send_response(status)
         self.end_headers()
-        self.wfile.write(json.dumps(answers.get(number, {})).encode())
+        self.wfile.write(json.dumps(self.answers.get(number, {})).encode())
 
     def log_message(self, *_: object) -> None:
         pass
@@ -175,6 +184,23 @@ def test_a_registry_is_asked_once_for_what_it_knows_and_again_for_what_it_did_no
         registry.schema(5)
     with pytest.raises(NeedsAttention, match="SCHEMA_REGISTRY_USER_INFO"):
         SchemaRegistry(settings, environment={}).schema(1)
+
+
+def test_a_registry_gives_protobuf_schemas_as_descriptors_or_a_person_must_look(
+    server: Registry,
+) -> None:
+    """Those that refer to others, and those of Avro, are not read; both may be poison."""
+    settings = KafkaSettings(schema_registry=f"http://127.0.0.1:{server.server_port}")
+    secret = {"SCHEMA_REGISTRY_USER_INFO": "lab:geheim"}
+    registry = SchemaRegistry(settings, kind="PROTOBUF", environment=secret)
+
+    assert registry.schema(2) == "CgdhLnByb3Rv"
+    for number in (1, 4, 9):
+        with pytest.raises(UsageError, match=f"PROTOBUF schema {number}"):
+            registry.schema(number)
+    for number in (3, 6):
+        with pytest.raises(NeedsAttention, match="descriptors="):
+            registry.schema(number)
 
 
 def test_avro_without_a_registry_is_told_at_once() -> None:

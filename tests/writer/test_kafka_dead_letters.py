@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from kafka_mock import MockKafka
+from protobuf_types import class_of, framed, proto_file, proto_set
 
 import neuralake as nl
 from neuralake.delta import exists, snapshot
@@ -21,12 +22,12 @@ from neuralake.writer import LetterBox, Replacement, Replayer, run_writer
 from neuralake.writer.rejected import REJECTED_SUFFIX
 
 
-def kafka_lake(root: Path, kafka: MockKafka, topic: str, on_invalid: str) -> nl.Catalog:
+def kafka_lake(root: Path, kafka: MockKafka, topic: nl.KafkaTopic, on_invalid: str) -> nl.Catalog:
     table = nl.DeltaTable(
         name="events",
         uri="events",
         schema=pa.schema([("id", pa.int64()), ("device", pa.string())]),
-        stream=nl.Stream(kafka=nl.KafkaTopic(topic, key="device"), on_invalid=on_invalid),
+        stream=nl.Stream(kafka=topic, on_invalid=on_invalid),
     )
     settings = Settings(
         folder=str(root),
@@ -69,7 +70,7 @@ def test_poison_messages_never_stop_a_partition_and_are_letters_once(
 ) -> None:
     kafka, chance = MockKafka(), random.Random(3)
     topic = kafka.make_topic()
-    catalog = kafka_lake(tmp_path, kafka, topic, on_invalid)
+    catalog = kafka_lake(tmp_path, kafka, nl.KafkaTopic(topic, key="device"), on_invalid)
     good, bad = [], []
     for number in range(200):
         value = json.dumps({"id": number}).encode()
@@ -110,5 +111,57 @@ def test_poison_messages_never_stop_a_partition_and_are_letters_once(
     rows = catalog.db("lab").table("events").collect()
     assert (report.letters, len(report.misfits)) == (1, len(bad))
     assert 7 in rows["id"].to_list()
+    assert set(rows["device"]) == {"rig"}
+    catalog.close()
+
+
+def test_protobuf_messages_are_rows_and_those_that_are_none_are_letters_that_can_be_mended(
+    tmp_path: Path,
+) -> None:
+    """The descriptors are in a file beside the settings; messages have a registry's frame."""
+    kafka, chance = MockKafka(), random.Random(4)
+    file = proto_file({"Other": {"id": "int64"}, "Event": {"id": "int64"}})
+    (tmp_path / "events.desc").write_bytes(proto_set(file))
+    event = class_of(file, "lab.Event")
+    topic = nl.KafkaTopic(
+        kafka.make_topic(),
+        "protobuf",
+        key="device",
+        message="lab.Event",
+        descriptors="events.desc",
+        framed=True,
+    )
+    catalog = kafka_lake(tmp_path, kafka, topic, "reject")
+    good, bad = [], []
+    for number in range(200):
+        value = framed(event(id=number).SerializeToString(), 1, 1)
+        if chance.random() < 0.2:
+            value = b"\x07" + chance.randbytes(9) + number.to_bytes(2, "big")
+            bad.append(value)
+        else:
+            good.append(number)
+        kafka.produce(topic.name, value, partition=number % 4, key=b"rig")
+
+    write_all(catalog)
+    write_all(catalog)
+
+    table = catalog.definition("lab", "events")
+    assert isinstance(table, nl.DeltaTable)
+    letters = LetterBox(catalog, "lab", table).letters(values=True)
+    assert sorted(catalog.db("lab").table("events").collect()["id"]) == good
+    assert sorted(one.value or b"" for one in letters) == sorted(bad)
+    assert {one.format for one in letters} == {"protobuf"}
+
+    mended = framed(event(id=1000).SerializeToString(), 1, 1)
+    first, second = letters[:2]
+    report = Replayer(catalog, "lab", table).replay(
+        [
+            Replacement(first.id, mended, first.format, first.attached),
+            Replacement(second.id, second.value or b"", second.format, second.attached),
+        ]
+    )
+    rows = catalog.db("lab").table("events").collect()
+    assert (report.letters, len(report.misfits)) == (1, 1)
+    assert sorted(rows["id"]) == [*good, 1000]
     assert set(rows["device"]) == {"rig"}
     catalog.close()

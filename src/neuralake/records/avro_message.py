@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import importlib.util
 import json
-import math
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
@@ -18,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from neuralake.errors import MissingExtra, UsageError
+from neuralake.records.scalars import as_number
 
 __all__ = ["AvroReader"]
 
@@ -42,8 +42,8 @@ class AvroReader:
         self._schema_of = schema_of
         self._parsed: dict[int, Any] = {}
 
-    def __call__(self, message: bytes) -> Any:
-        """The record of `message`.
+    def __call__(self, message: bytes) -> tuple[Any, int]:
+        """The record of `message`, and about how many values it has: one of each byte.
 
         Raises:
             UsageError: it has no such head, its schema is unknown or not understood, or it is
@@ -71,7 +71,7 @@ class AvroReader:
             ) from error
         if body.read(1):
             raise _unfit(f"there is more after the record of schema {number}")
-        return _as_json(record)
+        return _as_json(record), len(message)
 
 
 def _as_json(value: Any) -> Any:
@@ -80,11 +80,7 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, list):
         return [_as_json(inner) for inner in value]
     if isinstance(value, float):
-        if math.isnan(value):
-            return "NaN"
-        if math.isinf(value):
-            return "Infinity" if value > 0 else "-Infinity"
-        return Decimal(repr(value))
+        return as_number(value)
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, datetime | date):

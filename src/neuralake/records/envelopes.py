@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
+from typing import Any
 
 import pyarrow as pa
 
+from neuralake.errors import UsageError
 from neuralake.queue import Envelope
 from neuralake.queue.kafka_registry import SchemaRegistry
 from neuralake.queue.rows import decode_rows
@@ -14,9 +16,10 @@ from neuralake.records.avro_message import AvroReader
 from neuralake.records.evolve import unified
 from neuralake.records.letters import DeadLetter, letters_of
 from neuralake.records.messages import Column, MessageReader, MessageRows
+from neuralake.records.protobuf_message import ProtobufReader
 from neuralake.records.rules import rules_of
 from neuralake.settings import Settings
-from neuralake.tables import Definition
+from neuralake.tables import Definition, KafkaTopic
 
 __all__ = ["EnvelopeReader", "message_reader_of", "reader_of"]
 
@@ -91,7 +94,7 @@ def reader_of(definition: Definition, settings: Settings, *, name: str) -> Envel
 
     Raises:
         MissingExtra: its messages need a library that is not installed.
-        SettingsError: its messages are Avro, and no registry is named.
+        SettingsError: its messages are Avro or Protobuf of a registry, and none is named.
     """
     assert definition.schema is not None  # noqa: S101 stream tables have one; for mypy
     if definition.stream is None or definition.stream.kafka is None:
@@ -129,9 +132,29 @@ def message_reader_of(
         format=format,
         rows_max=settings.ingest.rows_max,
         columns=columns,
-        avro=AvroReader(SchemaRegistry(settings.kafka).schema) if format == "avro" else None,
+        record=_record_reader(kafka, format, settings),
         keeps_rows=stream.on_invalid == "dead_letter" if keeps_rows is None else keeps_rows,
         drops=stream.unknown_columns == "drop",
         rules=rules_of(definition, name=name),
         letters_max=settings.ingest.letters_max,
     )
+
+
+def _record_reader(
+    kafka: KafkaTopic, format: str, settings: Settings
+) -> Callable[[bytes], tuple[Any, int]] | None:
+    """What reads one message, in formats that are read one by one."""
+    if format == "avro":
+        return AvroReader(SchemaRegistry(settings.kafka).schema)
+    if format != "protobuf":
+        return None
+    if kafka.message is None:
+        # A letter from before: the topic's format was changed since.
+        raise UsageError(
+            f"It is protobuf, but KafkaTopic({kafka.name!r}) does not say which message."
+        )
+    if kafka.descriptors is not None:
+        file = settings.path(kafka.descriptors)
+        return ProtobufReader(kafka.message, file=file, framed=kafka.framed)
+    registry = SchemaRegistry(settings.kafka, kind="PROTOBUF")
+    return ProtobufReader(kafka.message, schema_of=registry.schema)

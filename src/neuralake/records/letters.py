@@ -46,7 +46,7 @@ class DeadLetter:
     row: int | None = None
     """Its number (from 0) in the request or message; None: the whole."""
     format: str = "json"
-    """How to read `value`: `json`, `ndjson`, `csv`, `tsv`, `arrow`, `avro`."""
+    """How to read `value`: `json`, `ndjson`, `csv`, `tsv`, `arrow`, `avro`, `protobuf`."""
     source: str = ""
     """Who sent it."""
     position: int = 0

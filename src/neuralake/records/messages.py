@@ -32,6 +32,8 @@ __all__ = ["Column", "MessageReader", "MessageRows", "SourceMessages"]
 
 # Arrow in a message may stand for at most so much; a message of a broker's usual limit is 1 MB.
 _ARROW_BYTES_MAX = 512 * 1024 * 1024
+# In Python a value takes some 100 bytes, ten times those in Arrow; so portions become Arrow.
+_VALUES_AT_ONCE = 500_000
 _OPEN, _CLOSE = ord("{"), ord("}")
 
 
@@ -69,9 +71,10 @@ class MessageReader:
     """Reads the messages of one topic. Use it from any thread.
 
     Args:
-        format: `json`, `ndjson`, `arrow`, or `avro`, which needs `avro`.
+        format: `json`, `ndjson`, `arrow`, or `avro` and `protobuf`, which need `record`.
         columns: what comes with a message and not in its value.
-        avro: the rows of one Avro message, as values of JSON (`scalars.parse_json`).
+        record: the row of one such message, as values of JSON (`scalars.parse_json`), and about
+            how many values it has.
         keeps_rows: of a message with several rows, those that fit are kept, unless more than
             `letters_max` do not.
         drops: columns that the schema has not are left out of values.
@@ -87,7 +90,7 @@ class MessageReader:
         format: str,
         rows_max: int,
         columns: Sequence[Column] = (),
-        avro: Callable[[bytes], Any] | None = None,
+        record: Callable[[bytes], tuple[Any, int]] | None = None,
         keeps_rows: bool = False,
         drops: bool = False,
         rules: Rules | None = None,
@@ -100,7 +103,7 @@ class MessageReader:
         self._arrow = ArrowReader(
             inner, name=name, rows_max=rows_max, bytes_max=_ARROW_BYTES_MAX, drops=drops
         )
-        self._avro, self._format = avro, format
+        self._record, self._format = record, format
         self._keeps_rows, self._rules = keeps_rows, rules
         # What a message may have the broker decides, and nobody is there to send it smaller.
         self._letter_limits = LetterLimits(letters_max, _ARROW_BYTES_MAX)
@@ -109,6 +112,7 @@ class MessageReader:
             "ndjson": self._lines,
             "arrow": self._streams,
             "avro": self._records,
+            "protobuf": self._records,
         }[format]
 
     def read(self, messages: SourceMessages) -> MessageRows:
@@ -221,9 +225,16 @@ class MessageReader:
         return pa.concat_tables(tables), [table.num_rows for table in tables]
 
     def _records(self, values: list[bytes]) -> tuple[pa.Table, list[int]]:
-        assert self._avro is not None  # noqa: S101 whoever chose the format gave it
-        read = self._avro
-        return self._json.rows([read(value) for value in values]), [1] * len(values)
+        assert self._record is not None  # noqa: S101 whoever chose the format gave it
+        read, tables, rows, held = self._record, [], [], 0
+        for value in values:
+            row, count = read(value)
+            rows.append(row)
+            held += count
+            if held >= _VALUES_AT_ONCE:
+                tables.append(self._json.rows(rows))
+                rows, held = [], 0
+        return pa.concat_tables([*tables, self._json.rows(rows)]), [1] * len(values)
 
 
 class _InParts(Exception):

@@ -39,6 +39,7 @@ __all__ = [
     "TIMESTAMP_US_MIN",
     "Misfit",
     "after_space",
+    "as_number",
     "leaf_reader",
     "parse_json",
 ]
@@ -130,6 +131,13 @@ def after_space(text: str, at: int = 0) -> int:
     """Where the first character past `at` is that is no JSON white space."""
     match = _SPACE.match(text, at)
     return match.end() if match else at
+
+
+def as_number(value: float) -> Decimal | str:
+    """What `parse_json` reads where JSON has `value`: exact, and a text if it is not finite."""
+    if math.isfinite(value):
+        return Decimal(repr(value))
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

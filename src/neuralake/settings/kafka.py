@@ -45,7 +45,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     topic_identity: str = "id"
     """`id`: a topic that was made anew is another one. `name`: for brokers before 2.8 only."""
     schema_registry: str = ""
-    """`https://host:port` of the registry that Avro messages name their schemas in."""
+    """`https://host:port` of the registry that Avro and Protobuf messages name schemas in."""
 
 
 def check_kafka(kafka: KafkaSettings) -> None:

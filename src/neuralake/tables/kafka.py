@@ -12,8 +12,9 @@ from neuralake.errors import UsageError
 
 __all__ = ["KAFKA_FORMATS", "KafkaTopic"]
 
-KAFKA_FORMATS = ("json", "ndjson", "arrow", "avro")
+KAFKA_FORMATS = ("json", "ndjson", "arrow", "avro", "protobuf")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_MESSAGE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +27,21 @@ class KafkaTopic:
     Args:
         name: the topic's name in Kafka.
         format: what a message's value is: `json` (one object, or an array of them), `ndjson`
-            (objects, one a line), `arrow` (an IPC stream), or `avro` (with a schema registry's
-            5 bytes before it).
+            (objects, one a line), `arrow` (an IPC stream), `avro` (with a schema registry's
+            5 bytes before it), or `protobuf`.
         key: the column that takes the message's key: text or binary.
         timestamp: the column that takes the message's time.
         headers: the columns that take headers, by column: text or binary; of several headers of
             one name the last counts.
+        message: of `protobuf`, the full name of the message: `lab.Spike`.
+        descriptors: of `protobuf`, a file as `protoc --include_imports --descriptor_set_out` writes
+            it, relative to the settings file's folder, read with the first message. Without it the
+            schema registry gives what each message names, and messages must be framed.
+        framed: of `protobuf` with `descriptors`: messages have a schema registry's frame (0, the
+            schema's id, message indexes) before them. The id is not looked up.
 
     Raises:
-        UsageError: a name or format that there is not.
+        UsageError: a name or format that there is not, or arguments of another format.
     """
 
     name: str
@@ -43,6 +50,9 @@ class KafkaTopic:
     key: str | None = None
     timestamp: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
+    message: str | None = None
+    descriptors: str | None = None
+    framed: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(str(self.name)):
@@ -57,6 +67,19 @@ class KafkaTopic:
                 f"{', '.join(KAFKA_FORMATS)}.",
                 name=self.format,
                 known=list(KAFKA_FORMATS),
+            )
+        if self.format == "protobuf":
+            if not _MESSAGE.fullmatch(str(self.message or "")):
+                raise UsageError(
+                    f"KafkaTopic({self.name!r}): message is {self.message!r}; it must be the full "
+                    f'name of a Protobuf message, as "lab.Spike".',
+                    name=self.message,
+                )
+        elif self.message is not None or self.descriptors is not None or self.framed:
+            raise UsageError(
+                f"KafkaTopic({self.name!r}): message, descriptors and framed are for "
+                f'format="protobuf", but it is {self.format!r}.',
+                name=self.format,
             )
 
     @property
