@@ -142,6 +142,13 @@ def _post_parameters() -> Iterator[dict[str, Any]]:
         "description": "1, 2, …: only the next one is stored, the newest ones may be repeated.",
         "schema": {"type": "integer", "minimum": 1, "maximum": 10**15},
     }
+    yield {
+        "name": "Neuralake-Queue",
+        "in": "header",
+        "description": "With a sequence: the queue that it counts in (`queue` of `GET /v1`); any "
+        "other answers 409 and stores nothing.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    }
 
 
 def _progress(topic: str) -> dict[str, Any]:
