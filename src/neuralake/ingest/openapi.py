@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from neuralake import __version__
 from neuralake.catalog import Catalog
-from neuralake.records.decode import ARROW, CSV, JSON, NDJSON, TSV
+from neuralake.records.decode import ARROW, CSV, JSON, NDJSON, PARQUET, TSV
 from neuralake.records.json_schema import row_schema
 from neuralake.schema import declare
 from neuralake.serve.caller import ANYONE, Caller, caller_of
@@ -103,6 +103,7 @@ def _post(topic: str, table: DeltaTable) -> dict[str, Any]:
                 JSON: {"schema": {"anyOf": [row, rows]}},
                 NDJSON: _TEXT,
                 ARROW: _BYTES,
+                PARQUET: _BYTES,
                 CSV: {"schema": {"type": "string", "description": f"With a header: {csv}"}},
                 TSV: _TEXT,
             },
