@@ -66,8 +66,7 @@ class _Reader:
         self.at = at
 
     def struct(self, depth: int) -> Struct:
-        if depth > _DEPTH_MAX:
-            raise ValueError("The Thrift structure nests too deeply.")
+        _check_depth(depth)
         found: Struct = {}
         number, data = 0, self._data
         # Integers of a byte and the bytes themselves are taken here: a call for each would be half
@@ -110,6 +109,7 @@ class _Reader:
         raise ValueError(f"Unknown Thrift type {kind}.")
 
     def _list(self, depth: int) -> tuple[int, list[Any]]:
+        _check_depth(depth)
         header = self._byte()
         kind, size = header & 0x0F, header >> 4
         if size == 15:
@@ -118,6 +118,7 @@ class _Reader:
         return kind, [self._value(kind, depth + 1) for _ in range(size)]
 
     def _map(self, depth: int) -> tuple[int, list[tuple[Any, Any]]]:
+        _check_depth(depth)
         size = self._varint()
         kinds = self._byte() if size else 0
         self._check_size(size)
@@ -157,6 +158,11 @@ class _Reader:
     def _integer(self) -> int:
         value = self._varint()
         return (value >> 1) ^ -(value & 1)  # zigzag
+
+
+def _check_depth(depth: int) -> None:
+    if depth > _DEPTH_MAX:
+        raise ValueError("The Thrift structure nests too deeply.")
 
 
 def _write_struct(out: bytearray, struct: Struct) -> None:

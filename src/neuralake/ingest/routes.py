@@ -1,6 +1,6 @@
 """HTTP routes of ingest: send rows to a table, and ask how far it is.
 
-    POST /v1/{database}/{table}[?wait=committed]   rows as JSON, NDJSON or an Arrow stream
+    POST /v1/{database}/{table}[?wait=committed]   rows as JSON, CSV, an Arrow stream or Parquet
     GET  /v1/{database}/{table}                    schema, newest position, what is committed
     GET  /v1                                       the queue's identity and its topics
 
@@ -43,7 +43,7 @@ from neuralake.ingest.target import Target, Targets
 from neuralake.queue import Appended, ProducerSequence
 from neuralake.queue.awaiting import awaited
 from neuralake.queue.topic import topic_of
-from neuralake.records.decode import Encoded, reader_of
+from neuralake.records.decode import PARQUET, Encoded, reader_of
 from neuralake.records.dropped import Dropped
 from neuralake.records.letters import DeadLetter
 from neuralake.serve.caller import caller_of
@@ -268,7 +268,9 @@ class IngestRoutes:
         read = partial(
             target.decoder.envelope, body, media_type, source=source, is_verbatim=is_verbatim
         )
-        if len(body) <= _INLINE_BYTES_MAX and not target.decoder.may_wait:
+        # A few bytes of Parquet may stand for seconds of work.
+        is_quick = len(body) <= _INLINE_BYTES_MAX and media_type != PARQUET
+        if is_quick and not target.decoder.may_wait:
             return read()
         return await asyncio.get_running_loop().run_in_executor(self._pool, read)
 

@@ -152,7 +152,7 @@ class _File:
         """A page's header, its bytes, and where it ends; its size is counted."""
         self._pages += 1
         if self._pages > _PAGES_MAX:
-            raise self._too_large(self._pages, _PAGES_MAX, "pages; write larger ones")
+            raise self._too_large(self._pages, _PAGES_MAX, "pages")
         header, at = decode_at(self._body, at)
         packed, unpacked = whole(header, _PACKED, I32), whole(header, _UNPACKED, I32)
         self._unpacked += unpacked
@@ -315,8 +315,9 @@ class _Chunk:
             if self.longest < 0:
                 raise ValueError("a column has no dictionary")
             texts = count * self.longest
-        # A bit says that it is there; each level of nesting has offsets.
-        self.file.hold(count * (leaf.memory + 1 + 5 * (leaf.depth - 1)) + texts)
+        # A bit says that it is there; each level of nesting has offsets, and says where rows end.
+        nesting = 4 + 5 * (leaf.depth - 1) if leaf.depth > 1 or leaf.is_repeated else 0
+        self.file.hold(count * (leaf.memory + 1 + nesting) + texts)
 
     def _write(
         self, header: Struct, page: bytes, codec: int, field: int, kept: Struct, *, is_packed: bool
