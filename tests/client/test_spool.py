@@ -223,7 +223,8 @@ class Server:
         except (Conflict, NeuralakeError) as error:
             members = problem(error)
             return Answer(members["status"], members)
-        return None if fate < 0.3 else Answer(202, {"position": found.position})
+        said = Answer(202, {"position": found.position}, queue=self.queue.id)
+        return None if fate < 0.3 else said
 
     def stored(self) -> list[int]:
         envelopes = self.queue.read("t", after=0, envelopes_max=10_000)
@@ -231,6 +232,8 @@ class Server:
 
 
 def step(found: Lane, server: Server) -> None:
+    if not found.producer.queue:
+        found.learn(Answer(200, {"queue": server.queue.id}), now_s=0.0)
     batch, parts = found.take()
     producer = found.producer
     answer = server.post(producer.id, producer.sequence_of(batch.ordinal), parts)

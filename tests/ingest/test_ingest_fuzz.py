@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,7 +38,14 @@ bodies = st.one_of(
     .map(str.encode),
 )
 types = st.sampled_from(
-    ["application/json", "application/x-ndjson", "application/vnd.apache.arrow.stream", "", "a;b"]
+    [
+        "application/json",
+        "application/x-ndjson",
+        "application/vnd.apache.arrow.stream",
+        "application/vnd.apache.parquet",
+        "",
+        "a;b",
+    ]
 )
 keys = st.none() | st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=5)
 
@@ -85,11 +93,14 @@ def seedling_bodies() -> list[tuple[str, bytes]]:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, SPIKES) as stream:
         stream.write_table(pa.Table.from_pylist(typed, schema=SPIKES))
+    file = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(typed, schema=SPIKES), file)
     return [
         ("application/json", json.dumps(rows).encode()),
         ("application/json", json.dumps(rows[0]).encode()),
         ("application/x-ndjson", "\n".join(map(json.dumps, rows)).encode()),
         ("application/vnd.apache.arrow.stream", sink.getvalue().to_pybytes()),
+        ("application/vnd.apache.parquet", file.getvalue().to_pybytes()),
         ("text/csv", b"session,time,channel,rate\ns,2026-01-31T10:20:30Z,7,0.5\n,,,\n" * 2),
         ("text/tab-separated-values", b"session\trate\na\tNaN\nb\t1e5\n"),
     ]

@@ -57,6 +57,20 @@ def test_what_cannot_be_stored_says_why(client: httpx.Client, queue: Queue) -> N
     assert channels(queue) == [1]
 
 
+def test_a_number_counts_in_the_queue_that_it_names(client: httpx.Client, queue: Queue) -> None:
+    """Any queue takes number 1 from anybody; whoever may have sent it before names the queue."""
+    other = post(client, 1, **{"neuralake-queue": "another"})
+    same = post(client, 1, **{"neuralake-queue": queue.id})
+
+    assert (other.status_code, other.json()["type"]) == (
+        409,
+        "urn:neuralake:problem:unknown-producer",
+    )
+    assert (other.json()["queue"], other.json()["expected"]) == (queue.id, 1)
+    assert same.status_code == 202
+    assert channels(queue) == [1]
+
+
 def test_rows_that_do_not_fit_take_no_number(client: httpx.Client, queue: Queue) -> None:
     refused = client.post(
         PATH,

@@ -213,6 +213,9 @@ def test_writes_and_refusals_are_in_the_audit_log_without_rows_and_secrets(
         client.post("/v1/lab/notes", json=[NOTE, NOTE], headers=headers)
         client.post("/v1/lab/notes", json={"nobody": "secret words"}, headers=bearer(token))
         client.post("/v1/lab/spikes", json=NOTE, headers=bearer(token))
+        for sequence in ("1", "3"):
+            numbers = {"Neuralake-Producer": "rig-7", "Neuralake-Sequence": sequence}
+            client.post("/v1/lab/notes", json=NOTE, headers={**bearer(token), **numbers})
 
     path = catalog.settings.audit_path
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -220,6 +223,13 @@ def test_writes_and_refusals_are_in_the_audit_log_without_rows_and_secrets(
         (202, "lab.notes"),
         (422, "lab.notes"),
         (403, "lab.spikes"),
+        (202, "lab.notes"),
+        (409, "lab.notes"),
+    ]
+    assert [(line.get("producer"), line.get("sequence")) for line in lines[2:]] == [
+        (None, None),
+        ("rig-7", "1"),
+        ("rig-7", "3"),
     ]
     assert {line["token"] for line in lines} == {made.id}
     assert (lines[0]["rows"], lines[0]["position"], lines[0]["key"]) == (2, 1, "k-1")

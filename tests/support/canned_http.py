@@ -19,13 +19,17 @@ class Canned:
     status: int
     body: bytes = b"{}"
     retry_after: int | None = None
+    queue: str = "canned"
+    """Which queue it says it is of; empty: it does not say."""
 
 
 @contextlib.contextmanager
-def canned_http(answers: Sequence[Canned]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """The URL, and the requests that came: headers in lower case, and `body`.
+def canned_http(
+    answers: Sequence[Canned], *, topics: Canned = Canned(200, b'{"queue":"canned","topics":[]}')
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """The URL, and the posts that came: headers in lower case, and `body`.
 
-    The last answer is given for ever.
+    The last answer is given for ever. `topics` answers whatever is asked by GET.
     """
     seen: list[dict[str, Any]] = []
 
@@ -37,10 +41,18 @@ def canned_http(answers: Sequence[Canned]) -> Iterator[tuple[str, list[dict[str,
             answer = answers[min(len(seen), len(answers) - 1)]
             seen.append({name.lower(): value for name, value in self.headers.items()})
             seen[-1]["body"] = body
+            self._answer(answer)
+
+        def do_GET(self) -> None:
+            self._answer(topics)
+
+        def _answer(self, answer: Canned) -> None:
             if not answer.status:
                 self.close_connection = True
                 return
             self.send_response_only(answer.status)
+            if answer.queue:
+                self.send_header("neuralake-queue", answer.queue)
             self.send_header("content-length", str(len(answer.body)))
             if answer.retry_after is not None:
                 self.send_header("retry-after", str(answer.retry_after))

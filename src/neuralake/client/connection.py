@@ -83,6 +83,8 @@ class Answer:
     members: dict[str, Any]
     """Its JSON; of something that is none, its beginning as `detail`."""
     retry_after_s: float = 0.0
+    queue: str = ""
+    """Which queue the server counts in; empty if it does not say so."""
 
     @property
     def verdict(self) -> Verdict:
@@ -160,6 +162,7 @@ class Connection:
             response.status,
             _members(text),
             retry_after_s=float(after) if after.isdecimal() else 0.0,
+            queue=response.headers.get("Neuralake-Queue", ""),
         )
 
     def _connect(self) -> None:

@@ -8,6 +8,7 @@ gives, and tells what came of it.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 from neuralake.client.body import Part
 from neuralake.client.connection import Answer, Backoff, Verdict
@@ -74,9 +75,10 @@ class Lane:
     def flush(self) -> int:
         """Send what is there without waiting for more; the last ordinal of it.
 
-        What was refused for a token or an address is tried again at once: it may be mended.
+        What was refused for a token, an address or an old server is tried again at once: it may be
+        mended.
         """
-        if isinstance(self.trouble, UsageError):
+        if isinstance(self.trouble, UsageError | NeedsAttention) and not self.is_stopped:
             self.trouble, self.retry_at_s = None, 0.0
         self._flush_through = self.last_ordinal
         return self.last_ordinal
@@ -95,6 +97,23 @@ class Lane:
         )
         ready_s = 0.0 if is_full else head.opened_s + self._options.linger_s
         return max(ready_s, self.retry_at_s)
+
+    def learn(self, answer: Answer, *, now_s: float) -> None:
+        """The server said which queue it has (`GET /v1`); before it did, nothing is sent.
+
+        Whoever knows the queue before the first request will know whether another one is asked
+        about it: any queue takes the number 1 from anybody.
+
+        Raises:
+            OSError: our own disk failed in keeping that.
+        """
+        queue = answer.members.get("queue")
+        if 200 <= answer.status < 300 and isinstance(queue, str) and queue:
+            self._restart(replace(self.producer, queue=queue))
+            return
+        is_understood = answer.status not in (404, 405) and not 200 <= answer.status < 300
+        self.trouble = answer.error() if is_understood else _not_counting(self.table)
+        self.retry_at_s = now_s + self.backoff.wait_s(answer.retry_after_s)
 
     def take(self) -> tuple[Batch, list[Part]]:
         """The oldest batch and its parts, to be sent now.
@@ -120,13 +139,13 @@ class Lane:
         """
         verdict = answer.verdict
         if verdict is Verdict.STORED:
-            self._remove_head()
+            self._stored(answer.queue)
             return
         error = answer.error()
         if verdict is Verdict.REFUSED:
             self._refuse(error, parts)
         elif isinstance(error, UnknownProducer):
-            self._go_on_as_another(error)
+            self._go_on_as_another(error, now_s=now_s)
         elif verdict is Verdict.CONFLICT:
             self.stop(_contradiction(error))
         else:
@@ -157,6 +176,19 @@ class Lane:
         batch.parts += parts
         self.rows += rows
         self.bytes += size
+
+    def _stored(self, queue: str) -> None:
+        head, expected = self.batches[0], self.producer.queue
+        if queue and queue != expected and (not head.is_doubtful or self._may_double):
+            self._restart(replace(self.producer, queue=queue))
+        self._remove_head()
+        if not queue or (queue != self.producer.queue):
+            # It is stored, so it is not kept: the next try would double it for certain.
+            self.stop(_not_counting(self.table, head.rows if head.is_doubtful else 0))
+
+    @property
+    def _may_double(self) -> bool:
+        return self._options.in_doubt == "resend"
 
     def _remove_head(self) -> None:
         head = self.batches[0]
@@ -201,29 +233,34 @@ class Lane:
         if not place or len(self.rejected) < _REJECTED_MAX:
             self.rejected.append(rejected)
 
-    def _go_on_as_another(self, error: UnknownProducer) -> None:
-        head = self.batches[0]
-        if self.producer.sequence_of(head.ordinal) == 1:
+    def _go_on_as_another(self, error: UnknownProducer, *, now_s: float) -> None:
+        head, queue = self.batches[0], str(error.facts.get("queue", ""))
+        is_first = self.producer.sequence_of(head.ordinal) == 1
+        if is_first and queue in ("", self.producer.queue):
             self.stop(_contradiction(error))  # Anybody may begin at 1.
             return
         if head.is_doubtful and self._options.in_doubt == "stop":
             self.stop(
                 NeedsAttention(
-                    f"The server does not know this sender of {self.table!r} any more, and "
-                    f"{head.rows} rows were sent without an answer: they may be stored, or not. "
-                    f"Look for them in the table, then open the client with in_doubt='resend' or "
-                    f"'drop'; the rows after them are safe. ({error.message})",
+                    f"The server does not know this sender of {self.table!r} any more, or has "
+                    f"another queue than before, and {head.rows} rows were sent without an answer: "
+                    f"they may be stored, or not. Look for them in the table, then open the client "
+                    f"with in_doubt='resend' or 'drop'; the rows after them are safe. "
+                    f"({error.message})",
                     table=self.table,
                     rows=head.rows,
                 )
             )
             return
         if head.is_doubtful and self._options.in_doubt == "drop":
-            self._restart(new_producer(head.ordinal + 1))
+            self._restart(new_producer(head.ordinal + 1, queue=queue))
             self._remove_head()
             return
-        self._restart(new_producer(head.ordinal))
+        self._restart(new_producer(head.ordinal, queue=queue))
         head.is_doubtful = False
+        if is_first:  # Servers with queues of their own take turns in answering: do not hurry.
+            self.trouble, self.retry_at_s = error, now_s + self.backoff.wait_s()
+            return
         self._worked()
 
     def _restart(self, producer: Producer) -> None:
@@ -239,6 +276,17 @@ def _part_of_row(parts: list[Part], row: object) -> int | None:
         if row < 0:
             return index
     return None
+
+
+def _not_counting(table: str, rows: int = 0) -> NeuralakeError:
+    doubled = f"{rows} rows were sent to it twice and are perhaps stored twice. " if rows else ""
+    said = (
+        f"The server does not say which queue stores the rows of {table!r}, or it is another one "
+        f"than it was asked to use, so that rows which are sent again would be there twice. "
+        f"{doubled}Nothing more is sent: it is an older release of neuralake, which has to be "
+        f"upgraded, a proxy that takes the header Neuralake-Queue away, or no neuralake."
+    )
+    return NeedsAttention(said, table=table, doubled=rows)
 
 
 def _contradiction(error: NeuralakeError) -> NeedsAttention:

@@ -43,6 +43,7 @@ class _Task:
     parts: list[Part]
     producer: str
     sequence: int
+    queue: str
 
 
 class Outbox:
@@ -133,6 +134,9 @@ class Outbox:
                 if left_s <= 0 or not self._changed.wait(left_s):
                     raise self._late(waiting, timeout_s)
             self._raise_rejected()
+            for lane, _ in marks:  # Of one that stopped behind its last row nothing is waiting.
+                if lane.is_stopped and lane.trouble is not None:
+                    raise _again(lane.trouble, lane.rows)
 
     def close(self) -> None:
         """End the thread and let go of the spool; what is not sent stays there."""
@@ -231,11 +235,14 @@ class Outbox:
                 due_s = max(lane.due_s(), self._retry_at_s) if lane else float("inf")
                 if lane is None or due_s > now_s:
                     self._changed.wait(None if due_s == float("inf") else due_s - now_s)
-                elif self._is_connected() and (task := self._sealed(lane)):
+                elif self._is_ready(lane) and (task := self._sealed(lane)):
                     # To the end of the row: a table that is never done must not hold up others.
                     self._lanes[lane.table] = self._lanes.pop(lane.table)
                     return task
             return None
+
+    def _is_ready(self, lane: Lane) -> bool:
+        return self._is_connected() and self._knows_queue(lane)
 
     def _is_connected(self) -> bool:
         """Connect, without the lock. A batch is sealed only when somebody is there to take it."""
@@ -253,6 +260,30 @@ class Outbox:
         self._retry_at_s = self._clock.monotonic_s() + self._backoff.wait_s()
         return False
 
+    def _knows_queue(self, lane: Lane) -> bool:
+        """Ask for the server's queue, without the lock, before the first batch of a producer."""
+        if lane.producer.queue:
+            return True
+        answer: Answer | None = None
+        self._changed.release()
+        try:
+            answer = self._connection.exchange("GET", "/v1")
+        except (OSError, http.client.HTTPException) as error:
+            failed = error
+        finally:
+            self._changed.acquire()
+        now_s = self._clock.monotonic_s()
+        if answer is None:
+            self._trouble = _unreachable(self._connection.url, failed)
+            self._retry_at_s = now_s + self._backoff.wait_s()
+            return False
+        try:
+            lane.learn(answer, now_s=now_s)
+        except OSError as error:
+            lane.stop(_disk_failed(error))
+        self._changed.notify_all()
+        return bool(lane.producer.queue)
+
     def _sealed(self, lane: Lane) -> _Task | None:
         try:
             batch, parts = lane.take()
@@ -261,7 +292,8 @@ class Outbox:
             self._changed.notify_all()
             return None
         producer = lane.producer
-        return _Task(lane, batch, parts, producer.id, producer.sequence_of(batch.ordinal))
+        sequence = producer.sequence_of(batch.ordinal)
+        return _Task(lane, batch, parts, producer.id, sequence, producer.queue)
 
     def _deliver(self, task: _Task) -> None:
         form, lane = task.batch.form, task.lane
@@ -270,6 +302,7 @@ class Outbox:
             "Content-Type": form.media_type,
             "Neuralake-Producer": task.producer,
             "Neuralake-Sequence": str(task.sequence),
+            "Neuralake-Queue": task.queue,
         }
         if self._options.compression is not None:
             body = _compressed(body, self._options.compression)
@@ -318,8 +351,8 @@ def _compressed(body: bytes, how: Literal["gzip", "zstd"]) -> bytes:
 
 
 def _is_for_a_person(lane: Lane) -> bool:
-    """A wrong token or address is not cured by waiting, although the rows are kept."""
-    return lane.is_stopped or isinstance(lane.trouble, UsageError)
+    """A wrong token, address or server is not cured by waiting, although the rows are kept."""
+    return lane.is_stopped or isinstance(lane.trouble, UsageError | NeedsAttention)
 
 
 def _again(error: NeuralakeError, rows: int) -> NeuralakeError:

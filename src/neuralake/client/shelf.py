@@ -27,6 +27,8 @@ class Producer:
     """Batches before this one are done with."""
     base_sequence: int = 1
     """The sequence of the batch `base_ordinal`; those after it count on."""
+    queue: str = ""
+    """The only queue that may store its batches: sequences count in one. Empty: not known yet."""
 
     def sequence_of(self, ordinal: int) -> int:
         return self.base_sequence + ordinal - self.base_ordinal
@@ -36,9 +38,9 @@ class Producer:
         return replace(self, base_ordinal=ordinal + 1, base_sequence=self.sequence_of(ordinal))
 
 
-def new_producer(base_ordinal: int = 1) -> Producer:
+def new_producer(base_ordinal: int = 1, *, queue: str = "") -> Producer:
     """One that nobody has heard of, whose first batch is `base_ordinal`."""
-    return Producer(uuid.uuid4().hex, base_ordinal)
+    return Producer(uuid.uuid4().hex, base_ordinal, queue=queue)
 
 
 @dataclass(slots=True)

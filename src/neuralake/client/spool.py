@@ -1,7 +1,7 @@
 """Batches in a folder: what `send` returned for survives power loss; the next process sends it.
 
     spool/lock                            held by the one process that uses the folder
-    spool/lab.spikes/producer.json        who sends, and the sequence of the oldest batch
+    spool/lab.spikes/producer.json        who sends to which queue, the sequence of the oldest batch
     spool/lab.spikes/0000000000000007.sealed    sent at least once, and not acknowledged
     spool/lab.spikes/0000000000000008.open      not sent yet
     spool/lab.spikes/rejected/            what the server refused, if nobody was told

@@ -9,7 +9,21 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["I64", "LIST", "STRUCT", "Struct", "decode", "encode"]
+__all__ = [
+    "BINARY",
+    "BYTE",
+    "FALSE",
+    "I16",
+    "I32",
+    "I64",
+    "LIST",
+    "STRUCT",
+    "TRUE",
+    "Struct",
+    "decode",
+    "decode_at",
+    "encode",
+]
 
 Struct = dict[int, tuple[int, Any]]
 
@@ -18,6 +32,7 @@ _INTEGERS = {I16, I32, I64}
 _BOOLEANS = {TRUE, FALSE}
 # Far deeper than any footer nests; a damaged one must not exhaust the stack.
 _DEPTH_MAX = 32
+_NUMBER_MAX = 0x7FFF
 
 
 def decode(data: bytes) -> Struct:
@@ -26,8 +41,14 @@ def decode(data: bytes) -> Struct:
     Raises:
         ValueError: it is cut off or damaged.
     """
+    return decode_at(data, 0)[0]
+
+
+def decode_at(data: bytes, at: int) -> tuple[Struct, int]:
+    """The struct that begins at offset `at` of `data`, and where it ends. Raises as `decode`."""
+    reader = _Reader(data, at)
     try:
-        return _Reader(data).struct(0)
+        return reader.struct(0), reader.at
     except IndexError as error:
         raise ValueError("The Thrift structure is cut off.") from error
 
@@ -40,33 +61,34 @@ def encode(struct: Struct) -> bytes:
 
 
 class _Reader:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, at: int) -> None:
         self._data = data
-        self._at = 0
+        self.at = at
 
     def struct(self, depth: int) -> Struct:
-        if depth > _DEPTH_MAX:
-            raise ValueError("The Thrift structure nests too deeply.")
+        _check_depth(depth)
         found: Struct = {}
         number, data = 0, self._data
         # Integers of a byte and the bytes themselves are taken here: a call for each would be half
         # of the time, and compaction reads thousands of footers.
-        while (header := data[self._at]) != 0:
-            self._at += 1
+        while (header := data[self.at]) != 0:
+            self.at += 1
             kind = header & 0x0F
             number = number + (header >> 4) if header >> 4 else self._integer()
+            if not 0 < number <= _NUMBER_MAX:  # Other readers would take it for another number.
+                raise ValueError("A Thrift field has no number that a field can have.")
             value: Any = None  # A boolean field has its value in its type.
             if kind in _INTEGERS:
-                byte = data[self._at]
+                byte = data[self.at]
                 if byte < 0x80:
-                    self._at += 1
+                    self.at += 1
                     value = (byte >> 1) ^ -(byte & 1)
                 else:
                     value = self._integer()
             elif kind not in _BOOLEANS:
                 value = self._value(kind, depth)
             found[number] = (kind, value)
-        self._at += 1
+        self.at += 1
         return found
 
     def _value(self, kind: int, depth: int) -> Any:
@@ -87,6 +109,7 @@ class _Reader:
         raise ValueError(f"Unknown Thrift type {kind}.")
 
     def _list(self, depth: int) -> tuple[int, list[Any]]:
+        _check_depth(depth)
         header = self._byte()
         kind, size = header & 0x0F, header >> 4
         if size == 15:
@@ -95,6 +118,7 @@ class _Reader:
         return kind, [self._value(kind, depth + 1) for _ in range(size)]
 
     def _map(self, depth: int) -> tuple[int, list[tuple[Any, Any]]]:
+        _check_depth(depth)
         size = self._varint()
         kinds = self._byte() if size else 0
         self._check_size(size)
@@ -104,26 +128,26 @@ class _Reader:
 
     def _check_size(self, size: int) -> None:
         # Every element takes a byte at least: a damaged size must not ask for all memory.
-        if size > len(self._data) - self._at:
+        if size > len(self._data) - self.at:
             raise ValueError("The Thrift structure is cut off.")
 
     def _byte(self) -> int:
-        byte = self._data[self._at]
-        self._at += 1
+        byte = self._data[self.at]
+        self.at += 1
         return byte
 
     def _take(self, size: int) -> bytes:
-        taken = self._data[self._at : self._at + size]
+        taken = self._data[self.at : self.at + size]
         if len(taken) < size:
             raise ValueError("The Thrift structure is cut off.")
-        self._at += size
+        self.at += size
         return taken
 
     def _varint(self) -> int:
         value = shift = 0
         while True:
-            byte = self._data[self._at]
-            self._at += 1
+            byte = self._data[self.at]
+            self.at += 1
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
                 return value
@@ -134,6 +158,11 @@ class _Reader:
     def _integer(self) -> int:
         value = self._varint()
         return (value >> 1) ^ -(value & 1)  # zigzag
+
+
+def _check_depth(depth: int) -> None:
+    if depth > _DEPTH_MAX:
+        raise ValueError("The Thrift structure nests too deeply.")
 
 
 def _write_struct(out: bytearray, struct: Struct) -> None:

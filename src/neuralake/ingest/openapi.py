@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from neuralake import __version__
 from neuralake.catalog import Catalog
-from neuralake.records.decode import ARROW, CSV, JSON, NDJSON, TSV
+from neuralake.records.decode import ARROW, CSV, JSON, NDJSON, PARQUET, TSV
 from neuralake.records.json_schema import row_schema
 from neuralake.schema import declare
 from neuralake.serve.caller import ANYONE, Caller, caller_of
@@ -103,6 +103,7 @@ def _post(topic: str, table: DeltaTable) -> dict[str, Any]:
                 JSON: {"schema": {"anyOf": [row, rows]}},
                 NDJSON: _TEXT,
                 ARROW: _BYTES,
+                PARQUET: _BYTES,
                 CSV: {"schema": {"type": "string", "description": f"With a header: {csv}"}},
                 TSV: _TEXT,
             },
@@ -141,6 +142,13 @@ def _post_parameters() -> Iterator[dict[str, Any]]:
         "in": "header",
         "description": "1, 2, …: only the next one is stored, the newest ones may be repeated.",
         "schema": {"type": "integer", "minimum": 1, "maximum": 10**15},
+    }
+    yield {
+        "name": "Neuralake-Queue",
+        "in": "header",
+        "description": "With a sequence: the queue that it counts in (`queue` of `GET /v1`); any "
+        "other answers 409 and stores nothing.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     }
 
 

@@ -1,6 +1,6 @@
 """HTTP routes of ingest: send rows to a table, and ask how far it is.
 
-    POST /v1/{database}/{table}[?wait=committed]   rows as JSON, NDJSON or an Arrow stream
+    POST /v1/{database}/{table}[?wait=committed]   rows as JSON, CSV, an Arrow stream or Parquet
     GET  /v1/{database}/{table}                    schema, newest position, what is committed
     GET  /v1                                       the queue's identity and its topics
 
@@ -12,7 +12,8 @@ The key with another body (of Arrow streams: with another number of rows) is ref
 
 Instead of a key, a sender may number its requests for a table: `Neuralake-Producer: <identity>` and
 `Neuralake-Sequence: 1`, `2`, …. Only the next number is stored, so that rows are there in the order
-in which they were sent; the newest numbers may be repeated; 409 says what else it may be.
+in which they were sent; the newest numbers may be repeated; 409 says what else it may be. With
+`Neuralake-Queue: <identity>` only that queue stores them: any other would take number 1 once more.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from neuralake.catalog import Catalog
 from neuralake.clock import Clock
-from neuralake.errors import NeuralakeError, Trimmed, UsageError, outcome
+from neuralake.errors import NeuralakeError, Trimmed, UnknownProducer, UsageError, outcome
 from neuralake.ingest.audit import AuditLog
 from neuralake.ingest.body import BodyReader
 from neuralake.ingest.committed import Watches
@@ -42,7 +43,7 @@ from neuralake.ingest.target import Target, Targets
 from neuralake.queue import Appended, ProducerSequence
 from neuralake.queue.awaiting import awaited
 from neuralake.queue.topic import topic_of
-from neuralake.records.decode import Encoded, reader_of
+from neuralake.records.decode import PARQUET, Encoded, reader_of
 from neuralake.records.dropped import Dropped
 from neuralake.records.letters import DeadLetter
 from neuralake.serve.caller import caller_of
@@ -56,7 +57,7 @@ _INLINE_BYTES_MAX = 32 * 1024
 # One large body at a time uses the machine well enough; the second keeps a slow one from blocking.
 _DECODERS = 2
 _KEY_LENGTH_MAX = 255
-_PRODUCER, _SEQUENCE = "Neuralake-Producer", "Neuralake-Sequence"
+_PRODUCER, _SEQUENCE, _QUEUE = "Neuralake-Producer", "Neuralake-Sequence", "Neuralake-Queue"
 # Enough to see what is wrong; the table of dead letters has all.
 _REASONS_MAX = 5
 _POST_PATH = re.compile(r"/v1/(?P<database>[^/]+)/(?P<table>[^/]+)")
@@ -177,6 +178,8 @@ class IngestRoutes:
                 remote=_remote(request),
                 table=_table_of(request)[:_KEY_LENGTH_MAX],
                 status=status,
+                producer=_said(request, _PRODUCER),
+                sequence=_said(request, _SEQUENCE),
                 **facts,
             )
 
@@ -192,6 +195,8 @@ class IngestRoutes:
             raise UsageError(
                 f"A request has an Idempotency-Key or a {_PRODUCER} with its {_SEQUENCE}, not both."
             )
+        if producer is not None:
+            _check_queue(request, target, producer)
         wait = _wait(request)
         async with self._body.body(request) as body:
             stored = await self._append(
@@ -263,7 +268,9 @@ class IngestRoutes:
         read = partial(
             target.decoder.envelope, body, media_type, source=source, is_verbatim=is_verbatim
         )
-        if len(body) <= _INLINE_BYTES_MAX and not target.decoder.may_wait:
+        # A few bytes of Parquet may stand for seconds of work.
+        is_quick = len(body) <= _INLINE_BYTES_MAX and media_type != PARQUET
+        if is_quick and not target.decoder.may_wait:
             return read()
         return await asyncio.get_running_loop().run_in_executor(self._pool, read)
 
@@ -358,7 +365,7 @@ def _answer(target: Target, stored: _Stored) -> dict[str, Any]:
 
 def _queue_of(target: Target) -> dict[str, str]:
     """Positions and sequences count in one queue: who sends should see when it is another one."""
-    return {"Neuralake-Queue": target.queue.id}
+    return {_QUEUE: target.queue.id}
 
 
 def _json(
@@ -397,6 +404,30 @@ def _producer(request: Request) -> ProducerSequence | None:
             reason=f"bad {_SEQUENCE}",
         )
     return ProducerSequence(producer, int(sequence))
+
+
+def _check_queue(request: Request, target: Target, producer: ProducerSequence) -> None:
+    """Raises UnknownProducer: the sender counts in another queue than there is now."""
+    asked, found = request.headers.get(_QUEUE), target.queue.id
+    if asked is None or asked == found:
+        return
+    raise UnknownProducer(
+        f"Producer {producer.producer!r} sends {producer.sequence} of {target.topic!r} to queue "
+        f"{asked[:_KEY_LENGTH_MAX]!r}, but here is {found!r}: the queue was made anew, or this is "
+        f"another server. Nothing of this is stored. Whether its last rows are, only the table can "
+        f"tell; go on as a new producer, from 1.",
+        topic=target.topic,
+        producer=producer.producer,
+        sequence=producer.sequence,
+        expected=1,
+        queue=found,
+    )
+
+
+def _said(request: Request, header: str) -> str | None:
+    """A header as it came, at a length for the audit log."""
+    value = request.headers.get(header)
+    return None if value is None else value[:_KEY_LENGTH_MAX]
 
 
 def _wait(request: Request) -> bool:

@@ -21,6 +21,7 @@ from neuralake.records.dropped import Dropped
 from neuralake.records.evolve import inferred
 from neuralake.records.json_body import NDJSON, SMALL_BYTES, JsonReader
 from neuralake.records.letters import DeadLetter, with_letters
+from neuralake.records.parquet_body import ParquetReader
 from neuralake.records.pieces import array_pieces, arrow_pieces, json_values, line_pieces
 from neuralake.records.rows import Row
 from neuralake.records.rules import Rules, rules_of
@@ -41,6 +42,7 @@ __all__ = [
     "JSON",
     "MEDIA_TYPES",
     "NDJSON",
+    "PARQUET",
     "TSV",
     "Decoder",
     "Encoded",
@@ -51,6 +53,7 @@ __all__ = [
 
 JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
+PARQUET = "application/vnd.apache.parquet"
 CSV = "text/csv"
 TSV = "text/tab-separated-values"
 MEDIA_TYPES = {
@@ -60,17 +63,25 @@ MEDIA_TYPES = {
     "application/jsonl": NDJSON,
     "application/x-jsonlines": NDJSON,
     ARROW: ARROW,
+    PARQUET: PARQUET,
     CSV: CSV,
     TSV: TSV,
 }
 """Media types that we read, and the reader of each."""
 
 _DELIMITERS = {CSV: ",", TSV: "\t"}
-_FORMATS = {JSON: "json", NDJSON: "ndjson", ARROW: "arrow", CSV: "csv", TSV: "tsv"}
+_FORMATS = {
+    JSON: "json",
+    NDJSON: "ndjson",
+    ARROW: "arrow",
+    PARQUET: "parquet",
+    CSV: "csv",
+    TSV: "tsv",
+}
 """How a dead letter says what its bytes are."""
 
-# Arrow stands for at most this many times the bytes of the body it came in; plain columns do not
-# grow, and text that is repeated by a dictionary may, but not to fill the memory.
+# Arrow and Parquet stand for at most this many times the largest body; plain columns do not grow,
+# and what is compressed or repeated by a dictionary may, but not to fill the memory.
 _EXPANSION_MAX = 8
 
 
@@ -127,18 +138,21 @@ class Decoder:
             loose=self._evolved,
             ignores_null=evolves,
         )
-        self._arrow = arrow = ArrowReader(
-            schema,
-            name=name,
-            rows_max=limits.rows_max,
-            bytes_max=limits.body_bytes_max * _EXPANSION_MAX,
-            drops=drops,
-            ignores_null=evolves,
-        )
+        self._columnar: dict[str, ArrowReader] = {
+            kind: make(
+                schema,
+                name=name,
+                rows_max=limits.rows_max,
+                bytes_max=limits.body_bytes_max * _EXPANSION_MAX,
+                drops=drops,
+                ignores_null=evolves,
+            )
+            for kind, make in ((ARROW, ArrowReader), (PARQUET, ParquetReader))
+        }
         self._readers: dict[str, Callable[..., pa.Table]] = {
             JSON: json.document,
             NDJSON: json.lines,
-            ARROW: arrow.stream,
+            **{kind: reader.stream for kind, reader in self._columnar.items()},
             **{kind: partial(self._csv, delimiter) for kind, delimiter in _DELIMITERS.items()},
         }
 
@@ -155,7 +169,7 @@ class Decoder:
             TooLarge: more rows or partitions than the limit, or more bytes of text.
         """
         reader = reader_of(media_type)
-        if reader != ARROW and len(body) > self._limits.json_bytes_max:
+        if reader not in self._columnar and len(body) > self._limits.json_bytes_max:
             raise _too_large(
                 len(body), self._limits.json_bytes_max, "bytes of text", "in parts, or as Arrow"
             )
@@ -247,8 +261,8 @@ class Decoder:
             UsageError: the body cannot be read so far.
         """
         reader = reader_of(media_type)
-        if reader == ARROW:
-            table = self._arrow.table(body)
+        if reader in self._columnar:
+            table = self._columnar[reader].table(body)
             return {
                 field.name: field.type
                 for field, column in zip(table.schema, table.columns, strict=True)
@@ -274,8 +288,8 @@ class Decoder:
 
     def _salvaged(self, body: bytes, reader: str, error: UsageError, source: str) -> Encoded:
         """What can be kept of a body that raised `error`."""
-        if reader == ARROW:
-            pieces = arrow_pieces(body, self._arrow)
+        if reader in self._columnar:
+            pieces = arrow_pieces(body, self._columnar[reader])
         elif reader == NDJSON:
             pieces = line_pieces(body, self._json)
         elif reader in (CSV, TSV):
@@ -371,7 +385,7 @@ def encode(rows: pa.Table, letters: Sequence[DeadLetter] = ()) -> Encoded:
 # Errors are not kept, so what is has at most the spellings of what we know.
 @lru_cache(maxsize=64)
 def reader_of(content_type: str) -> str:
-    """The media type among `JSON`, `NDJSON`, `ARROW`, `CSV` and `TSV` that reads `content_type`.
+    """The media type among `JSON`, `NDJSON`, `ARROW`, `PARQUET`, `CSV` and `TSV` that reads it.
 
     Raises:
         UnsupportedMedia: there is none, or its charset is not UTF-8.

@@ -22,7 +22,7 @@ from neuralake.catalog import Catalog
 from neuralake.clock import Clock, SystemClock
 from neuralake.delta import STREAM_PROPERTIES, TableLog, Txn, create_table
 from neuralake.errors import CommitConflict, NeedsAttention, UsageError
-from neuralake.records.decode import ARROW, CSV, JSON, NDJSON, TSV, decoder_of
+from neuralake.records.decode import ARROW, CSV, JSON, NDJSON, PARQUET, TSV, decoder_of
 from neuralake.records.envelopes import message_reader_of
 from neuralake.records.letters import reason_of
 from neuralake.schema import conform
@@ -36,7 +36,14 @@ _APP_ID = "neuralake/replay"
 _BATCH_LETTERS_MAX = 1000
 _BATCH_BYTES_MAX = 32 * 1024 * 1024
 _TRIES = 20
-_MEDIA = {"json": JSON, "ndjson": NDJSON, "arrow": ARROW, "csv": CSV, "tsv": TSV}
+_MEDIA = {
+    "json": JSON,
+    "ndjson": NDJSON,
+    "arrow": ARROW,
+    "parquet": PARQUET,
+    "csv": CSV,
+    "tsv": TSV,
+}
 
 
 @dataclass(frozen=True, slots=True)
