@@ -106,6 +106,55 @@ def test_what_is_not_a_record_of_a_known_schema_is_rejected_and_the_others_are_r
     assert "no schema 9" in found.rejected[-1].reason
 
 
+@pytest.mark.parametrize(
+    "items",
+    [
+        "null",
+        {"type": "null"},
+        {"type": "fixed", "name": "F", "size": 0},
+        {"type": "record", "name": "R", "fields": []},
+        {"type": "record", "name": "R", "fields": [{"name": "n", "type": "null"}]},
+        {"type": "array", "items": "null"},
+    ],
+)
+def test_an_array_of_nothing_fills_no_memory(items: Any) -> None:
+    """Two dozen bytes may say that it has 2**60 items."""
+    array = {"type": "array", "items": items}
+    schema = {"type": "record", "name": "E", "fields": [{"name": "a", "type": ["null", array]}]}
+    huge = b"\x02" + b"\xfe\xff\xff\xff\xff\xff\xff\xff\x1f" + b"\x00"
+    reader = AvroReader(lambda _: json.dumps(schema))
+
+    with pytest.raises(UsageError, match="take no bytes"):
+        reader(b"\0\0\0\0\1" + huge)
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        "Node",
+        ["null", "Node"],
+        {"type": "array", "items": "Node"},
+        {"type": "map", "values": "Node"},
+    ],
+)
+def test_a_type_that_holds_itself_is_not_followed(again: Any) -> None:
+    """A message may say that it does so a million times, which no stack holds."""
+    node = {"type": "record", "name": "Node", "fields": [{"name": "next", "type": again}]}
+
+    with pytest.raises(UsageError, match="holds itself"):
+        AvroReader(lambda _: json.dumps(node))(b"\0\0\0\0\1" + b"\x02" * 1_000_000)
+
+
+def test_a_type_that_is_named_twice_is_read() -> None:
+    point = {"type": "record", "name": "Point", "fields": [{"name": "x", "type": "int"}]}
+    fields = [{"name": "a", "type": point}, {"name": "b", "type": "Point"}]
+    schema = {"type": "record", "name": "Line", "fields": fields}
+
+    found, _ = AvroReader(lambda _: json.dumps(schema))(b"\0\0\0\0\1\x02\x04")
+
+    assert found == {"a": {"x": 1}, "b": {"x": 2}}
+
+
 def test_a_registry_that_is_away_rejects_no_message() -> None:
     registry = SchemaRegistry(KafkaSettings(schema_registry="http://127.0.0.1:1"))
 

@@ -58,9 +58,13 @@ class AvroReader:
         if number not in self._parsed:
             text = self._schema_of(number)
             try:
-                self._parsed[number] = fastavro.parse_schema(json.loads(text))
+                schema = fastavro.parse_schema(json.loads(text))
+                trouble = _trouble(schema)
             except Exception as error:
                 raise _unfit(f"its schema {number} is not understood: {error}") from error
+            if trouble is not None:
+                raise _unfit(f"schema {number} {trouble}")
+            self._parsed[number] = schema
         body = BytesIO(message[_HEAD_BYTES:])
         try:
             # The library raises whatever its parts raise: EOFError, IndexError, KeyError, …
@@ -72,6 +76,49 @@ class AvroReader:
         if body.read(1):
             raise _unfit(f"there is more after the record of schema {number}")
         return _as_json(record), len(message)
+
+
+def _trouble(schema: Any) -> str | None:
+    """Why messages of `schema`, parsed, could end this process; None: they cannot.
+
+    A message has at most one item of an array for each of its bytes, unless the items take none:
+    then a few bytes say that there are 2**60. And fastavro follows a type that holds itself as deep
+    as a message says, and past the end of the stack; no column could hold such a value.
+    """
+    named: dict[str, Any] = {}
+
+    def look(part: Any, inside: frozenset[str]) -> str | None:
+        if isinstance(part, list):
+            return next(filter(None, (look(branch, inside) for branch in part)), None)
+        if isinstance(part, str):
+            if part in inside:
+                return f"has a type that holds itself, {part!r}"
+            return None  # Others were looked at where they are defined.
+        if name := part.get("name"):
+            named[name], inside = part, inside | {name}
+        parts = [part["type"], part.get("items"), part.get("values")]
+        parts += [field["type"] for field in part.get("fields", ())]
+        found = (look(each, inside) for each in parts if each is not None)
+        if (trouble := next(filter(None, found), None)) is not None:
+            return trouble
+        if part["type"] == "array" and _is_empty(part["items"], named):
+            return "has an array whose items take no bytes"
+        return None
+
+    return look(schema, frozenset())
+
+
+def _is_empty(schema: Any, named: dict[str, Any]) -> bool:
+    """Whether values of `schema`, which does not hold itself, take no bytes: null and its like."""
+    if isinstance(schema, str):
+        return schema == "null" or (schema in named and _is_empty(named[schema], named))
+    if isinstance(schema, list):
+        return False  # A union takes a byte for its branch.
+    if schema["type"] in ("record", "error"):
+        return all(_is_empty(field["type"], named) for field in schema["fields"])
+    if schema["type"] == "fixed":
+        return bool(schema["size"] == 0)
+    return _is_empty(schema["type"], {})
 
 
 def _as_json(value: Any) -> Any:
