@@ -10,7 +10,9 @@ import random
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
+from select import POLLIN, poll
 from socket import SHUT_RDWR
+from ssl import SSLSocket
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -129,7 +131,7 @@ class Connection:
 
     def open(self) -> None:
         """Make sure that there is a connection. Raises OSError: there is none; nothing is sent."""
-        if self._clock.monotonic_s() - self._used_s > _IDLE_S_MAX:
+        if self._clock.monotonic_s() - self._used_s > _IDLE_S_MAX or self._is_ended():
             self.close()
         if self._connection.sock is None:
             self._connect()
@@ -164,6 +166,15 @@ class Connection:
             retry_after_s=float(after) if after.isdecimal() else 0.0,
             queue=response.headers.get("Neuralake-Queue", ""),
         )
+
+    def _is_ended(self) -> bool:
+        """Whether the server has closed it: a request that meets that would be in doubt."""
+        socket = self._connection.sock
+        if socket is None or isinstance(socket, SSLSocket):  # There, other things come unasked.
+            return False
+        waiting = poll()
+        waiting.register(socket, POLLIN)
+        return bool(waiting.poll(0))
 
     def _connect(self) -> None:
         self._connection.connect()

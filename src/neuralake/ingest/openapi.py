@@ -146,7 +146,7 @@ def _post_parameters() -> Iterator[dict[str, Any]]:
     yield {
         "name": "Neuralake-Queue",
         "in": "header",
-        "description": "With a sequence: the queue that it counts in (`queue` of `GET /v1`); any "
+        "description": "The queue that the sender's numbers count in (`queue` of `GET /v1`); any "
         "other answers 409 and stores nothing.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     }

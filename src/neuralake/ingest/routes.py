@@ -195,8 +195,7 @@ class IngestRoutes:
             raise UsageError(
                 f"A request has an Idempotency-Key or a {_PRODUCER} with its {_SEQUENCE}, not both."
             )
-        if producer is not None:
-            _check_queue(request, target, producer)
+        _check_queue(request, target)
         wait = _wait(request)
         async with self._body.body(request) as body:
             stored = await self._append(
@@ -406,21 +405,21 @@ def _producer(request: Request) -> ProducerSequence | None:
     return ProducerSequence(producer, int(sequence))
 
 
-def _check_queue(request: Request, target: Target, producer: ProducerSequence) -> None:
+def _check_queue(request: Request, target: Target) -> None:
     """Raises UnknownProducer: the sender counts in another queue than there is now."""
-    asked, found = request.headers.get(_QUEUE), target.queue.id
-    if asked is None or asked == found:
+    asked = request.headers.get(_QUEUE)
+    if asked is None or asked == target.queue.id:
         return
     raise UnknownProducer(
-        f"Producer {producer.producer!r} sends {producer.sequence} of {target.topic!r} to queue "
-        f"{asked[:_KEY_LENGTH_MAX]!r}, but here is {found!r}: the queue was made anew, or this is "
-        f"another server. Nothing of this is stored. Whether its last rows are, only the table can "
-        f"tell; go on as a new producer, from 1.",
+        f"The request is for queue {asked[:_KEY_LENGTH_MAX]!r}, but {target.topic!r} is in "
+        f"{target.queue.id!r}: the queue was made anew, or this is another server. Nothing of this "
+        f"is stored. Whether the sender's last rows are, only the table can tell; go on as a new "
+        f"producer, from 1.",
         topic=target.topic,
-        producer=producer.producer,
-        sequence=producer.sequence,
+        producer=_said(request, _PRODUCER),
+        sequence=_said(request, _SEQUENCE),
         expected=1,
-        queue=found,
+        queue=target.queue.id,
     )
 
 
