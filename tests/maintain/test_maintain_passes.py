@@ -20,7 +20,7 @@ from neuralake.settings import (
     Settings,
     VacuumSettings,
 )
-from neuralake.tables import DeltaTable
+from neuralake.tables import REJECTED_SUFFIX, DeltaTable, Stream
 from neuralake.telemetry import Telemetry
 
 SCHEMA = pa.schema([("id", pa.int64()), ("site", pa.string())])
@@ -164,3 +164,18 @@ def test_vacuum_and_log_clean_up_run_on_their_cadence(catalog: Catalog) -> None:
 
     assert telemetry.counter("vacuum_files_removed", table="lab.events") == 12
     assert ids(catalog, "events") == list(range(12))
+
+
+def test_tables_of_dead_letters_are_kept_quick_to_read_too(tmp_path: Path) -> None:
+    """They are not in the catalog, but beside its streams; each bad request adds a file."""
+    events = DeltaTable("events", "lab/events", SCHEMA, partition_by=["site"], stream=Stream())
+    catalog = Catalog({"lab": [events]}, lake(tmp_path).settings)
+    uri = catalog.uri_of(events) + REJECTED_SUFFIX
+    fill(uri, commits=12)
+    telemetry = Telemetry()
+
+    run_compaction(catalog, stop=threading.Event(), clock=EndingClock(130), telemetry=telemetry)
+
+    assert telemetry.counter("compact_files_added", table="lab.events_rejected") == 2
+    assert len(delta.snapshot(uri).files) == 2
+    assert set(vacuum_all(catalog)) == {"lab.events", "lab.events_rejected"}

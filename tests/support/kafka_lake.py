@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 
 import neuralake as nl
 from neuralake.settings import KafkaSettings, LakeSettings, Settings, WriterSettings
-from neuralake.writer.rejected import REJECTED_SUFFIX
+from neuralake.tables import REJECTED_SUFFIX
 
 __all__ = ["KafkaLake", "event", "produce"]
 

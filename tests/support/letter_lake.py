@@ -13,9 +13,8 @@ from neuralake.catalog import Catalog
 from neuralake.delta import exists, snapshot
 from neuralake.queue.topic import app_id
 from neuralake.settings import IngestSettings, LakeSettings, Settings, WriterSettings
-from neuralake.tables import DeltaTable, Stream
+from neuralake.tables import REJECTED_SUFFIX, DeltaTable, Stream
 from neuralake.writer import run_writer
-from neuralake.writer.rejected import REJECTED_SUFFIX
 
 __all__ = ["EVENTS", "letter_lake", "letters", "written"]
 

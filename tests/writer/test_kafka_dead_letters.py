@@ -18,8 +18,8 @@ import neuralake as nl
 from neuralake.delta import exists, snapshot
 from neuralake.queue.topic import app_id
 from neuralake.settings import LakeSettings, Settings, WriterSettings
+from neuralake.tables import REJECTED_SUFFIX
 from neuralake.writer import LetterBox, Replacement, Replayer, run_writer
-from neuralake.writer.rejected import REJECTED_SUFFIX
 
 
 def kafka_lake(root: Path, kafka: MockKafka, topic: nl.KafkaTopic, on_invalid: str) -> nl.Catalog:

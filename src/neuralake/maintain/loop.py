@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 
 from neuralake import delta
 from neuralake.catalog import Catalog
@@ -18,7 +18,7 @@ from neuralake.errors import NeuralakeError
 from neuralake.maintain.table_upkeep import TableUpkeep
 from neuralake.queue.topic import topic_of
 from neuralake.storage import LogStore
-from neuralake.tables import DeltaTable
+from neuralake.tables import REJECTED_SUFFIX, REPLAYED_SUFFIX, DeltaTable
 from neuralake.telemetry import Telemetry
 
 __all__ = [
@@ -32,6 +32,9 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
+# How often one looks whether a stream has dead letters by now: a request or two in an object store.
+_LETTERS_S = 60.0
+
 
 def compact_all(
     catalog: Catalog, *, clock: Clock | None = None, telemetry: Telemetry | None = None
@@ -40,7 +43,7 @@ def compact_all(
     results: dict[str, delta.CompactResult] = {}
     telemetry = telemetry or Telemetry()
 
-    def compact(name: str, table: DeltaTable, store: LogStore) -> None:
+    def compact(name: str, table: DeltaTable | None, store: LogStore) -> None:
         compactor = _compactor(catalog, table, store, clock or SystemClock())
         try:
             results[name] = compactor.run_round()
@@ -56,15 +59,21 @@ def checkpoint_all(
     catalog: Catalog, *, clock: Clock | None = None, telemetry: Telemetry | None = None
 ) -> dict[str, int]:
     """Write a checkpoint where enough commits have passed; versions by `database.table`."""
+    return _checkpoint(catalog, clock, telemetry or Telemetry(), letters=True)
+
+
+def _checkpoint(
+    catalog: Catalog, clock: Clock | None, telemetry: Telemetry, *, letters: bool
+) -> dict[str, int]:
     written = {}
 
-    def checkpoint(name: str, _: DeltaTable, store: LogStore) -> None:
+    def checkpoint(name: str, _: DeltaTable | None, store: LogStore) -> None:
         commits = catalog.settings.checkpoint.commits
         version = delta.checkpoint_if_due(store, commits=commits, clock=clock)
         if version is not None:
             written[name] = version
 
-    _for_each_table(catalog, checkpoint, telemetry or Telemetry())
+    _for_each_table(catalog, checkpoint, telemetry, letters=letters)
     return written
 
 
@@ -84,7 +93,7 @@ def vacuum_all(
     settings = catalog.settings.vacuum
     telemetry = telemetry or Telemetry()
 
-    def vacuum(name: str, _: DeltaTable, store: LogStore) -> None:
+    def vacuum(name: str, _: DeltaTable | None, store: LogStore) -> None:
         result = delta.vacuum(
             store,
             retention_hours=settings.retention_hours,
@@ -109,7 +118,7 @@ def clean_logs(
     results: dict[str, delta.CleanupResult] = {}
     telemetry = telemetry or Telemetry()
 
-    def clean(name: str, _: DeltaTable, store: LogStore) -> None:
+    def clean(name: str, _: DeltaTable | None, store: LogStore) -> None:
         results[name] = delta.cleanup(store, clock=clock)
         telemetry.count("log_files_removed", len(results[name].names), table=name)
 
@@ -128,7 +137,7 @@ def run_compaction(
     clock, telemetry = clock or SystemClock(), telemetry or Telemetry()
     settings, kept = catalog.settings, dict[str, TableUpkeep]()
 
-    def compact(name: str, table: DeltaTable, store: LogStore) -> None:
+    def compact(name: str, table: DeltaTable | None, store: LogStore) -> None:
         if name not in kept:
             compactor = _compactor(catalog, table, store, clock)
             kept[name] = TableUpkeep(compactor, interval_s=settings.compact.interval_s)
@@ -136,14 +145,18 @@ def run_compaction(
             _count(telemetry, name, kept[name].run(clock.monotonic_s()))
 
     checkpoint_due_s = clock.monotonic_s() + settings.checkpoint.interval_s
+    letters_due_s = clock.monotonic_s()
     try:
         while not clock.wait_s(
             min(settings.checkpoint.interval_s, settings.compact.interval_s), stop
         ):
-            _for_each_table(catalog, compact, telemetry, known=kept)
+            letters = clock.monotonic_s() >= letters_due_s
+            if letters:
+                letters_due_s = clock.monotonic_s() + _LETTERS_S
+            _for_each_table(catalog, compact, telemetry, known=kept, letters=letters)
             if clock.monotonic_s() >= checkpoint_due_s:
                 checkpoint_due_s = clock.monotonic_s() + settings.checkpoint.interval_s
-                checkpoint_all(catalog, clock=clock, telemetry=telemetry)
+                _checkpoint(catalog, clock, telemetry, letters=letters)
     finally:
         for upkeep in kept.values():
             upkeep.close()
@@ -169,7 +182,7 @@ def run_vacuum(
 
 
 def _compactor(
-    catalog: Catalog, table: DeltaTable, store: LogStore, clock: Clock
+    catalog: Catalog, table: DeltaTable | None, store: LogStore, clock: Clock
 ) -> delta.Compactor:
     settings = catalog.settings.compact
     return delta.Compactor(
@@ -177,7 +190,7 @@ def _compactor(
         target_bytes=settings.target_bytes,
         files_min=settings.files_min,
         # Not in the definition: what the table's property says, if it says something.
-        cluster_by=table.cluster_by or None,
+        cluster_by=(table.cluster_by if table else None) or None,
         write_s_max=catalog.settings.writer.write_s_max,
         clock=clock,
     )
@@ -192,20 +205,37 @@ def _count(telemetry: Telemetry, name: str, result: delta.CompactResult) -> None
 
 def _for_each_table(
     catalog: Catalog,
-    task: Callable[[str, DeltaTable, LogStore], None],
+    task: Callable[[str, DeltaTable | None, LogStore], None],
     telemetry: Telemetry,
     *,
     known: Container[str] = (),
+    letters: bool = True,
 ) -> None:
-    """Run `task` for each table that is there; those in `known` are not asked."""
+    """Run `task` for each table that is there, and its definition if it has one.
+
+    Args:
+        known: tables that are there, and are not asked.
+        letters: look for tables of dead letters, too; of most streams they never come to be.
+    """
+    for name, suffix, definition in _places(catalog):
+        if suffix and not letters and name not in known:
+            continue
+        try:
+            store = catalog.store_at(catalog.uri_of(definition) + suffix)
+            if name in known or delta.exists(store):  # Else defined, but nothing was written yet.
+                task(name, None if suffix else definition, store)
+        except Exception as error:  # noqa: BLE001 the edge of a pass: one table never stops others
+            telemetry.count("maintain_errors", table=name, kind=type(error).__name__)
+            _log.error("%s: %s", name, error, exc_info=not isinstance(error, NeuralakeError))
+
+
+def _places(catalog: Catalog) -> Iterator[tuple[str, str, DeltaTable]]:
+    """`(name, suffix, definition)` of the Delta tables, and of those that stand beside streams."""
     for database, definition in catalog.definitions():
         if not isinstance(definition, DeltaTable):
             continue
         name = topic_of(database, definition.name)
-        try:
-            store = catalog.store_of(definition)
-            if name in known or delta.exists(store):  # Else defined, but nothing was written yet.
-                task(name, definition, store)
-        except Exception as error:  # noqa: BLE001 the edge of a pass: one table never stops others
-            telemetry.count("maintain_errors", table=name, kind=type(error).__name__)
-            _log.error("%s: %s", name, error, exc_info=not isinstance(error, NeuralakeError))
+        yield name, "", definition
+        if definition.is_stream:
+            for suffix in (REJECTED_SUFFIX, REPLAYED_SUFFIX):
+                yield name + suffix, suffix, definition

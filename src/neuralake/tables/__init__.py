@@ -5,13 +5,20 @@ manifest, the site and the SQL gateway read nothing else about a table.
 """
 
 from neuralake.tables.definition import Definition, TableMetadata
-from neuralake.tables.delta import DeltalakeTable, DeltaTable
+from neuralake.tables.delta import (
+    REJECTED_SUFFIX,
+    REPLAYED_SUFFIX,
+    DeltalakeTable,
+    DeltaTable,
+)
 from neuralake.tables.function import FunctionTable, table
 from neuralake.tables.kafka import KafkaTopic
 from neuralake.tables.parquet import ParquetTable, Partition, PartitioningScheme
 from neuralake.tables.stream import Stream
 
 __all__ = [
+    "REJECTED_SUFFIX",
+    "REPLAYED_SUFFIX",
     "Definition",
     "DeltaTable",
     "DeltalakeTable",

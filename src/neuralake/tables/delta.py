@@ -11,7 +11,11 @@ import pyarrow as pa
 from neuralake.schema import declare
 from neuralake.tables.definition import Definition
 
-__all__ = ["DeltaTable", "DeltalakeTable"]
+__all__ = ["REJECTED_SUFFIX", "REPLAYED_SUFFIX", "DeltaTable", "DeltalakeTable"]
+
+REJECTED_SUFFIX = "_rejected"
+REPLAYED_SUFFIX = "_replayed"
+"""Of the addresses of two tables beside a stream: its dead letters, and those put in after all."""
 
 
 @dataclass(frozen=True)

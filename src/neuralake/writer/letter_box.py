@@ -19,12 +19,11 @@ from neuralake.errors import UnknownName
 from neuralake.frame.delta import scan_snapshot
 from neuralake.queue.topic import topic_of
 from neuralake.storage import LogStore
-from neuralake.tables import DeltaTable
-from neuralake.writer.rejected import REJECTED_SCHEMA, REJECTED_SUFFIX, letter_id
+from neuralake.tables import REJECTED_SUFFIX, REPLAYED_SUFFIX, DeltaTable
+from neuralake.writer.rejected import REJECTED_SCHEMA, letter_id
 
-__all__ = ["REPLAYED_SCHEMA", "REPLAYED_SUFFIX", "LetterBox", "StoredLetter"]
+__all__ = ["REPLAYED_SCHEMA", "LetterBox", "StoredLetter"]
 
-REPLAYED_SUFFIX = "_replayed"
 """The table of what was replayed is where the table itself is, with this behind its name."""
 
 REPLAYED_SCHEMA = pa.schema(

@@ -19,10 +19,10 @@ from neuralake.queue.topic import app_id, labels_of, topic_of
 from neuralake.records.envelopes import reader_of
 from neuralake.records.letters import DeadLetter
 from neuralake.settings import check_own_queue
-from neuralake.tables import DeltaTable, Stream
+from neuralake.tables import REJECTED_SUFFIX, DeltaTable, Stream
 from neuralake.telemetry import Telemetry
 from neuralake.writer.flush import FlushLimits
-from neuralake.writer.rejected import REJECTED_SUFFIX, RejectedTable
+from neuralake.writer.rejected import RejectedTable
 from neuralake.writer.stream_table import make_table
 from neuralake.writer.topic_writer import TopicWriter
 from neuralake.writer.trouble import Trouble

@@ -17,9 +17,8 @@ from neuralake.delta import STREAM_PROPERTIES, TableLog, Txn, add_columns, creat
 from neuralake.records.letters import DeadLetter
 from neuralake.storage import LogStore
 
-__all__ = ["REJECTED_SCHEMA", "REJECTED_SUFFIX", "RejectedTable", "letter_id"]
+__all__ = ["REJECTED_SCHEMA", "RejectedTable", "letter_id"]
 
-REJECTED_SUFFIX = "_rejected"
 """The table of dead letters is where the table itself is, with this behind its name."""
 
 REJECTED_SCHEMA = pa.schema(
