@@ -98,7 +98,7 @@ class MemoryShelf:
 
     _parts: dict[int, list[Part]] = field(default_factory=dict)
 
-    def load(self, now_s: float) -> tuple[Producer, list[Batch]]:  # noqa: ARG002
+    def load(self, now_s: float) -> tuple[Producer, list[Batch]]:  # noqa: ARG002 of a protocol
         return new_producer(), []
 
     def add(self, batch: Batch, part: Part) -> None:
@@ -119,7 +119,7 @@ class MemoryShelf:
     def restart(self, producer: Producer) -> None:
         pass
 
-    def keep(self, rejected: Rejected, name: str) -> str:  # noqa: ARG002
+    def keep(self, rejected: Rejected, name: str) -> str:  # noqa: ARG002 of a protocol
         return ""
 
     def close(self) -> None:

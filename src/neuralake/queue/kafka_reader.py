@@ -44,6 +44,7 @@ class KafkaMessages(Messages):
         return len(self._messages)
 
     def positions(self) -> list[int]:
+        # What was consumed has an offset; the library's type is also of what is to be sent.
         return [message.offset() + 1 for message in self._messages]  # type: ignore[operator]
 
     def values(self) -> list[bytes | None]:
@@ -56,6 +57,7 @@ class KafkaMessages(Messages):
         return [time_ms if kind else None for kind, time_ms in map(_timestamp, self._messages)]
 
     def headers(self) -> list[list[tuple[str, bytes | None]]]:
+        # Consumed headers are lists of pairs; its type also allows the dict that may be sent.
         return [message.headers() or [] for message in self._messages]  # type: ignore[misc]
 
 

@@ -155,6 +155,7 @@ class MessageReader:
         work.tables.append(table.slice(start))
 
     def _whole(self, work: _Work, indexes: list[int]) -> tuple[pa.Table, list[int]]:
+        # Tombstones are not among `indexes`, so none of these is None.
         table, counts = self._values([work.values[index] for index in indexes])  # type: ignore[misc]
         return self._completed(work, table, indexes, counts), counts
 

@@ -62,7 +62,7 @@ class ProtobufReader:
         framed: bool = False,
     ) -> None:
         try:
-            import google.protobuf  # noqa: F401
+            import google.protobuf  # noqa: F401 only whether it is there
         except ImportError as error:
             raise MissingExtra(
                 "Messages in Protobuf need an extra: pip install 'neuralake[kafka]'", extra="kafka"
