@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-__all__ = ["Canned", "canned_http"]
+__all__ = ["STORED", "Canned", "canned_http"]
+
+STORED = b'{"position":1}'
 
 
 @dataclass(frozen=True, slots=True)
