@@ -19,8 +19,8 @@ from ingest_server import served
 
 from neuralake.catalog import Catalog
 from neuralake.errors import InvalidRows, NeuralakeError, QueueFull
-from neuralake.ingest.combine import Combiner
-from neuralake.queue import Amount, MemoryQueue, Queue, QueueLimits
+from neuralake.ingest.combine import Combiner, SmallRequest
+from neuralake.queue import Amount, Appended, MemoryQueue, Queue, QueueLimits
 from neuralake.records.decode import JSON, NDJSON, Decoder
 from neuralake.settings import IngestSettings
 
@@ -32,17 +32,38 @@ def decoder() -> Decoder:
     return Decoder(NOTES, name="lab.notes", partition_by=["author"], limits=IngestSettings())
 
 
+class Told(SmallRequest):
+    """Keeps what it is told: where it is, why not, or what reading it alone says."""
+
+    def __init__(self, body: bytes, reader: Decoder) -> None:
+        super().__init__(body, JSON)
+        self.decoder = reader
+        self.end: asyncio.Future[Appended | BaseException] = asyncio.Future()
+
+    def stored(self, appended: Appended) -> None:
+        self.end.set_result(appended)
+
+    def failed(self, error: BaseException) -> None:
+        self.end.set_result(error)
+
+    def declined(self) -> None:
+        with pytest.raises(NeuralakeError) as refused:
+            self.decoder.envelope(self.body, self.reader)
+        self.end.set_result(refused.value)
+
+
 async def store_all(queue: Queue, requests: list[list[dict[str, Any]]]) -> list[Any]:
     """What each of `requests` is told, all of them sent at the same moment."""
     reader = decoder()
     combiner = Combiner(queue, "lab.notes", reader)
-
-    async def one(rows: list[dict[str, Any]]) -> Any:
-        found = reader.few(json.dumps(rows).encode(), JSON)
-        assert found is not None
-        return await combiner.store(found)
-
-    return await asyncio.gather(*(one(rows) for rows in requests), return_exceptions=True)
+    sent = [
+        # One row as an object, which many are read of at once.
+        Told(json.dumps(rows[0] if len(rows) == 1 else rows).encode(), reader)
+        for rows in requests
+    ]
+    for request in sent:
+        combiner.add(request)
+    return [await request.end for request in sent]
 
 
 @settings(deadline=None, max_examples=60)
@@ -50,7 +71,7 @@ async def store_all(queue: Queue, requests: list[list[dict[str, Any]]]) -> list[
     st.lists(
         st.lists(st.sampled_from(["ann", "bob", "", TOO_LONG]), min_size=1, max_size=3),
         min_size=1,
-        max_size=12,
+        max_size=40,
     )
 )
 def test_a_request_that_does_not_fit_is_refused_alone_and_the_others_are_stored(

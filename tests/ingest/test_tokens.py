@@ -249,7 +249,7 @@ def test_who_sends_too_much_waits_and_is_told_how_long() -> None:
     rates.take("other", 0.0)
     rates.take("rig", 0.11)
 
-    rates.spend("other", 5000, 0.2)
+    rates.spend("other", 5000)
     with pytest.raises(QueueFull) as caught:
         rates.take("other", 0.2)
     assert caught.value.retry_after_s == pytest.approx(3.0, abs=0.2)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,9 +16,11 @@ from starlette.routing import Route
 from neuralake.catalog import Catalog
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeuralakeError
+from neuralake.ingest.accounts import Accounts
 from neuralake.ingest.committed import Watches
 from neuralake.ingest.disk_health import DiskHealth
-from neuralake.ingest.guard import Guard
+from neuralake.ingest.fast_path import FAST_PATH, FastPath
+from neuralake.ingest.guard import Door, Guard
 from neuralake.ingest.health import health_routes
 from neuralake.ingest.lag import Lags
 from neuralake.ingest.metrics import Metrics
@@ -25,6 +28,7 @@ from neuralake.ingest.openapi import OpenApi
 from neuralake.ingest.routes import IngestRoutes
 from neuralake.ingest.site_files import SiteFiles
 from neuralake.ingest.tail import TailEndpoint
+from neuralake.ingest.target import Targets
 from neuralake.ingest.tokens import TokenFile
 from neuralake.serve.gateway import Gateway
 from neuralake.serve.http import SqlEndpoint
@@ -53,16 +57,20 @@ def create_app(
     telemetry = telemetry or catalog.telemetry
     gateway = Gateway(catalog)
     clock, watches = clock or SystemClock(), Watches(catalog)
-    ingest = IngestRoutes(catalog, watches, clock=clock, telemetry=telemetry, sharers=sharers)
+    targets, door = Targets(catalog, watches), Door(tokens, is_public=is_public)
+    accounts = Accounts(catalog.settings, clock=clock, telemetry=telemetry, sharers=sharers)
+    ingest = IngestRoutes(catalog, targets, accounts, clock=clock)
+    fast_path = FastPath(door, targets, accounts, clock=clock)
     tail = TailEndpoint(catalog, telemetry=telemetry)
     lags = Lags(catalog, watches, clock=clock)
     metrics = Metrics(catalog, telemetry, lags, clock=clock)
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[Mapping[str, Any]]:
         with gateway:
-            yield
+            yield {FAST_PATH: fast_path}
         ingest.close()
+        accounts.close()
         tail.close()
 
     app = Starlette(
@@ -74,10 +82,7 @@ def create_app(
             Route("/openapi.json", OpenApi(catalog).get),
             Route("/api/sql", SqlEndpoint(gateway), methods=["POST"]),
         ],
-        middleware=[
-            Middleware(Guard, tokens=tokens, is_public=is_public),
-            Middleware(ingest.direct),
-        ],
+        middleware=[Middleware(Guard, door=door)],
         exception_handlers={
             HTTPException: _answer_error,
             NeuralakeError: _answer_error,

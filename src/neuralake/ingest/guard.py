@@ -25,7 +25,7 @@ from neuralake.serve.caller import ANYONE, SCOPE_KEY, Caller
 from neuralake.serve.problem import problem_response
 from neuralake.settings import Settings, is_loopback
 
-__all__ = ["Guard", "check_bind_host"]
+__all__ = ["POLICY", "Door", "Guard", "check_bind_host"]
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _SAME_SITE = frozenset({"same-origin", "none"})
@@ -34,30 +34,52 @@ _ASKED = frozenset({b"host", b"origin", b"sec-fetch-mode", b"sec-fetch-site"})
 _OPEN_PATHS = frozenset({"/health", "/health/live", "/health/ready"})
 # Basic, too: a browser then asks its user, who gives the token as the password.
 _ASKING = {"WWW-Authenticate": 'Bearer realm="neuralake", Basic realm="neuralake"'}
-_POLICY = (b"cross-origin-resource-policy", b"same-origin")
+POLICY = (b"cross-origin-resource-policy", b"same-origin")
+"""The header by which every answer forbids other origins to load it."""
+
+
+class Door:
+    """Who may come in. `is_public`: other machines can reach the server."""
+
+    def __init__(self, tokens: TokenFile, *, is_public: bool = False) -> None:
+        self._tokens, self._is_public = tokens, is_public
+
+    def refusal(self, scope: Scope) -> str:
+        """Why a request is refused whoever sends it; empty if it is not."""
+        asked = tuple((n, value) for n, value in scope["headers"] if n in _ASKED)
+        return _refusal(scope["method"], asked, self._is_public)
+
+    def caller(self, scope: Scope) -> Caller:
+        """Who sends the request.
+
+        Raises:
+            Unauthorized: it has no token, or none of ours, and needs one.
+            NeedsAttention: the tokens cannot be read.
+        """
+        if not (self._is_public or self._tokens.is_there):
+            return ANYONE
+        if scope["path"] in _OPEN_PATHS:
+            return Caller("")
+        sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        return self._tokens.caller(_token(sent))
 
 
 class Guard:
-    """ASGI middleware: 401 without a token where one is needed, 403 for pages of other sites.
+    """ASGI middleware: 401 without a token where one is needed, 403 for pages of other sites."""
 
-    `is_public`: other machines can reach the server.
-    """
-
-    def __init__(self, app: ASGIApp, *, tokens: TokenFile, is_public: bool = False) -> None:
-        self._app, self._tokens, self._is_public = app, tokens, is_public
+    def __init__(self, app: ASGIApp, *, door: Door) -> None:
+        self._app, self._door = app, door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        asked = tuple((n, value) for n, value in scope["headers"] if n in _ASKED)
-        refusal = _refusal(scope["method"], asked, self._is_public)
-        if refusal:
+        if refusal := self._door.refusal(scope):
             error = HTTPException(403, refusal)
             await problem_response(error)(scope, receive, send)
             return
         try:
-            scope[SCOPE_KEY] = self._caller(scope)
+            scope[SCOPE_KEY] = self._door.caller(scope)
         except NeuralakeError as error:
             asking = _ASKING if isinstance(error, Unauthorized) else None
             await problem_response(error, asking)(scope, receive, send)
@@ -65,18 +87,10 @@ class Guard:
 
         async def with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], _POLICY]
+                message["headers"] = [*message["headers"], POLICY]
             await send(message)
 
         await self._app(scope, receive, with_policy)
-
-    def _caller(self, scope: Scope) -> Caller:
-        if not (self._is_public or self._tokens.is_there):
-            return ANYONE
-        if scope["path"] in _OPEN_PATHS:
-            return Caller("")
-        sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-        return self._tokens.caller(_token(sent))
 
 
 def check_bind_host(host: str, settings: Settings) -> None:

@@ -51,9 +51,16 @@ class Rates:
             )
         found.requests -= 1
 
-    def spend(self, sender: str, rows: int, now_s: float) -> None:
+    def give_back(self, sender: str) -> None:
+        """Uncount a request that will be counted once more."""
+        if (found := self._senders.get(sender)) is not None:
+            found.requests += 1
+
+    def spend(self, sender: str, rows: int) -> None:
         """Count the rows of a request that was stored."""
-        self._filled(sender, now_s).rows -= rows
+        # What came in since is counted at the next `take`; a bucket that was pushed out is full.
+        if (found := self._senders.get(sender)) is not None:
+            found.rows -= rows
 
     def _filled(self, sender: str, now_s: float) -> _Buckets:
         full = (self._requests_per_s * _BURST_S, self._rows_per_s * _BURST_S)

@@ -59,6 +59,18 @@ class EvolvingDecoder:
         except UsageError:
             return self._grown(body, media_type).rows(body, media_type, dropped=dropped)
 
+    def is_small(self, body_bytes: int, reader: str) -> bool:
+        """As `Decoder.is_small`."""
+        return self._decoder.is_small(body_bytes, reader)
+
+    def count(self, body: bytes, reader: str) -> int | None:
+        """As `Decoder.count`."""
+        return self._decoder.count(body, reader)
+
+    def quick(self, bodies: Sequence[bytes]) -> Encoded | None:
+        """As `Decoder.quick`; None also where one of them brings a new column."""
+        return self._decoder.quick(bodies)
+
     def few(self, body: bytes, reader: str, *, dropped: Dropped | None = None) -> list[Row] | None:
         """As `Decoder.few`; None also where `envelope` has to look at new columns."""
         try:

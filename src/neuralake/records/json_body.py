@@ -32,6 +32,10 @@ SMALL_BYTES = 4096
 """Bodies up to here are read row by row."""
 
 
+class _AnyObject(msgspec.Struct, gc=False):
+    """Any JSON object: decoding to it checks the grammar and skips the content."""
+
+
 class JsonReader:
     """Reads JSON and NDJSON bodies of one table. Use it from any thread."""
 
@@ -57,6 +61,7 @@ class JsonReader:
         )
         self._fast = ColumnReader(schema, drops=drops)
         self._texts = msgspec.json.Decoder(msgspec.Raw)
+        self._objects = msgspec.json.Decoder(_AnyObject)
         self._array = msgspec.json.Decoder(list[msgspec.Raw])
 
     def document(self, body: bytes, *, dropped: Dropped | None = None) -> pa.Table:
@@ -96,6 +101,23 @@ class JsonReader:
         rows = [self._exact.row(value, row, dropped=dropped) for row, value in enumerate(values)]
         self._refuse_too_many(len(rows))
         return rows
+
+    def count(self, body: bytes, *, lines: bool) -> int | None:
+        """How many objects `body` is, each of them whole; None: only `few` can tell.
+
+        Bodies that were counted may be joined by line breaks, and the rows of each are known.
+        """
+        try:
+            if lines:
+                return len(self._objects.decode_lines(body)) or None
+            self._objects.decode(body)
+        except (msgspec.MsgspecError, RecursionError):
+            return None
+        return 1
+
+    def joined(self, bodies: Sequence[bytes], *, dropped: Dropped | None = None) -> pa.Table | None:
+        """The rows of bodies that `count` has counted; None: ask `few` for each."""
+        return self._fast.read(b"\n".join(bodies), dropped=dropped)
 
     def table(self, rows: Sequence[Row]) -> pa.Table:
         """Rows of `few`, of any number of bodies, as one table."""
@@ -197,6 +219,9 @@ def _text(body: bytes) -> bytes:
     """`body` without its byte order mark, known to be UTF-8."""
     check = codecs.getincrementaldecoder("utf-8")()
     try:
+        if len(body) <= SMALL_BYTES:
+            body.decode()
+            return body.removeprefix(_BOM)
         # In parts, so that the interpreter lock is given away in between.
         for at in range(0, len(body), _BLOCK_BYTES):
             check.decode(body[at : at + _BLOCK_BYTES])

@@ -1,0 +1,87 @@
+"""A connection whose small requests take the fast path (`fast_path.py`), if they may.
+
+uvicorn begins an application's task when the head of a request is there. Here that is put off until
+its body is, too; then the fast path takes it, or the task begins after all. All else is uvicorn's:
+parsing, the order of pipelined requests, keep-alive and the orderly end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+from neuralake.ingest.connection import BoundedConnection
+from neuralake.ingest.fast_path import FAST_PATH, FastPath, Head
+
+__all__ = ["FastConnection"]
+
+
+class FastConnection(BoundedConnection):
+    """A bounded connection with the fast path that the application's lifespan state holds."""
+
+    # A request of the fast path whose body is not there yet.
+    _awaited: tuple[RequestResponseCycle, Head] | None = None
+    app_state: Mapping[str, Any]  # type: ignore[assignment]
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        head = self._head(cycle) if app is self.app else None
+        if head is None:
+            super()._start_asgi_task(cycle, app)
+        elif cycle.more_body:
+            self._awaited = cycle, head
+        else:  # Pipelined: it came while the one before was answered.
+            self._take(cycle, head)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        if self._awaited is not None and not self._awaited[0].more_body:
+            (cycle, head), self._awaited = self._awaited, None
+            self._take(cycle, head)
+
+    def _head(self, cycle: RequestResponseCycle) -> Head | None:
+        fast_path: FastPath | None = self.app_state.get(FAST_PATH)
+        if fast_path is None or not cycle.keep_alive or self.flow.write_paused:
+            return None
+        return fast_path.head(cast("Scope", cycle.scope))
+
+    def _take(self, cycle: RequestResponseCycle, head: Head) -> None:
+        fast_path: FastPath = self.app_state[FAST_PATH]
+        reply = _Reply(self, cycle)
+        if not fast_path.take(head, cast("Scope", cycle.scope), bytes(cycle.body), reply):
+            reply.decline()
+
+    def start_usual(self, cycle: RequestResponseCycle) -> None:
+        """Let the application answer."""
+        super()._start_asgi_task(cycle, self.app)
+
+
+class _Reply:
+    """The answer to one request: what uvicorn's `RequestResponseCycle.send` does, in one write."""
+
+    __slots__ = ("_connection", "_cycle")
+
+    def __init__(self, connection: FastConnection, cycle: RequestResponseCycle) -> None:
+        self._connection, self._cycle = connection, cycle
+
+    def answer(self, status: int, headers: bytes, body: bytes) -> None:
+        cycle = self._cycle
+        if cycle.response_complete:
+            return
+        cycle.response_started = cycle.response_complete = True
+        if cycle.disconnected:
+            return
+        defaults = b"".join([b"%s: %s\r\n" % header for header in cycle.default_headers])
+        closing = b"" if cycle.keep_alive else b"connection: close\r\n"
+        cycle.transport.write(
+            b"".join((STATUS_LINE[status], defaults, headers, closing, b"\r\n", body))
+        )
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
+
+    def decline(self) -> None:
+        if not self._cycle.disconnected:
+            self._connection.start_usual(self._cycle)
