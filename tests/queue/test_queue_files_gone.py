@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -164,14 +163,12 @@ _OTHER = f"CODE = {_OTHER!r}\n{_OTHER}"
 
 def test_what_was_committed_while_the_file_went_is_not_acknowledged(path: Path) -> None:
     """The file is removed in the middle of a transaction: whether it is stored is unknown."""
-    queue = SqliteQueue(path)
-    with (
-        closing(queue),
-        pytest.raises(NeedsAttention, match="unknown"),
-        queue._file.writer() as connection,
-    ):
-        connection.execute("UPDATE identity SET id = id")
-        os.unlink(path)
+    with closing(SqliteQueue(path)) as queue:
+        writing = queue._file.writer()
+        writing.__enter__()
+        path.unlink()
+        with pytest.raises(NeedsAttention, match="unknown"):
+            writing.__exit__(None, None, None)
 
 
 def test_a_log_without_its_file_is_not_taken_for_that_of_a_new_one(path: Path) -> None:

@@ -15,7 +15,7 @@ __all__ = ["OpenFiles"]
 
 
 class OpenFiles:
-    """The file `path`, its log and the log's index, as they are now, which is when they are open."""
+    """The file `path`, its log and the log's index, as they are now: just opened."""
 
     def __init__(self, path: Path) -> None:
         real = path.resolve()  # SQLite puts the log beside the file that a link leads to.
