@@ -340,6 +340,7 @@ def test_bodies_are_compressed_if_asked_for(compression: Any) -> None:
     assert plain.count(b"\n") == 1000
 
 
+REFUSED = b'{"type":"urn:neuralake:problem:invalid-rows","detail":"no","row":0}'
 UNKNOWN = b'{"type":"urn:neuralake:problem:unknown-producer","detail":"who?","expected":1}'
 
 
@@ -450,7 +451,7 @@ def test_a_callback_that_fails_stops_the_table_and_is_told() -> None:
     def fail(_: Rejected) -> None:
         raise RuntimeError("in the callback")
 
-    with canned_http([Canned(422, b'{"row":0}')]) as (url, _):
+    with canned_http([Canned(422, REFUSED)]) as (url, _):
         client = Client(url, on_rejected=fail)
         client.send(TABLE, spike(1))
         with pytest.raises(NeedsAttention, match="in the callback"):

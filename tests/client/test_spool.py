@@ -8,15 +8,16 @@ import random
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from neuralake.client.answer import Answer
 from neuralake.client.body import Part, parts_of
-from neuralake.client.connection import Answer
 from neuralake.client.lane import Lane
 from neuralake.client.options import Options, Rejected
 from neuralake.client.shelf import Batch
 from neuralake.client.spool import FolderShelf, Spool
-from neuralake.errors import Conflict, NeedsAttention, NeuralakeError, Unavailable
+from neuralake.errors import Conflict, InvalidRows, NeedsAttention, NeuralakeError, Unavailable
 from neuralake.ingest import Client
 from neuralake.queue import MemoryQueue, ProducerSequence
 from neuralake.serve.problem import problem
@@ -210,7 +211,7 @@ class Server:
         rows = numbers(parts)
         bad = next((index for index, n in enumerate(rows) if n % 10 == 0), None)
         if bad is not None:
-            return Answer(422, {"detail": "no", "row": bad})
+            return answer(422, problem(InvalidRows("no", row=bad)))
         body = b" ".join(b"%d" % n for n in rows)
         try:
             found = self.queue.append(
@@ -222,8 +223,8 @@ class Server:
             )
         except (Conflict, NeuralakeError) as error:
             members = problem(error)
-            return Answer(members["status"], members)
-        said = Answer(202, {"position": found.position}, queue=self.queue.id)
+            return answer(members["status"], members)
+        said = answer(202, {"position": found.position}, queue=self.queue.id)
         return None if fate < 0.3 else said
 
     def stored(self) -> list[int]:
@@ -231,16 +232,20 @@ class Server:
         return [int(n) for envelope in envelopes for n in envelope.payload.split()]
 
 
+def answer(status: int, members: dict[str, Any], *, queue: str = "") -> Answer:
+    return Answer(status, {"neuralake-queue": queue}, msgspec.json.encode(members))
+
+
 def step(found: Lane, server: Server) -> None:
     if not found.producer.queue:
-        found.learn(Answer(200, {"queue": server.queue.id}), now_s=0.0)
+        found.learn(answer(200, {"queue": server.queue.id}), now_s=0.0)
     batch, parts = found.take()
     producer = found.producer
-    answer = server.post(producer.id, producer.sequence_of(batch.ordinal), parts)
-    if answer is None:
+    said = server.post(producer.id, producer.sequence_of(batch.ordinal), parts)
+    if said is None:
         found.unanswered(Unavailable("lost"), retry_at_s=0.0)
     else:
-        found.answered(answer, parts, now_s=0.0)
+        found.answered(said, parts, now_s=0.0)
     assert not found.is_stopped, found.trouble
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from canned_http import STORED
 from lab_project import eventually
 
 from neuralake.clock import SystemClock
@@ -59,9 +60,9 @@ def serving(*statuses: int) -> Iterator[Server]:
                 self.close_connection = True
                 return
             self.send_response(status)
-            self.send_header("Content-Length", "2")
+            self.send_header("Content-Length", str(len(STORED)))
             self.end_headers()
-            self.wfile.write(b"{}")
+            self.wfile.write(STORED)
 
         def log_message(self, format: str, *args: object) -> None:
             del format, args

@@ -293,21 +293,6 @@ def test_a_probe_fails_as_an_append_would(path: Path) -> None:
             queue.probe()
 
 
-def test_a_file_that_was_removed_while_open_is_noticed_before_it_is_acknowledged(
-    path: Path,
-) -> None:
-    with closing(SqliteQueue(path)) as queue:
-        queue.append("t", b"x", 1)
-        path.rename(path.with_name("moved.sqlite"))
-
-        for call in (
-            lambda: queue.append("t", b"y", 1),
-            lambda: queue.read("t", after=0),
-        ):
-            with pytest.raises(NeedsAttention, match="removed or replaced"):
-                call()
-
-
 def test_a_damaged_file_needs_a_person(path: Path) -> None:
     with closing(SqliteQueue(path)) as queue:
         for _ in range(100):

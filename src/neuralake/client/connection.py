@@ -1,121 +1,60 @@
-"""One kept HTTP connection to a server, and what its answers mean for whoever sends rows.
+"""One kept HTTP connection to a server, and what its answers mean.
 
-Neither tries again nor waits: that is for `Backoff` and whoever knows what is at stake.
+It never tries again nor waits: that is for `Asker`, and for whoever knows what is at stake. An
+answer that was cut off is none; each is bounded in bytes and in time.
 """
 
 from __future__ import annotations
 
 import http.client
-import random
+import io
+import socket
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from enum import Enum
+from functools import partial
 from select import POLLIN, poll
-from socket import SHUT_RDWR
-from ssl import SSLSocket
+from ssl import SSLContext, SSLSocket
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
-import msgspec
-
+from neuralake.client.answer import Answer
 from neuralake.clock import Clock
-from neuralake.errors import (
-    Conflict,
-    Forbidden,
-    InvalidRows,
-    KeyReused,
-    NeuralakeError,
-    OutOfOrder,
-    QueueFull,
-    SchemaMismatch,
-    TooLarge,
-    Unauthorized,
-    Unavailable,
-    UnknownName,
-    UnknownProducer,
-    UnsupportedMedia,
-    UsageError,
-)
+from neuralake.errors import UsageError
 
-__all__ = ["Answer", "Backoff", "Connection", "Verdict", "path_of"]
+__all__ = ["Connection"]
+
 
 _CONNECT_S_MAX = 10.0
-_TIMEOUT_S = 60.0
+_ANSWER_S_MAX = 60.0
+# An answer that comes slower than this, in the mean, is as none. Modems are quicker.
+_ANSWER_BYTES_S_MIN = 4096
 # Servers close a connection that is quiet for 5 s; a request that meets that is in doubt.
 _IDLE_S_MAX = 4.0
 _ANSWER_BYTES_MAX = 1024 * 1024
-_STANDARD = ("type", "title", "status", "detail")
-_KINDS: dict[str, type[NeuralakeError]] = {
-    "key-reused": KeyReused,
-    "out-of-order": OutOfOrder,
-    "schema-mismatch": SchemaMismatch,
-    "unknown-producer": UnknownProducer,
-}
-_STATUSES: dict[int, type[NeuralakeError]] = {
-    401: Unauthorized,
-    403: Forbidden,
-    404: UnknownName,
-    409: Conflict,
-    413: TooLarge,
-    415: UnsupportedMedia,
-    422: InvalidRows,
-    429: QueueFull,
-}
-
-
-class Verdict(Enum):
-    """What a sender does next."""
-
-    STORED = "stored"
-    REFUSED = "refused"
-    """These rows fail again; nothing is stored."""
-    CONFLICT = "conflict"
-    """The rows are fine, but their number or key is not; nothing is stored."""
-    LATER = "later"
-    """Nothing is stored now; a moment, or a person, changes that."""
-    UNKNOWN = "unknown"
-    """Whether they are stored is not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A server's answer."""
-
-    status: int
-    members: dict[str, Any]
-    """Its JSON; of something that is none, its beginning as `detail`."""
-    retry_after_s: float = 0.0
-    queue: str = ""
-    """Which queue the server counts in; empty if it does not say so."""
-
-    @property
-    def verdict(self) -> Verdict:
-        if 200 <= self.status < 300:
-            # Whatever stands between may answer 200 with a page of its own.
-            return Verdict.STORED if "position" in self.members else Verdict.UNKNOWN
-        if self.status in (400, 413, 422):
-            return Verdict.CONFLICT if self._kind == "key-reused" else Verdict.REFUSED
-        if self.status == 409:
-            return Verdict.CONFLICT
-        return Verdict.LATER if self.status < 500 or self.status == 503 else Verdict.UNKNOWN
-
-    def error(self) -> NeuralakeError:
-        """What a server of ours raised to answer so; its facts, too."""
-        facts = {name: value for name, value in self.members.items() if name not in _STANDARD}
-        is_ours = 400 <= self.status < 500
-        default: type[NeuralakeError] = UsageError if is_ours else Unavailable
-        kind = _KINDS.get(self._kind) or _STATUSES.get(self.status, default)
-        return kind(str(self.members.get("detail", f"status {self.status}")), **facts)
-
-    @property
-    def _kind(self) -> str:
-        return str(self.members.get("type", "")).rpartition(":")[2]
 
 
 class Connection:
-    """Talks to the server at `url`. Use it from one thread at a time."""
+    """Talks to the server at `url`. Use it from one thread at a time.
 
-    def __init__(self, url: str, *, clock: Clock, token: str = "") -> None:
+    Redirects are not followed: a token goes to nobody else.
+
+    Args:
+        token: goes with each request, if there is one.
+        tls: how the server of an `https` URL is checked; None: by the system's certificates.
+        answer_s_max: how long an answer may take; a long one longer, see `_ANSWER_BYTES_S_MIN`.
+        answer_bytes_max: what is longer is no answer of ours.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Clock,
+        token: str = "",
+        tls: SSLContext | None = None,
+        answer_s_max: float = _ANSWER_S_MAX,
+        answer_bytes_max: int = _ANSWER_BYTES_MAX,
+    ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(f"{url!r} is not the URL of a server, such as http://127.0.0.1:8765.")
@@ -123,10 +62,14 @@ class Connection:
         self._prefix = parts.path.rstrip("/")
         self._clock = clock
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        connect = (
-            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._answer_s_max, self._answer_bytes_max = answer_s_max, answer_bytes_max
+        self._connection = (
+            http.client.HTTPSConnection(
+                parts.hostname, parts.port, timeout=_CONNECT_S_MAX, context=tls
+            )
+            if parts.scheme == "https"
+            else http.client.HTTPConnection(parts.hostname, parts.port, timeout=_CONNECT_S_MAX)
         )
-        self._connection = connect(parts.hostname, parts.port, timeout=_CONNECT_S_MAX)
         self._used_s = 0.0
 
     def open(self) -> None:
@@ -134,97 +77,124 @@ class Connection:
         if self._clock.monotonic_s() - self._used_s > _IDLE_S_MAX or self._is_ended():
             self.close()
         if self._connection.sock is None:
-            self._connect()
+            self._connection.connect()
+            self._used_s = self._clock.monotonic_s()
 
     def exchange(
-        self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        *,
+        wait_s: float = 0.0,
     ) -> Answer:
-        """Send a request and read its answer.
+        """Send a request and read its answer, which is whole.
+
+        Args:
+            wait_s: how long the server may take for it on purpose.
 
         Raises:
             OSError, http.client.HTTPException: there is no answer; the request may have come.
         """
         try:
             self.open()
+            answer_s_max = self._answer_s_max + wait_s
+            self._connection.sock.settimeout(answer_s_max)  # Of sending: for all of it.
+            is_sent = False
             # A server that refuses a request by its head does not read on; its answer says why.
             with suppress(BrokenPipeError, ConnectionResetError):
                 self._connection.request(
-                    method, self._prefix + path, body=body, headers=self._headers | (headers or {})
+                    method,
+                    self._prefix + path,
+                    body=body,
+                    headers={**self._headers, **(headers or {})},
                 )
-            response = self._connection.getresponse()
-            text = response.read(_ANSWER_BYTES_MAX)
-            if not response.isclosed():  # It says more than any answer of ours.
+                is_sent = True
+            answer = self._read(answer_s_max)
+            if not is_sent:
                 self.close()
         except BaseException:
             self.close()
             raise
         self._used_s = self._clock.monotonic_s()
-        after = response.headers.get("Retry-After", "")
+        return answer
+
+    def _read(self, answer_s_max: float) -> Answer:
+        self._connection.response_class = partial(  # type: ignore[assignment]
+            _Response, clock=self._clock, answer_s_max=answer_s_max
+        )
+        response = self._connection.getresponse()
+        # The library takes a head that ends early for a whole one, and so what is no answer at
+        # all for a refusal: ours always say where they end.
+        if response.length is None and not response.chunked:
+            raise http.client.HTTPException("an answer that does not say where it ends")
+        body = response.read(self._answer_bytes_max + 1)
+        if len(body) > self._answer_bytes_max:
+            raise http.client.HTTPException(
+                f"an answer of more than {self._answer_bytes_max} bytes"
+            )
+        # With a limit `read` gives what there is, also of an answer that ended early.
+        if response.length:
+            raise http.client.IncompleteRead(body, response.length)
         return Answer(
-            response.status,
-            _members(text),
-            retry_after_s=float(after) if after.isdecimal() else 0.0,
-            queue=response.headers.get("Neuralake-Queue", ""),
+            response.status, {name.lower(): value for name, value in response.getheaders()}, body
         )
 
     def _is_ended(self) -> bool:
         """Whether the server has closed it: a request that meets that would be in doubt."""
-        socket = self._connection.sock
-        if socket is None or isinstance(socket, SSLSocket):  # There, other things come unasked.
+        found = self._connection.sock
+        if found is None or isinstance(found, SSLSocket):  # There, other things come unasked.
             return False
         waiting = poll()
-        waiting.register(socket, POLLIN)
+        waiting.register(found, POLLIN)
         return bool(waiting.poll(0))
-
-    def _connect(self) -> None:
-        self._connection.connect()
-        self._connection.sock.settimeout(_TIMEOUT_S)
-        self._used_s = self._clock.monotonic_s()
 
     def abort(self) -> None:
         """Break off a request that another thread waits for."""
-        socket = self._connection.sock
-        if socket is not None:
+        found = self._connection.sock
+        if found is not None:
             with suppress(OSError):
-                socket.shutdown(SHUT_RDWR)
+                found.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection; the next request opens a new one."""
         self._connection.close()
 
 
-@dataclass(slots=True)
-class Backoff:
-    """How long to wait before the next try: random between nothing and a bound that doubles.
+class _Response(http.client.HTTPResponse):
+    """An answer that comes within a time, however small its pieces are."""
 
-    All of it is random, so that senders that a server's restart has thrown out together do not come
-    back together. What the server asks for comes on top, up to `asked_s_max`.
-    """
-
-    s_min: float = 0.1
-    s_max: float = 10.0
-    asked_s_max: float = 60.0
-    random: random.Random = field(default_factory=random.Random)
-    failures: int = 0
-
-    def wait_s(self, asked_s: float = 0.0) -> float:
-        """Count a failure; the time until the next try."""
-        bound_s = min(self.s_max, self.s_min * 2.0 ** min(self.failures, 32))
-        self.failures += 1
-        return min(asked_s, self.asked_s_max) + self.random.uniform(0.0, bound_s)
-
-    def reset(self) -> None:
-        """Something worked."""
-        self.failures = 0
+    def __init__(
+        self, sock: socket.socket, *args: Any, clock: Clock, answer_s_max: float, **options: Any
+    ) -> None:
+        super().__init__(sock, *args, **options)
+        raw = sock.makefile("rb", buffering=0)
+        self.fp.close()
+        self.fp = io.BufferedReader(_Timed(raw, sock, clock, answer_s_max))
 
 
-def path_of(database: str, table: str) -> str:
-    """Where the rows of a table go."""
-    return f"/v1/{quote(database, safe='')}/{quote(table, safe='')}"
+class _Timed(io.RawIOBase):
+    """What comes from `source`, until its time is over."""
 
+    def __init__(
+        self, raw: socket.SocketIO, source: socket.socket, clock: Clock, answer_s_max: float
+    ) -> None:
+        self._raw, self._socket, self._clock = raw, source, clock
+        self._ends_s = clock.monotonic_s() + answer_s_max
 
-def _members(text: bytes) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.MsgspecError:
-        return {"detail": text[:200].decode(errors="replace")}
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left_s = self._ends_s - self._clock.monotonic_s()
+        if left_s <= 0:
+            raise TimeoutError("the answer took too long")
+        self._socket.settimeout(left_s)
+        count = self._raw.readinto(buffer)
+        self._ends_s += (count or 0) / _ANSWER_BYTES_S_MIN
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()

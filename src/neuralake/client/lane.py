@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import replace
 
+from neuralake.client.answer import Answer, Verdict
+from neuralake.client.asking import Backoff
 from neuralake.client.body import Part
-from neuralake.client.connection import Answer, Backoff, Verdict
 from neuralake.client.options import Options, Rejected
 from neuralake.client.shelf import Batch, Producer, Shelf, new_producer
 from neuralake.errors import NeedsAttention, NeuralakeError, UnknownProducer, UsageError

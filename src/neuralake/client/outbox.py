@@ -10,13 +10,16 @@ from __future__ import annotations
 import gzip
 import http.client
 import logging
+import ssl
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from neuralake.client.answer import Answer
+from neuralake.client.asking import Backoff, path_of, untrusted
 from neuralake.client.body import Part
-from neuralake.client.connection import Answer, Backoff, Connection, path_of
+from neuralake.client.connection import Connection
 from neuralake.client.lane import Lane
 from neuralake.client.options import Options
 from neuralake.client.shelf import Batch
@@ -124,12 +127,16 @@ class Outbox:
         deadline_s = self._clock.monotonic_s() + timeout_s
         with self._changed:
             marks = [(lane, lane.flush()) for lane in self._lanes.values()]
+            if isinstance(self._trouble, UsageError):  # It may be mended.
+                self._trouble, self._retry_at_s = None, 0.0
             self._changed.notify_all()
             while waiting := [lane for lane, mark in marks if not lane.is_done_through(mark)]:
                 self._check_running()
                 for lane in waiting:
                     if lane.trouble is not None and _is_for_a_person(lane):
                         raise _again(lane.trouble, lane.rows)
+                if isinstance(self._trouble, UsageError):
+                    raise _again(self._trouble, sum(lane.rows for lane in waiting))
                 left_s = deadline_s - self._clock.monotonic_s()
                 if left_s <= 0 or not self._changed.wait(left_s):
                     raise self._late(waiting, timeout_s)
@@ -362,7 +369,9 @@ def _again(error: NeuralakeError, rows: int) -> NeuralakeError:
     )
 
 
-def _unreachable(url: str, error: BaseException) -> Unavailable:
+def _unreachable(url: str, error: BaseException) -> NeuralakeError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return untrusted(url, error)
     return Unavailable(
         f"{url} does not answer: {type(error).__name__}: {error}. Is the server running "
         f"(neuralake up)?",

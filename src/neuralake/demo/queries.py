@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import math
-import threading
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import polars as pl
 
 from neuralake.catalog import Catalog
+from neuralake.client.asking import Asker
+from neuralake.client.connection import Connection
 from neuralake.clock import Clock, SystemClock
 from neuralake.demo.neural import NeuralSession
 from neuralake.errors import NeedsAttention
@@ -89,7 +90,6 @@ def decode_directions(catalog: Catalog, session: NeuralSession) -> Answer:
 
 
 _ASK_S_MAX = 30.0
-_ASK_AGAIN_S = 0.2
 
 _SQL = """\
 SELECT a.name AS airline, count(*) AS departures, round(avg(f.departure_delay_min), 1) AS mean_delay
@@ -103,38 +103,26 @@ def most_delayed_airlines(url: str, *, clock: Clock | None = None) -> Answer:
     Asked again for a while if there is no answer: the server may have just been killed.
 
     Raises:
-        NeedsAttention: the server refused it, or gave no answer for too long.
+        NeedsAttention: the server refused it.
+        Unavailable: it gave no answer for too long.
     """
     clock = clock or SystemClock()
-    deadline_s = clock.monotonic_s() + _ASK_S_MAX
-    never = threading.Event()
-    while True:
-        try:
-            status, body = _post_sql(url)
-        except (OSError, http.client.HTTPException) as error:
-            status, body = http.client.SERVICE_UNAVAILABLE, str(error).encode()
-        if status == http.client.OK:
-            break
-        if status < http.client.INTERNAL_SERVER_ERROR or clock.monotonic_s() > deadline_s:
-            raise NeedsAttention(
-                f"The server did not answer the query: {status} {body.decode()[:500]}",
-                status=status,
-            )
-        clock.wait_s(_ASK_AGAIN_S, never)
+    asker = Asker(
+        lambda: Connection(url, clock=clock),
+        clock=clock,
+        give_up_s=_ASK_S_MAX,
+        is_again=lambda answer: answer.status >= http.client.INTERNAL_SERVER_ERROR,
+    )
+    with contextlib.closing(asker):
+        answer = asker.ask("POST", "/api/sql", _SQL.encode(), {"Accept": "text/csv"})
+    if not answer.is_good:
+        raise NeedsAttention(
+            f"The server did not answer the query: {answer.status} {answer.body.decode()[:500]}",
+            status=answer.status,
+        )
     return Answer(
         title="SQL over HTTP",
         code=f"curl {url}/api/sql -H 'Content-Type: text/plain' -H 'Accept: text/csv' -d \"\n"
         f'{_SQL}"',
-        rows=pl.read_csv(body),
+        rows=pl.read_csv(answer.body),
     )
-
-
-def _post_sql(url: str) -> tuple[int, bytes]:
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
-    try:
-        connection.request("POST", "/api/sql", body=_SQL.encode(), headers={"Accept": "text/csv"})
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    finally:
-        connection.close()

@@ -10,8 +10,10 @@ from __future__ import annotations
 import http.client
 import threading
 from collections import deque
-from urllib.parse import urlsplit
 
+from neuralake.client.answer import Verdict
+from neuralake.client.asking import path_of
+from neuralake.client.connection import Connection
 from neuralake.clock import Clock, SystemClock
 from neuralake.demo.sources import Batch, Source
 from neuralake.errors import NeedsAttention
@@ -19,11 +21,10 @@ from neuralake.telemetry import quantile
 
 __all__ = ["Sender"]
 
-_TIMEOUT_S = 10.0
+_ANSWER_S_MAX = 10.0
 _RETRY_S = 0.1
 # After the stop, one batch may still be on its way; a server that was just killed is back sooner.
 _LAST_TRY_S_MAX = 20.0
-_AGAIN = {429, 500, 502, 503, 504}
 
 
 class Sender(threading.Thread):
@@ -56,11 +57,9 @@ class Sender(threading.Thread):
         self.is_waiting = False
         self._clock = clock or SystemClock()
         self._stop_event, self._run = stop, run
-        parts = urlsplit(url)
-        self._path = "/v1/" + source.table.replace(".", "/")
-        self._connection = http.client.HTTPConnection(
-            parts.hostname or "127.0.0.1", parts.port, timeout=_TIMEOUT_S
-        )
+        database, _, table = source.table.partition(".")
+        self._path = path_of(database, table)
+        self._connection = Connection(url, clock=self._clock, answer_s_max=_ANSWER_S_MAX)
         self._latencies_s: deque[float] = deque(maxlen=4096)
         self._started_s = self._clock.monotonic_s() if started_s is None else started_s
         self._stopped_s: float | None = None
@@ -123,20 +122,17 @@ class Sender(threading.Thread):
         }
         sent_s = self._clock.monotonic_s()
         try:
-            self._connection.request("POST", self._path, body=batch.body, headers=headers)
-            answer = self._connection.getresponse()
-            text = answer.read()
+            answer = self._connection.exchange("POST", self._path, batch.body, headers)
         except (OSError, http.client.HTTPException):
-            self._connection.close()  # The next request opens a new one.
             return False
-        if answer.status in _AGAIN:
-            return False
-        if not 200 <= answer.status < 300:
+        if 400 <= answer.status < 500 and answer.status != 429:
             raise NeedsAttention(
                 f"The server refused a batch of {self.source.table}: {answer.status} "
-                f"{text.decode(errors='replace')[:500]}",
+                f"{answer.body.decode(errors='replace')[:500]}",
                 status=answer.status,
                 table=self.source.table,
             )
+        if answer.verdict is not Verdict.STORED:
+            return False
         self._latencies_s.append(self._clock.monotonic_s() - sent_s)
         return True

@@ -59,8 +59,8 @@ class DiskHealth:
             try:
                 probe()
             except NeuralakeError as error:
-                code = error.facts.get("sqlite")
-                yield part, f"{type(error).__name__}{f' ({code})' if code else ''}"
+                why = error.facts.get("sqlite") or error.facts.get("reason")
+                yield part, f"{type(error).__name__}{f' ({why})' if why else ''}"
             except OSError as error:
                 yield part, error.strerror or type(error).__name__
 

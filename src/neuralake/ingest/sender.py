@@ -6,18 +6,17 @@ lost answer is safe, also by another run. Connection, answers and waits are thos
 
 from __future__ import annotations
 
-import http.client
 import threading
 from dataclasses import dataclass
 from typing import Any
 
-from neuralake.client.connection import Answer, Backoff, Connection, Verdict, path_of
+from neuralake.client.answer import Answer, Verdict
+from neuralake.client.asking import Asker, path_of
+from neuralake.client.connection import Connection
 from neuralake.clock import Clock
-from neuralake.errors import Unavailable
 
 __all__ = ["Delivered", "Sender"]
 
-_WAIT_S_MAX = 5.0
 _ARROW = "application/vnd.apache.arrow.stream"
 
 
@@ -48,11 +47,16 @@ class Sender:
         give_up_s: float = 300.0,
         token: str = "",
     ) -> None:
-        self._url, self._clock, self._stop, self._give_up_s = url, clock, stop, give_up_s
-        self._connection = Connection(url, clock=clock, token=token)
+        self._asker = Asker(
+            lambda: Connection(url, clock=clock, token=token),
+            clock=clock,
+            give_up_s=give_up_s,
+            is_again=_is_again,
+            stop=stop,
+        )
 
     def close(self) -> None:
-        self._connection.close()
+        self._asker.close()
 
     def progress(self, database: str, table: str) -> dict[str, Any]:
         """What the server says about a table: columns, positions, and which queue it has."""
@@ -73,25 +77,13 @@ class Sender:
     def _until_answered(
         self, method: str, path: str, body: bytes, headers: dict[str, str]
     ) -> dict[str, Any]:
-        deadline_s = self._clock.monotonic_s() + self._give_up_s
-        backoff = Backoff(s_max=_WAIT_S_MAX, asked_s_max=_WAIT_S_MAX)
-        while True:
-            answer: Answer | None = None
-            try:
-                answer = self._connection.exchange(method, path, body, headers)
-            except (OSError, http.client.HTTPException) as error:
-                trouble = f"{type(error).__name__}: {error}"
-            else:
-                if answer.verdict is Verdict.STORED:
-                    return answer.members
-                if 400 <= answer.status < 500 and answer.status != 429:
-                    raise answer.error()
-                trouble = f"status {answer.status}: {answer.members.get('detail', '')}"
-            pause_s = backoff.wait_s(answer.retry_after_s if answer else 0.0)
-            late = self._clock.monotonic_s() + pause_s > deadline_s
-            if late or self._clock.wait_s(pause_s, self._stop):
-                raise Unavailable(
-                    f"{self._url} did not answer {method} {path}: {trouble}. Is the server "
-                    f"running (neuralake up)?",
-                    url=self._url,
-                )
+        answer = self._asker.ask(method, path, body, headers)
+        if answer.verdict is not Verdict.STORED:
+            raise answer.error()
+        return answer.members
+
+
+def _is_again(answer: Answer) -> bool:
+    if answer.verdict is Verdict.STORED:
+        return False
+    return not 400 <= answer.status < 500 or answer.status == 429

@@ -8,16 +8,20 @@ An envelope here is an answer of the server: whole envelopes of its queue, as on
 from __future__ import annotations
 
 import os
+import ssl
 import threading
 from concurrent.futures import Future
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from typing import TypeVar
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from neuralake.client.answer import Answer
+from neuralake.client.asking import Asker, path_of
+from neuralake.client.connection import Connection
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import Conflict, NeedsAttention, SettingsError, UnknownName, UsageError
-from neuralake.queue.http_client import Answer, HttpClient
 from neuralake.queue.producers import ProducerSequence
 from neuralake.queue.protocol import (
     READ_BYTES_MAX,
@@ -33,6 +37,11 @@ from neuralake.settings import QueueSettings, is_loopback
 
 __all__ = ["RemoteQueue"]
 
+T = TypeVar("T")
+
+_ANSWER_S_MAX = 30.0
+# Far above the largest envelope; what is larger is no answer of ours.
+_ANSWER_BYTES_MAX = 512 * 1024 * 1024
 _TOKEN_VARIABLE = "NEURALAKE_TOKEN"  # noqa: S105 where it is, not what it is
 
 
@@ -78,11 +87,18 @@ class RemoteQueue:
                 f"read on the way. Use https://.",
                 name="queue.url",
             )
-        self._client = HttpClient(
-            settings.url,
-            clock=clock or SystemClock(),
-            token=token,
-            ca_file=folder / Path(settings.ca_file).expanduser() if settings.ca_file else None,
+        clock, tls = clock or SystemClock(), _tls(settings, folder)
+        self._url = settings.url.rstrip("/")
+        self._asker = Asker(
+            lambda: Connection(
+                settings.url,
+                clock=clock,
+                token=token,
+                tls=tls,
+                answer_s_max=_ANSWER_S_MAX,
+                answer_bytes_max=_ANSWER_BYTES_MAX,
+            ),
+            clock=clock,
         )
         self._lock = threading.Lock()
         self._id = ""
@@ -117,9 +133,8 @@ class RemoteQueue:
         fingerprint: bytes | None = None,  # noqa: ARG002 of a protocol
         producer: ProducerSequence | None = None,  # noqa: ARG002 of a protocol
     ) -> Future[Appended]:
-        database, table = _names(topic)
         raise self._only_read(
-            f"send rows to POST {self._client.url}/v1/{database}/{table}, or with neuralake ingest"
+            f"send rows to POST {self._url}{_path(topic)}, or with neuralake ingest"
         )
 
     def append(
@@ -158,7 +173,7 @@ class RemoteQueue:
             "bytes_max": min(max(bytes_max, 1), TAIL_BYTES_MAX),
             "wait_s": wait_s,
         }
-        answer = self._client.get(f"{_path(topic)}/tail", query, wait_s=wait_s)
+        answer = self._get(f"{_path(topic)}/tail?{urlencode(query)}", wait_s=wait_s)
         queue, position, rows, appended_s = _headers(answer)
         self._seen(queue)
         if position <= after:
@@ -170,7 +185,7 @@ class RemoteQueue:
         found = self._bounds(topic)
         if partition not in found:
             raise UnknownName(
-                f"{topic!r} has no partition {partition!r} at {self._client.url}.",
+                f"{topic!r} has no partition {partition!r} at {self._url}.",
                 kind="partition",
                 name=partition,
                 known=list(found),
@@ -184,21 +199,38 @@ class RemoteQueue:
         raise self._only_read(f"the writer there trims {partition!r}")
 
     def topics(self) -> list[str]:
-        answer = self._client.get("/v1").json(_Topics)
+        answer = _decoded(self._get("/v1"), _Topics)
         self._seen(answer.queue)
         return answer.topics
 
     def close(self) -> None:
-        self._client.close()
+        self._asker.close()
 
     def _bounds(self, topic: str) -> dict[str, Bounds]:
-        answer = self._client.get(_path(topic)).json(_Progress)
+        answer = _decoded(self._get(_path(topic)), _Progress)
         self._seen(answer.queue)
         self._topics |= dict.fromkeys([each.partition for each in answer.partitions], topic)
         return {
             each.partition: Bounds(each.position, each.trimmed_position, each.rows, each.bytes)
             for each in answer.partitions
         }
+
+    def _get(self, path: str, *, wait_s: float = 0.0) -> Answer:
+        """A good answer.
+
+        Raises:
+            Unavailable: there was none for a quarter of a minute.
+            Unauthorized, Forbidden, UnknownName, Trimmed, UsageError: the server refused, with
+                the facts that it told.
+            NeedsAttention: the server failed.
+        """
+        answer = self._asker.ask("GET", path, wait_s=wait_s)
+        if answer.is_good:
+            return answer
+        error = answer.error()
+        kind = UsageError if answer.status < 400 else type(error)
+        said = f"{self._url} answered {answer.status}: {error.message}"
+        raise (NeedsAttention if answer.status == 500 else kind)(said, **error.facts)
 
     def _seen(self, queue: str) -> None:
         """Compare the identity that came with an answer with the one that we go by.
@@ -210,16 +242,16 @@ class RemoteQueue:
             known, self._id = self._id, queue
         if known and known != queue:
             raise Conflict(
-                f"{self._client.url} has another queue than before ({queue}, not {known}): it was "
+                f"{self._url} has another queue than before ({queue}, not {known}): it was "
                 f"made anew, and positions of the old one mean nothing there. Read again.",
                 queue=queue,
             )
 
     def _only_read(self, instead: str) -> UsageError:
         return UsageError(
-            f"This lake reads the queue of {self._client.url} (queue.kind = 'http') and cannot "
+            f"This lake reads the queue of {self._url} (queue.kind = 'http') and cannot "
             f"change it: {instead}.",
-            url=self._client.url,
+            url=self._url,
         )
 
 
@@ -237,14 +269,28 @@ def _token(settings: QueueSettings, folder: Path) -> str:
         ) from error
 
 
-def _names(topic: str) -> tuple[str, str]:
-    database, _, table = topic.partition(".")
-    return quote(database, safe=""), quote(table, safe="")
+def _tls(settings: QueueSettings, folder: Path) -> ssl.SSLContext | None:
+    if not settings.url.startswith("https:"):
+        return None
+    path = folder / Path(settings.ca_file).expanduser() if settings.ca_file else None
+    try:
+        return ssl.create_default_context(cafile=path)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            f"queue.ca_file ({path}) has no certificates: {error}.", name="queue.ca_file"
+        ) from error
 
 
 def _path(topic: str) -> str:
-    database, table = _names(topic)
-    return f"/v1/{database}/{table}"
+    database, _, table = topic.partition(".")
+    return path_of(database, table)
+
+
+def _decoded(answer: Answer, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(answer.body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise _no_answer_of_ours(error) from error
 
 
 def _headers(answer: Answer) -> tuple[str, int, int, float]:
@@ -257,6 +303,8 @@ def _headers(answer: Answer) -> tuple[str, int, int, float]:
             float(answer.headers["neuralake-appended"]),
         )
     except (KeyError, ValueError) as error:
-        raise NeedsAttention(
-            f"The answer is not that of a neuralake server of this release: {error}."
-        ) from error
+        raise _no_answer_of_ours(error) from error
+
+
+def _no_answer_of_ours(error: Exception) -> NeedsAttention:
+    return NeedsAttention(f"The answer is not that of a neuralake server of this release: {error}.")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neuralake.clock import Clock, SystemClock
-from neuralake.errors import NeedsAttention, NeuralakeError
+from neuralake.errors import NeuralakeError
 from neuralake.queue.group import GroupCommitter, Submit
 from neuralake.queue.limits import Amount, QueueLimits
 from neuralake.queue.producers import (
@@ -225,7 +225,7 @@ class SqliteQueue:
 
     def probe(self) -> None:
         with self._reading():
-            pass  # It is still the same file.
+            pass  # The files are still the same.
         with self._file.trimmer() as connection:
             connection.execute("UPDATE identity SET id = id")
 
@@ -273,8 +273,8 @@ class SqliteQueue:
                 return [*self._commit(group[:half]), *self._commit(group[half:])]
             # One error each: an exception that two threads raise mixes their tracebacks.
             return [explain(error, self._file.path) for _ in group]
-        except NeedsAttention as error:
-            return [error] * len(group)
+        except NeuralakeError as error:
+            return [type(error)(error.message, **error.facts) for _ in group]
         self._file.committed(sum(len(submit.payload) for submit in group))
         self._telemetry.count("queue_commits")
         self._telemetry.count("queue_submits", len(group))

@@ -6,16 +6,18 @@ readers as there are threads reading at once. Knows the tables, not what they me
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import sqlite3
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from neuralake.errors import NeedsAttention, NeuralakeError, TooLarge, Unavailable, UsageError
+from neuralake.queue.open_files import OpenFiles
 from neuralake.queue.sqlite_log import LogFolder
 from neuralake.queue.turns import Turns
 
@@ -105,18 +107,25 @@ class SqliteFile:
         self._readers: list[sqlite3.Connection] = []
         self._closed = False
         self._trim_lock = threading.Lock()
+        self._is_folded = False
         try:
             _make_file(self.path)
-            self._writer = self._connect("FULL")
-        except sqlite3.Error as error:
-            raise explain(error, self.path) from error
         except OSError as error:
             raise NeedsAttention(
                 f"Cannot make the queue's file {self.path}: {error.strerror}.", path=str(self.path)
             ) from error
         try:
-            with _made_by_one(self.path):
-                self.id = _prepare(self._writer, self.path)
+            with _opened_by_one(self.path):
+                self._writer = self._connect("FULL")
+                try:
+                    self.id = _prepare(self._writer, self.path)
+                except BaseException:
+                    self._writer.close()
+                    raise
+                self._files = OpenFiles(self.path)
+        except sqlite3.Error as error:
+            raise explain(error, self.path) from error
+        try:
             # Trims need no fsync of their own: lost ones come back as envelopes at their old
             # positions, and the next append's fsync covers the same log.
             self._trimmer = self._connect("NORMAL")
@@ -132,15 +141,27 @@ class SqliteFile:
         except BaseException:
             self._writer.close()
             raise
-        self._inode = self.path.stat().st_ino
         self._writer_turns, self._trimmer_turns = Turns(self.path), Turns(self.path)
 
     @contextmanager
     def writer(self) -> Iterator[sqlite3.Connection]:
-        """A durable transaction; only one thread may ask. Raises sqlite3.Error."""
-        with self._writer_turns.turn(), _transaction(self._writer) as connection:
-            yield connection
-        self._check_same_file()
+        """A durable transaction; only one thread may ask.
+
+        Raises:
+            sqlite3.Error: see `explain`.
+            Unavailable: the files are not those that are open; nothing was stored.
+            NeedsAttention: the same, found after the commit: what it is worth is unknown.
+        """
+        with self._writer_turns.turn():
+            self.check_files()
+            with _transaction(self._writer) as connection:
+                yield connection
+        try:
+            self.check_files()
+        except Unavailable as error:
+            raise NeedsAttention(
+                f"Whether the last appends were stored is unknown. {error.message}", **error.facts
+            ) from error
 
     def committed(self, payload_bytes: int) -> None:
         """After each use of `writer`, by its thread: keeps the log short."""
@@ -168,9 +189,14 @@ class SqliteFile:
 
     @contextmanager
     def reader(self) -> Iterator[sqlite3.Connection]:
-        """A connection of the calling thread's own for the moment. Raises sqlite3.Error."""
+        """A connection of the calling thread's own for the moment.
+
+        Raises:
+            sqlite3.Error: see `explain`.
+            Unavailable: the files are not those that are open.
+        """
         self.check_process()
-        self._check_same_file()
+        self.check_files()
         with self._lock:
             self._check_open()
             connection = self._readers.pop() if self._readers else None
@@ -193,8 +219,9 @@ class SqliteFile:
                 return
             self._closed = True
             self._folder.close()
+            end = _abandon if self._files.has_other_log() else sqlite3.Connection.close
             for connection in [*self._readers, self._trimmer, self._writer]:
-                connection.close()
+                end(connection)
             self._writer_turns.close()
             self._trimmer_turns.close()
 
@@ -205,6 +232,32 @@ class SqliteFile:
                 "This queue was opened before a fork. Start processes with 'spawn', and open the "
                 "queue in each."
             )
+
+    def check_files(self) -> None:
+        """Raise Unavailable if a file was removed or replaced: what goes there goes nowhere.
+
+        A log that was removed is folded into the file, if nobody has opened that since.
+        """
+        gone = self._files.gone()
+        if not gone:
+            return
+        names = ", ".join(Path(name).name for name in gone)
+        if str(self.path) in gone:
+            helps = (
+                "Put back what was moved away, and it goes on. If that is lost, stop all of the "
+                "platform, move what is left of these files away, and start it: it begins a new "
+                "queue, and rows that are in no table yet are lost with the old one."
+            )
+        else:
+            self._fold_once()
+            helps = "Restart the platform: first stop all of it, and do not kill it."
+        raise Unavailable(
+            f"The queue {self.path} takes and gives nothing, because files of it were removed or "
+            f"replaced while they were open: {names}. {helps}",
+            path=str(self.path),
+            reason="a file of it was removed or replaced: see the server's log",
+            retry_after_s=5.0,
+        )
 
     @contextmanager
     def _trimming(self) -> Iterator[sqlite3.Connection]:
@@ -237,18 +290,19 @@ class SqliteFile:
         if self._closed:
             raise UsageError("The queue is closed.")
 
-    def _check_same_file(self) -> None:
-        # SQLite would write on into a file that has no name any more, and acknowledge.
+    def _fold_once(self) -> None:
+        """Put what the removed log holds into the file, where the next process looks for it."""
+        if self._is_folded or not self._trim_lock.acquire(blocking=False):
+            return
         try:
-            inode = self.path.stat().st_ino
-        except OSError:
-            inode = None
-        if inode != self._inode:
-            raise NeedsAttention(
-                f"The queue's file {self.path} was removed or replaced while it was open. What was "
-                f"acknowledged lately may only be in the old file. Restart this process.",
-                path=str(self.path),
-            )
+            # Whoever opens the file now would go on without the log: it waits for us, or we find
+            # what it has committed, and leave both as they are.
+            with suppress(OSError, sqlite3.Error), _opened_by_one(self.path, wait=False):
+                if not self._closed and not self._files.has_other_log():
+                    busy, _, _ = self._trimmer.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+                    self._is_folded = not busy
+        finally:
+            self._trim_lock.release()
 
 
 def explain(error: sqlite3.Error, path: Path) -> NeuralakeError:
@@ -298,8 +352,19 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]
         raise
 
 
+def _abandon(connection: sqlite3.Connection) -> None:
+    """Leave a connection to the end of the process, which closes its files and does no more.
+
+    SQLite would fold our log, which is no file any more, into what another process has gone on
+    with, and remove that one's log, by its name.
+    """
+    # A reference that nobody gives back: Python, too, closes what it lets go of.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+
+
 def _make_file(path: Path) -> None:
     """An empty file that only the owner may open; its name survives power loss."""
+    _refuse_orphans(path)
     new_folders = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
@@ -314,6 +379,21 @@ def _make_file(path: Path) -> None:
         _sync_folder(folder.parent)
 
 
+def _refuse_orphans(path: Path) -> None:
+    """A file that is made beside the log of another one would have that one's rows, or half."""
+    if path.exists():
+        return
+    logs = [log for end in ("-wal", "-shm") if (log := Path(f"{path.resolve()}{end}")).exists()]
+    if logs and not path.exists():  # Else another process has just made all of them.
+        raise NeedsAttention(
+            f"The queue's file {path} is not there, and {' and '.join(map(str, logs))} of it are: "
+            f"they may hold rows that are in no table yet. Put the file back beside them. If it is "
+            f"lost, stop all of the platform, move them away, and start it: it begins a new queue.",
+            path=str(path),
+            found=[str(log) for log in logs],
+        )
+
+
 def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -323,11 +403,11 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _made_by_one(path: Path) -> Iterator[None]:
+def _opened_by_one(path: Path, *, wait: bool = True) -> Iterator[None]:
     """One process at a time: switching to WAL does not wait for others by itself."""
     handle = os.open(path.parent, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
     finally:
         os.close(handle)

@@ -1,0 +1,183 @@
+"""Files of the queue that are removed or replaced while it is open: nothing is acknowledged."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from neuralake.errors import NeedsAttention, Unavailable
+from neuralake.queue import SqliteQueue
+
+ENDS = ("", "-wal", "-shm")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "queue.sqlite"
+
+
+def beside(path: Path, end: str) -> Path:
+    return path.with_name(path.name + end)
+
+
+def payloads(queue: SqliteQueue) -> list[bytes]:
+    return [envelope.payload for envelope in queue.read("t", after=0)]
+
+
+def replace(path: Path) -> None:
+    """Put a copy in the place of a file, as an editor or a restore does."""
+    copy = path.with_name("copy")
+    shutil.copy(path, copy)
+    copy.rename(path)
+
+
+def assert_refuses(queue: SqliteQueue, name: str) -> None:
+    for call in (
+        lambda: queue.append("t", b"y", 1),
+        lambda: queue.read("t", after=0),
+        lambda: queue.bounds("t"),
+        queue.topics,
+        queue.probe,
+    ):
+        with pytest.raises(
+            Unavailable, match=f"replaced while they were open: {name}\\. "
+        ) as caught:
+            call()
+        assert caught.value.retry_after_s == 5
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("change", [Path.unlink, replace])
+def test_nothing_is_taken_or_given(path: Path, end: str, change: Callable[[Path], None]) -> None:
+    with closing(SqliteQueue(path)) as queue:
+        queue.append("t", b"x", 1)
+        change(beside(path, end))
+
+        assert_refuses(queue, f"queue.sqlite{end}")
+
+
+def test_a_folder_that_was_moved_away_is_noticed_and_gone_on_with_when_it_is_back(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "lake" / "queue.sqlite"
+    with closing(SqliteQueue(path)) as queue:
+        queue.append("t", b"x", 1)
+        path.parent.rename(tmp_path / "elsewhere")
+        assert_refuses(queue, "queue.sqlite, queue.sqlite-wal, queue.sqlite-shm")
+
+        (tmp_path / "elsewhere").rename(path.parent)
+        assert queue.append("t", b"y", 1).position == 2
+        assert payloads(queue) == [b"x", b"y"]
+
+
+def test_a_queue_behind_a_link_is_at_home(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    path.symlink_to(tmp_path / "disk" / "real.sqlite")
+    with closing(SqliteQueue(path)) as queue:
+        assert queue.append("t", b"x", 1).position == 1
+        path.unlink()
+        assert_refuses(queue, "queue.sqlite")
+
+
+@pytest.mark.parametrize("ends", [["-wal"], ["-shm"], ["-wal", "-shm"]])
+def test_what_a_removed_log_holds_is_there_after_a_kill(path: Path, ends: list[str]) -> None:
+    """The rows are folded into the file when the removal is noticed."""
+    child = [sys.executable, "-c", _REMOVED, str(path), *ends]
+    told = subprocess.run(child, capture_output=True, text=True, timeout=60, check=False)
+
+    assert told.returncode == 9, told.stderr
+    with closing(SqliteQueue(path)) as queue:
+        assert payloads(queue) == [b"x"]
+        assert queue.append("t", b"y", 1).position == 2
+
+
+_REMOVED = """
+import os, sys
+from pathlib import Path
+from neuralake.errors import Unavailable
+from neuralake.queue import SqliteQueue
+
+path = Path(sys.argv[1])
+queue = SqliteQueue(path)
+queue.append("t", b"x", 1)
+for end in sys.argv[2:]:
+    os.unlink(f"{path}{end}")
+try:
+    queue.append("t", b"void", 1)
+except Unavailable:
+    os._exit(9)
+"""
+
+
+def test_a_log_is_not_folded_under_somebody_who_has_committed_to_another(path: Path) -> None:
+    """What was in the first log is lost; what the other process acknowledged is not, too."""
+    assert run(_OTHER, path, "append") == "[b'new']\n"
+
+
+def test_a_log_is_folded_after_somebody_has_only_looked(path: Path) -> None:
+    assert run(_OTHER, path, "read") == "[b'before']\n"
+
+
+def run(code: str, path: Path, what: str) -> str:
+    """What is in the queue after `code`, which ends in an orderly way."""
+    SqliteQueue(path).close()  # Its tables are in the file, so that the next process finds them.
+    subprocess.run([sys.executable, "-c", code, str(path), what], timeout=60, check=True)
+    with closing(SqliteQueue(path)) as queue:
+        return f"{payloads(queue)}\n"
+
+
+# Processes, because within one SQLite shares what it knows of a file.
+_OTHER = """
+import os, subprocess, sys
+from neuralake.errors import Unavailable
+from neuralake.queue import SqliteQueue
+
+path, what = sys.argv[1:]
+queue = SqliteQueue(path)
+if what == "leave":
+    queue.append("t", b"new", 1)
+    os._exit(0)
+if what == "look":
+    queue.read("t", after=0)
+    os._exit(0)
+queue.append("t", b"before", 1)
+for end in ("-wal", "-shm"):
+    os.unlink(path + end)
+then = {"append": "leave", "read": "look"}[what]
+subprocess.run([sys.executable, "-c", CODE, path, then], check=True)
+try:
+    queue.append("t", b"void", 1)
+except Unavailable:
+    queue.close()
+else:
+    raise AssertionError("it was acknowledged")
+"""
+_OTHER = f"CODE = {_OTHER!r}\n{_OTHER}"
+
+
+def test_what_was_committed_while_the_file_went_is_not_acknowledged(path: Path) -> None:
+    """The file is removed in the middle of a transaction: whether it is stored is unknown."""
+    with closing(SqliteQueue(path)) as queue:
+        writing = queue._file.writer()
+        writing.__enter__()
+        path.unlink()
+        with pytest.raises(NeedsAttention, match="unknown"):
+            writing.__exit__(None, None, None)
+
+
+def test_a_log_without_its_file_is_not_taken_for_that_of_a_new_one(path: Path) -> None:
+    with closing(SqliteQueue(path)) as queue:
+        queue.append("t", b"x", 1)
+        away = path.rename(path.with_name("away"))
+        with pytest.raises(NeedsAttention, match=r"queue.sqlite-wal and .* start it") as caught:
+            SqliteQueue(path)
+        assert caught.value.found == [f"{path}-wal", f"{path}-shm"]
+        assert not path.exists()
+        away.rename(path)
+        assert payloads(queue) == [b"x"]
