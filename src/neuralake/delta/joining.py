@@ -9,21 +9,14 @@ file whose rows the log does not tell is decoded.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from io import BytesIO
 from itertools import groupby
 
-from neuralake.delta.pages import (
-    Piece,
-    are_like,
-    check,
-    column_names,
-    dictionary_columns,
-    merged,
-    pages_of,
-)
+from neuralake.delta.chunks import are_like, recipe_for
+from neuralake.delta.pages import Piece, merged
 from neuralake.delta.parquet import EncodedFile
 from neuralake.delta.row_groups import Footer, Joiner, read_footer
 from neuralake.delta.snapshot import DataFile
@@ -34,8 +27,9 @@ __all__ = ["Part", "Way", "parts_of", "write_joined"]
 
 # A row group of this size is read as quickly as a larger one, and pays for its part of the footer.
 _GROUP_BYTES_MIN = 512 * 1024
-# Pages of so many rows are read about as quickly as full ones (20,000), and compress as well.
-_PAGE_ROWS_MIN = 5_000
+# Of fewer rows and bytes no page is worth keeping, see `chunks.py`.
+_MERGED_FILE_ROWS_MIN = 1_000
+_MERGED_FILE_BYTES_MIN = 16 * 1024
 # Below this share of bytes that need no decoding, one good file is worth more than the time.
 _COPIED_SHARE_MIN = 0.5
 # A row group of merged pages: its files are in memory (bytes uncompressed), and its texts.
@@ -43,7 +37,7 @@ _MERGED_ROWS_MAX = 1024 * 1024
 _MERGED_BYTES_MAX = 64 * 1024 * 1024
 
 Encode = Callable[[Sequence[DataFile], Sink], EncodedFile]
-Recode = Callable[[Sequence[tuple[str, bytes]], Sequence[str], bool], bytes]
+Recode = Callable[[Sequence[tuple[str, bytes]], Sequence[str], Collection[str]], bytes]
 
 
 class Way(Enum):
@@ -164,13 +158,11 @@ class _Joined:
 
     def merge(self, part: Part, recode: Recode) -> None:
         for group in self._groups(part.files):
-            first = group[0].footer
-            texts = [name for name in column_names(first) if name not in pages_of(first)]
-            recoded = None
-            if texts:
+            first, recoded = group[0].footer, None
+            recipe = recipe_for([(piece.footer, piece.data) for piece in group])
+            if recipe.anew:
                 files = [(piece.path, piece.data) for piece in group]
-                by_dictionary = dictionary_columns(first).issuperset(texts)
-                recoded = _recoded_piece(recode(files, texts, by_dictionary), first)
+                recoded = _recoded_piece(recode(files, recipe.anew, recipe.by_dictionary), first)
             made = merged(group, recoded, self._joiner.size_bytes)
             self._joiner.add_group(first, made.group, made.chunks, made.rows)
 
@@ -216,7 +208,6 @@ class _Joined:
         footer = read_footer(BytesIO(data))
         if footer is None or not footer.is_copyable() or footer.rows != file.rows:
             raise ValueError(f"{file.path} has other rows than the log says.")
-        check(footer)
         self._take(file, footer)
         self._stats.append(file.stats)
         return Piece(file.path, footer, data)
@@ -245,7 +236,8 @@ def _may_copy(file: DataFile) -> bool:
 
 def _may_merge(file: DataFile) -> bool:
     is_small = file.bytes < _GROUP_BYTES_MIN
-    return is_small and _is_told(file) and (file.rows or 0) >= _PAGE_ROWS_MIN
+    is_worth_it = (file.rows or 0) >= _MERGED_FILE_ROWS_MIN or file.bytes >= _MERGED_FILE_BYTES_MIN
+    return is_small and _is_told(file) and is_worth_it
 
 
 def _is_told(file: DataFile) -> bool:
@@ -272,13 +264,10 @@ def _opened(file: DataFile, name: str, store: LogStore) -> Footer | None:
 def _merged_share(footer: Footer, columns: Sequence[str]) -> float:
     """The share of a file's bytes that needs no decoding; 0: its columns are not the table's."""
     try:
-        check(footer)
-        if column_names(footer) != [*columns]:
-            return 0.0
-        spared = pages_of(footer)
+        recipe = recipe_for([(footer, None)])
     except ValueError:
         return 0.0
-    return sum(spared.values()) / max(1, footer.file_bytes)
+    return recipe.joined_bytes / max(1, footer.file_bytes) if recipe.names == (*columns,) else 0.0
 
 
 def _way(each: tuple[Way, DataFile, Footer | None]) -> Way:

@@ -1,9 +1,7 @@
 """One row group out of many: the data pages of their column chunks, laid end to end.
 
-A column chunk without a dictionary is nothing but its pages, and each page says by itself how many
-values it has and how they are encoded. So numbers, times, flags and decimals of row groups that are
-too small to be copied as they are need no decoding either. Chunks with a dictionary (texts) cannot
-be laid end to end: whoever merges hands over such columns as one chunk, encoded anew.
+`chunks.py` says which columns that can be done with; whoever merges hands over the others as one
+chunk, encoded anew. Of dictionaries that are the same the first one stays.
 
 The footer's bounds of the new row group are those of its parts together, or absent where that is
 not certain. Structures are those of `parquet.thrift` in the Parquet format's specification.
@@ -11,42 +9,35 @@ not certain. Structures are those of `parquet.thrift` in the Parquet format's sp
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from neuralake.delta.chunks import Column, columns_of, leaf_metas
 from neuralake.delta.row_groups import Footer, extent
-from neuralake.delta.thrift import I64, LIST, STRUCT, TRUE, Struct, encode
+from neuralake.delta.thrift import I32, I64, LIST, STRUCT, TRUE, Struct, decode_at
 
-__all__ = [
-    "MergedGroup",
-    "Piece",
-    "are_like",
-    "check",
-    "column_names",
-    "dictionary_columns",
-    "merged",
-    "pages_of",
-]
+__all__ = ["MergedGroup", "Piece", "merged"]
 
-# FileMetaData, RowGroup
-_SCHEMA, _CREATED_BY = 2, 6
+# RowGroup
 _COLUMNS, _GROUP_BYTES, _GROUP_ROWS, _GROUP_OFFSET, _GROUP_COMPRESSED = 1, 2, 3, 5, 6
 # SchemaElement
-_NAME, _CHILDREN, _CONVERTED, _LOGICAL = 4, 5, 6, 10
+_CONVERTED, _LOGICAL = 6, 10
 # ColumnChunk, ColumnMetaData
 _CHUNK_OFFSET, _META = 2, 3
 _TYPE, _ENCODINGS, _PATH, _CODEC, _VALUES, _PLAIN, _COMPRESSED = 1, 2, 3, 4, 5, 6, 7
-_DATA, _INDEX_PAGE, _DICTIONARY, _STATISTICS, _PAGES = 9, 10, 11, 12, 13
-# PageEncodingStats
-_PAGE_TYPE, _PAGE_ENCODING = 1, 2
-_DATA_PAGES = {0, 3}
+_DATA, _DICTIONARY, _STATISTICS, _PAGES = 9, 11, 12, 13
+# PageEncodingStats, PageHeader
+_PAGE_TYPE, _PAGE_ENCODING, _PAGE_COUNT = 1, 2, 3
+_PAGE_PLAIN, _PAGE_COMPRESSED = 2, 3
+_DICTIONARY_PAGE = 2
 # Statistics
 _NULLS, _MAX, _MIN, _MAX_IS_EXACT, _MIN_IS_EXACT = 3, 5, 6, 7, 8
-_BOOLEAN, _INT32, _INT64, _FLOAT, _DOUBLE, _FIXED = 0, 1, 2, 4, 5, 7
-_MERGEABLE = {_BOOLEAN, _INT32, _INT64, _FLOAT, _DOUBLE, _FIXED}
+_BOOLEAN, _INT32, _INT64, _BYTES, _FIXED = 0, 1, 2, 6, 7
 _DICTIONARY_ENCODINGS = {2, 8}
-_DECIMAL, _UNSIGNED = 5, {11, 12, 13, 14}  # ConvertedType
+_TEXT, _DECIMAL, _UNSIGNED = 0, 5, {11, 12, 13, 14}  # ConvertedType
+_LOGICAL_TEXT = 1  # LogicalType
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,59 +58,6 @@ class MergedGroup:
     chunks: list[bytes]
     """Its bytes, chunk by chunk, without anything in between."""
     rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """A top-level column: its part of the schema, and where its leaves are among all."""
-
-    elements: list[Struct]
-    leaves: range
-
-    @property
-    def name(self) -> str:
-        name: bytes = self.elements[0][_NAME][1]
-        return name.decode()
-
-
-def check(footer: Footer) -> None:
-    """Raises ValueError: it is damaged, so that the functions here cannot work on it."""
-    try:
-        pages_of(footer)
-        dictionary_columns(footer)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise ValueError("A footer is damaged.") from error
-
-
-def column_names(footer: Footer) -> list[str]:
-    """The top-level columns of a file, in its order."""
-    return [column.name for column in _columns(footer)]
-
-
-def pages_of(footer: Footer) -> dict[str, int]:
-    """The columns whose pages may be laid end to end, with their size in all row groups."""
-    return {
-        column.name: sum(meta[_COMPRESSED][1] for meta in _metas(footer, column))
-        for column in _columns(footer)
-        if all(_has_only_pages(meta) for meta in _metas(footer, column))
-    }
-
-
-def dictionary_columns(footer: Footer) -> set[str]:
-    """The columns of which every value is a number in a dictionary."""
-    return {
-        column.name
-        for column in _columns(footer)
-        if all(_is_by_dictionary(meta) for meta in _metas(footer, column))
-    }
-
-
-def are_like(footer: Footer, recoded: Footer) -> bool:
-    """Whether every column of `recoded` is described as in `footer`, by the same writer."""
-    there = {column.name: column.elements for column in _columns(footer)}
-    return recoded.tree.get(_CREATED_BY) == footer.tree.get(_CREATED_BY) and all(
-        there.get(column.name) == column.elements for column in _columns(recoded)
-    )
 
 
 def merged(pieces: Sequence[Piece], recoded: Piece | None, at: int) -> MergedGroup:
@@ -143,15 +81,15 @@ def _merged(pieces: Sequence[Piece], recoded: Piece | None, at: int) -> MergedGr
     rows = sum(piece.footer.rows for piece in pieces)
     if recoded is not None and [group[_GROUP_ROWS][1] for group in recoded.footer.groups] != [rows]:
         raise ValueError("The columns that were encoded anew are not one row group of these rows.")
-    anew = {} if recoded is None else {each.name: each for each in _columns(recoded.footer)}
+    anew = {} if recoded is None else {each.name: each for each in columns_of(recoded.footer)}
     metas: list[Struct] = []
     chunks: list[bytes] = []
     place = at
-    for column in _columns(pieces[0].footer):
+    for column in columns_of(pieces[0].footer):
         if recoded is not None and column.name in anew:
             made = _taken([recoded], anew[column.name], rows, place)
         else:
-            made = _joined(pieces, column, rows, place)
+            made = _taken(pieces, column, rows, place)
         for meta, chunk in made:
             metas.append(meta)
             chunks.append(chunk)
@@ -166,60 +104,111 @@ def _merged(pieces: Sequence[Piece], recoded: Piece | None, at: int) -> MergedGr
     return MergedGroup(group, chunks, rows)
 
 
-def _joined(
-    pieces: Sequence[Piece], column: _Column, rows: int, at: int
-) -> Iterator[tuple[Struct, bytes]]:
-    """The chunks of a column of which there are only pages."""
-    for piece in pieces:
-        if not all(_has_only_pages(meta) for meta in _metas(piece.footer, column)):
-            raise ValueError(f"Column {column.name} has a dictionary.")
-    yield from _taken(pieces, column, rows, at)
-
-
 def _taken(
-    pieces: Sequence[Piece], column: _Column, rows: int, at: int
+    pieces: Sequence[Piece], column: Column, rows: int, at: int
 ) -> Iterator[tuple[Struct, bytes]]:
     """Metadata, for the place `at` on, and bytes of each leaf of a column."""
     for leaf in column.leaves:
-        found = [(meta, piece.data) for piece in pieces for meta in _leaf_metas(piece.footer, leaf)]
-        parts = []
-        for meta, data in found:
-            start, size = extent({_META: (STRUCT, meta)})
-            parts.append(memoryview(data)[start : start + size])
-        chunk = b"".join(parts)
-        meta = _sum([meta for meta, _ in found], column.elements[-1], at)
+        found = [(meta, piece.data) for piece in pieces for meta in leaf_metas(piece.footer, leaf)]
+        meta, chunk = _end_to_end(found, column.elements[-1], at)
         if len(column.elements) == 1 and meta[_VALUES][1] != rows:
             raise ValueError(f"Column {column.name} has {meta[_VALUES][1]} values in {rows} rows.")
-        if len(chunk) != meta[_COMPRESSED][1]:
-            raise ValueError("The file ends inside a column chunk.")
         yield meta, chunk
         at += len(chunk)
 
 
-def _sum(metas: list[Struct], element: Struct, at: int) -> Struct:
+def _end_to_end(
+    found: Sequence[tuple[Struct, bytes]], element: Struct, at: int
+) -> tuple[Struct, bytes]:
+    """The chunks `found`, each with its file, as one that begins at offset `at`."""
+    metas, parts = [], []
+    dictionary = b""
+    spared = 0  # Bytes, before compression, of what each chunk but the first leaves behind.
+    for meta, data in found:
+        start, size = extent({_META: (STRUCT, meta)})
+        if start < 0 or size < 0 or start + size > len(data):
+            raise ValueError("The file ends inside a column chunk.")
+        own = data[start : meta[_DATA][1]]
+        if not metas:
+            dictionary, spared = own, _dictionary_bytes(own) if len(found) > 1 else 0
+        elif own != dictionary or len(own) > size:
+            raise ValueError("The chunks have different dictionaries.")
+        elif own:
+            meta = {
+                **meta,
+                _COMPRESSED: (I64, size - len(own)),
+                _PLAIN: (I64, meta[_PLAIN][1] - spared),
+            }
+            start, size = start + len(own), size - len(own)
+        metas.append(meta)
+        parts.append(memoryview(data)[start : start + size])
+    if not metas:
+        raise ValueError("There is no row group.")
+    if not dictionary and len(metas) > 1 and any(map(_needs_dictionary, metas)):
+        raise ValueError("A chunk has a dictionary that its footer does not tell of.")
+    return _sum(metas, element, at, len(dictionary)), b"".join(parts)
+
+
+def _dictionary_bytes(page: bytes) -> int:
+    """Size of a dictionary page and its header before compression; 0 if there is none."""
+    if not page:
+        return 0
+    header, header_bytes = decode_at(page, 0)
+    if header[_PAGE_TYPE][1] != _DICTIONARY_PAGE or header_bytes + header[_PAGE_COMPRESSED][
+        1
+    ] != len(page):
+        raise ValueError("Something else than a dictionary lies before the data pages.")
+    return int(header_bytes + header[_PAGE_PLAIN][1])
+
+
+def _needs_dictionary(meta: Struct) -> bool:
+    return not _DICTIONARY_ENCODINGS.isdisjoint(meta[_ENCODINGS][1][1])
+
+
+def _sum(metas: list[Struct], element: Struct, at: int, dictionary_bytes: int) -> Struct:
     """The metadata of the chunks `metas` as one, which begins at offset `at`."""
     first = metas[0]
-    if len({(meta[_TYPE], meta[_CODEC], encode({1: meta[_PATH]})) for meta in metas}) != 1:
+    if any(
+        meta[_TYPE] != first[_TYPE] or meta[_CODEC] != first[_CODEC] or meta[_PATH] != first[_PATH]
+        for meta in metas
+    ):
         raise ValueError("The chunks are of different types, or compressed in different ways.")
-    shift = at - extent({_META: (STRUCT, first)})[0]
     encodings = [*dict.fromkeys(value for meta in metas for value in meta[_ENCODINGS][1][1])]
     whole: Struct = {
         _TYPE: first[_TYPE],
         _ENCODINGS: (LIST, (first[_ENCODINGS][1][0], encodings)),
         _PATH: first[_PATH],
         _CODEC: first[_CODEC],
-        _DATA: (I64, first[_DATA][1] + shift),
+        _DATA: (I64, at + dictionary_bytes),
     }
     for field in (_VALUES, _PLAIN, _COMPRESSED):
         whole[field] = (I64, sum(meta[field][1] for meta in metas))
-    if first.get(_DICTIONARY, (I64, 0))[1] > 0:
-        whole[_DICTIONARY] = (I64, first[_DICTIONARY][1] + shift)
+    if dictionary_bytes:
+        whole[_DICTIONARY] = (I64, at)
     statistics = (
         first.get(_STATISTICS, (STRUCT, {}))[1] if len(metas) == 1 else _bounds(metas, element)
     )
     if statistics:
         whole[_STATISTICS] = (STRUCT, statistics)
+    if all(_PAGES in meta for meta in metas):
+        whole[_PAGES] = (LIST, (STRUCT, _page_counts(metas)))
     return whole
+
+
+def _page_counts(metas: list[Struct]) -> list[Struct]:
+    """How many pages there are of each type and encoding; readers skip by them."""
+    counts: Counter[tuple[int, int]] = Counter()
+    for meta in metas:
+        for page in meta[_PAGES][1][1]:
+            counts[page[_PAGE_TYPE][1], page[_PAGE_ENCODING][1]] += page[_PAGE_COUNT][1]
+    return [
+        {
+            _PAGE_TYPE: (I32, kind),
+            _PAGE_ENCODING: (I32, encoding),
+            _PAGE_COUNT: (I32, 1 if kind == _DICTIONARY_PAGE else count),
+        }
+        for (kind, encoding), count in counts.items()
+    ]
 
 
 def _bounds(metas: list[Struct], element: Struct) -> Struct:
@@ -254,52 +243,10 @@ def _order(kind: int, element: Struct) -> Any:
         return lambda bound: int.from_bytes(bound, "big", signed=True)
     if kind in (_BOOLEAN, _INT32, _INT64) and converted not in _UNSIGNED:
         return lambda bound: int.from_bytes(bound, "little", signed=True)
+    if kind == _BYTES and converted in (None, _TEXT):
+        logical = element.get(_LOGICAL, (STRUCT, {}))[1]
+        return bytes if logical.keys() <= {_LOGICAL_TEXT} else None
     return None  # Floats: NaN, and two zeros.
-
-
-def _has_only_pages(meta: Struct) -> bool:
-    return (
-        meta[_TYPE][1] in _MERGEABLE
-        and meta.get(_DICTIONARY, (I64, 0))[1] <= 0
-        and meta.get(_INDEX_PAGE, (I64, 0))[1] <= 0
-        and _DICTIONARY_ENCODINGS.isdisjoint(meta[_ENCODINGS][1][1])
-    )
-
-
-def _is_by_dictionary(meta: Struct) -> bool:
-    pages: list[Struct] = meta.get(_PAGES, (LIST, (STRUCT, [])))[1][1]
-    encodings = {page[_PAGE_ENCODING][1] for page in pages if page[_PAGE_TYPE][1] in _DATA_PAGES}
-    return bool(encodings) and encodings <= _DICTIONARY_ENCODINGS
-
-
-def _columns(footer: Footer) -> list[_Column]:
-    """Raises ValueError: the schema contradicts itself or the row groups."""
-    elements: list[Struct] = footer.tree[_SCHEMA][1][1]
-    columns, at, leaf = [], 1, 0
-    while at < len(elements):
-        end, open_children, leaves = at, 1, 0
-        while open_children:
-            if end == len(elements):
-                raise ValueError("The schema is cut off.")
-            children = elements[end].get(_CHILDREN, (0, 0))[1]
-            open_children += children - 1
-            leaves += children == 0
-            end += 1
-        columns.append(_Column(elements[at:end], range(leaf, leaf + leaves)))
-        at, leaf = end, leaf + leaves
-    if any(len(group[_COLUMNS][1][1]) != leaf for group in footer.groups):
-        raise ValueError("A row group has other columns than the schema.")
-    return columns
-
-
-def _metas(footer: Footer, column: _Column) -> Iterator[Struct]:
-    for leaf in column.leaves:
-        yield from _leaf_metas(footer, leaf)
-
-
-def _leaf_metas(footer: Footer, leaf: int) -> Iterator[Struct]:
-    for group in footer.groups:
-        yield group[_COLUMNS][1][1][leaf][_META][1]
 
 
 def _chunk(meta: Struct) -> Struct:
