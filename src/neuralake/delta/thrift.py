@@ -104,12 +104,16 @@ def _fields(data: bytes, at: int, number: int, depth: int, end: int) -> tuple[St
             raise ValueError("A Thrift field has no number that a field can have.")
         value: Any = None  # A boolean field has its value in its type.
         if I16 <= kind <= I64:
-            value = data[at]
-            if value < 0x80:
-                value = (value >> 1) ^ -(value & 1)
-                at += 1
-            else:
-                value, at = _integer(data, at)
+            low = data[at]
+            at += 1
+            if low >= 0x80:
+                high = data[at]
+                if high >= 0x80:
+                    low, at = _varint(data, at - 1)
+                else:
+                    low = low & 0x7F | high << 7
+                    at += 1
+            value = (low >> 1) ^ -(low & 1)
         elif kind == BINARY:
             value, at = _binary(data, at)
         elif kind == STRUCT:
@@ -124,7 +128,8 @@ def _fields(data: bytes, at: int, number: int, depth: int, end: int) -> tuple[St
 
 def _value(kind: int, data: bytes, at: int, depth: int) -> tuple[Any, int]:
     if I16 <= kind <= I64:
-        return _integer(data, at)
+        byte = data[at]
+        return _integer(data, at) if byte >= 0x80 else ((byte >> 1) ^ -(byte & 1), at + 1)
     if kind == BINARY:
         return _binary(data, at)
     if kind == STRUCT:
@@ -150,11 +155,18 @@ def _list(data: bytes, at: int, depth: int) -> tuple[tuple[int, list[Any]], int]
     kind, size = header & 0x0F, header >> 4
     if size == 15:
         size, at = _varint(data, at)
-    _check_size(size, data, at)
+    # Every element takes a byte at least: a damaged size must not ask for all memory.
+    if size > len(data) - at:
+        raise ValueError("The Thrift structure is cut off.")
     values = []
-    for _ in range(size):
-        value, at = _value(kind, data, at, depth + 1)
-        values.append(value)
+    if kind == STRUCT:
+        for _ in range(size):
+            value, _, at = _fields(data, at, 0, depth + 1, _NOWHERE)
+            values.append(value)
+    else:
+        for _ in range(size):
+            value, at = _value(kind, data, at, depth + 1)
+            values.append(value)
     return (kind, values), at
 
 
@@ -165,7 +177,8 @@ def _map(data: bytes, at: int, depth: int) -> tuple[tuple[int, list[tuple[Any, A
     if size:
         kinds = data[at]
         at += 1
-    _check_size(size, data, at)
+    if size > len(data) - at:
+        raise ValueError("The Thrift structure is cut off.")
     pairs = []
     for _ in range(size):
         key, at = _value(kinds >> 4, data, at, depth + 1)
@@ -175,7 +188,11 @@ def _map(data: bytes, at: int, depth: int) -> tuple[tuple[int, list[tuple[Any, A
 
 
 def _binary(data: bytes, at: int) -> tuple[bytes, int]:
-    size, at = _varint(data, at)
+    size = data[at]
+    if size < 0x80:
+        at += 1
+    else:
+        size, at = _varint(data, at)
     end = at + size
     if end > len(data):
         raise ValueError("The Thrift structure is cut off.")
@@ -198,12 +215,6 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         shift += 7
         if shift > 63:
             raise ValueError("A Thrift integer is too long.")
-
-
-def _check_size(size: int, data: bytes, at: int) -> None:
-    # Every element takes a byte at least: a damaged size must not ask for all memory.
-    if size > len(data) - at:
-        raise ValueError("The Thrift structure is cut off.")
 
 
 def _check_depth(depth: int) -> None:
