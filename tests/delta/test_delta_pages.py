@@ -19,8 +19,8 @@ from deltalake.schema import PrimitiveType
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuralake.delta import TableLog, compact_once, create_table, joining, snapshot
-from neuralake.delta.pages import Piece, check, merged, pages_of
+from neuralake.delta import TableLog, compact_once, create_table, pages, snapshot
+from neuralake.delta.pages import Pages
 from neuralake.delta.row_groups import Footer, Joiner, read_footer
 
 MIB = 2**20
@@ -72,14 +72,21 @@ def footer(data: bytes) -> Footer:
     return found
 
 
+def pages_of(files: Sequence[bytes]) -> Pages:
+    found = Pages(footer(files[0]))
+    for data in files:
+        found.add("", footer(data), data)
+    return found
+
+
 def laid_end_to_end(files: Sequence[bytes], recoded: bytes | None) -> bytes:
-    pieces = [Piece("", footer(data), data) for data in files]
-    anew = None if recoded is None else Piece("", footer(recoded), recoded)
+    anew = [] if recoded is None else [pages_of([recoded])]
     sink = io.BytesIO()
     joiner = Joiner(sink)
     for _ in range(2):  # The second is not at the beginning of the file.
-        made = merged(pieces, anew, joiner.size_bytes)
-        joiner.add_group(pieces[0].footer, made.group, made.chunks, made.rows)
+        gathered = pages_of(files)
+        made = gathered.merged(anew, joiner.size_bytes)
+        joiner.add_group(gathered.first, made.group, made.chunks, made.rows)
     joiner.close()
     return sink.getvalue()
 
@@ -152,10 +159,8 @@ def test_what_does_not_fit_together_is_refused() -> None:
     plain = parquet(rows, use_dictionary=False)
     texts = parquet(rows.select(["text"]))
 
-    assert list(pages_of(footer(plain))) == ["n"], "texts have no order of their own in pages"
-    assert pages_of(footer(parquet(rows))) == {}, "dictionaries of numbers are dictionaries"
     for files, recoded in (
-        ([plain], None),
+        ([parquet(rows), parquet(rows.slice(1))], None),
         ([plain, plain], texts),
         ([plain, parquet(rows, use_dictionary=False, compression="zstd")], texts),
         ([plain, parquet(rows)], parquet(pa.concat_tables([rows, rows]).select(["text"]))),
@@ -163,6 +168,27 @@ def test_what_does_not_fit_together_is_refused() -> None:
     ):
         with pytest.raises(ValueError):  # noqa: PT011 each has a sentence of its own
             laid_end_to_end(files, recoded)
+
+
+def test_equal_dictionaries_serve_all_pages(tmp_path: Path) -> None:
+    rows = pa.table({"n": [1, 2, 1, 2], "text": ["x", "y", "y", "x"]})
+    files = [parquet(rows), parquet(pa.concat_tables([rows, rows])), parquet(rows[:2])]
+    data = laid_end_to_end(files, None)
+
+    group = pq.read_metadata(io.BytesIO(data)).row_group(0)
+    assert all(group.column(i).has_dictionary_page for i in range(2))
+    assert group.column(1).statistics.max == "y"
+    parts = sum(
+        pq.read_metadata(io.BytesIO(each)).row_group(0).column(1).total_uncompressed_size
+        for each in files
+    )
+    assert group.column(1).total_uncompressed_size < parts
+    whole = [*rows["text"], *rows["text"], *rows["text"], *rows["text"][:2]] * 2
+    assert pq.read_table(io.BytesIO(data))["text"].to_pylist() == [each.as_py() for each in whole]
+    assert pl.read_parquet(data)["text"].to_list() == [each.as_py() for each in whole]
+    Path(tmp_path / "one.parquet").write_bytes(data)
+    kept = ds.dataset(tmp_path / "one.parquet").to_table(filter=ds.field("text") == "y")
+    assert kept["text"].to_pylist() == [each.as_py() for each in whole if each.as_py() == "y"]
 
 
 @settings(deadline=None)
@@ -177,8 +203,12 @@ def test_a_damaged_footer_is_refused_or_stays_inside_its_file(flip: int, bit: in
     if found is None or not found.is_copyable():
         return
     try:
-        check(found)
-        made = merged([Piece("", footer(good), good), Piece("", found, bytes(data))], None, 4)
+        both = Pages(footer(good))
+        both.add("", footer(good), good)
+        if not found.is_kin(both.first):
+            return
+        both.add("", found, bytes(data))
+        made = both.merged([], 4)
     except ValueError:
         return
     assert sum(map(len, made.chunks)) <= 4 * len(data)
@@ -342,11 +372,11 @@ def test_a_row_group_holds_no_more_than_fits_into_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bounds in bytes before compression and in rows; the rest goes into the next row group."""
-    for name, bound, groups in (("_MERGED_ROWS_MAX", 2 * ROWS, 3), ("_MERGED_BYTES_MAX", 1, 5)):
+    for name, bound, groups in (("_ROWS_MAX", 2 * ROWS, 3), ("_BYTES_MAX", 1, 5)):
         uri = str(tmp_path / name)
         rows = made(uri)
         with monkeypatch.context() as patch:
-            patch.setattr(joining, name, bound)
+            patch.setattr(pages, name, bound)
             compact_once(uri, target_bytes=128 * MIB, files_min=2)
         (file,) = snapshot(uri).files
         assert pq.read_metadata(Path(uri, file.path)).num_row_groups == groups

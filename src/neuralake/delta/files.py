@@ -8,7 +8,7 @@ and refuses to commit one that may be gone.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
@@ -197,7 +197,7 @@ class DataFiles:
             return self._encoder.encode_into(sink, batches())
 
         def recode(
-            small: Sequence[tuple[str, bytes]], names: Sequence[str], by_dictionary: bool
+            small: Sequence[tuple[str, bytes]], names: Sequence[str], by_dictionary: Collection[str]
         ) -> bytes:
             return recoded(self._columns, small, names, by_dictionary=by_dictionary)
 

@@ -2,30 +2,22 @@
 
 Row groups that are large enough are copied as they are (`row_groups.py`). Smaller ones become
 larger ones by laying their pages end to end, as far as their columns allow it (`pages.py`). Only
-what is smaller still is decoded and encoded again. The statistics are combined from the log's, so a
-file whose rows the log does not tell is decoded.
+files of other writers or shapes, and those with deleted rows, are decoded and encoded again. The
+statistics are combined from the log's, so a file whose rows the log does not tell is decoded.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from io import BytesIO
 from itertools import groupby
 
-from neuralake.delta.pages import (
-    Piece,
-    are_like,
-    check,
-    column_names,
-    dictionary_columns,
-    merged,
-    pages_of,
-)
+from neuralake.delta.pages import Pages, are_like
 from neuralake.delta.parquet import EncodedFile
-from neuralake.delta.row_groups import Footer, Joiner, read_footer
+from neuralake.delta.row_groups import Footer, FooterReader, Joiner, read_footer
 from neuralake.delta.snapshot import DataFile
 from neuralake.delta.statistics import combine
 from neuralake.storage import LogStore, Sink
@@ -34,16 +26,11 @@ __all__ = ["Part", "Way", "parts_of", "write_joined"]
 
 # A row group of this size is read as quickly as a larger one, and pays for its part of the footer.
 _GROUP_BYTES_MIN = 512 * 1024
-# Pages of so many rows are read about as quickly as full ones (20,000), and compress as well.
-_PAGE_ROWS_MIN = 5_000
 # Below this share of bytes that need no decoding, one good file is worth more than the time.
 _COPIED_SHARE_MIN = 0.5
-# A row group of merged pages: its files are in memory (bytes uncompressed), and its texts.
-_MERGED_ROWS_MAX = 1024 * 1024
-_MERGED_BYTES_MAX = 64 * 1024 * 1024
 
 Encode = Callable[[Sequence[DataFile], Sink], EncodedFile]
-Recode = Callable[[Sequence[tuple[str, bytes]], Sequence[str], bool], bytes]
+Recode = Callable[[Sequence[tuple[str, bytes]], Sequence[str], Collection[str]], bytes]
 
 
 class Way(Enum):
@@ -131,7 +118,7 @@ def write_joined(
         if part.way is Way.COPY:
             joined.copy(part)
         elif part.way is Way.MERGE:
-            joined.merge(part, recode)
+            joined.merge(part, encode, recode)
         else:
             joined.encode(part, encode)
     return joined.close()
@@ -149,6 +136,7 @@ class _Joined:
     ) -> None:
         self._joiner, self._store = Joiner(sink), store
         self._name_of, self._guard = name_of, guard
+        self._footers = FooterReader()
         self._first: Footer | None = None
         self._stats: list[str | None] = []
 
@@ -162,17 +150,37 @@ class _Joined:
                 self._joiner.add(footer, source)
             self._stats.append(file.stats)
 
-    def merge(self, part: Part, recode: Recode) -> None:
-        for group in self._groups(part.files):
-            first = group[0].footer
-            texts = [name for name in column_names(first) if name not in pages_of(first)]
-            recoded = None
-            if texts:
-                files = [(piece.path, piece.data) for piece in group]
-                by_dictionary = dictionary_columns(first).issuperset(texts)
-                recoded = _recoded_piece(recode(files, texts, by_dictionary), first)
-            made = merged(group, recoded, self._joiner.size_bytes)
-            self._joiner.add_group(first, made.group, made.chunks, made.rows)
+    def merge(self, part: Part, encode: Encode, recode: Recode) -> None:
+        group: Pages | None = None
+        for file in part.files:
+            piece = self._piece(file)
+            if piece is None:
+                self._end(group, recode)
+                group = None
+                self.encode(Part(Way.ENCODE, (file,)), encode)
+                continue
+            footer, data = piece
+            if group is not None and not group.has_room_for(footer):
+                self._end(group, recode)
+                group = None
+            group = group or Pages(footer)
+            group.add(file.path, footer, data)
+            self._stats.append(file.stats)
+        self._end(group, recode)
+
+    def _end(self, group: Pages | None, recode: Recode) -> None:
+        """Write the row group of the files that were gathered."""
+        if group is None:
+            return
+        recipe, recoded = group.recipe(), []
+        if recipe.small:
+            files = [(group.files[0][0], group.excerpt(recipe.small))]
+            recoded.append(_recoded(recode(files, recipe.small, recipe.by_dictionary), group))
+        if recipe.anew:
+            made = recode(group.files, recipe.anew, recipe.by_dictionary)
+            recoded.append(_recoded(made, group))
+        merged = group.merged(recoded, self._joiner.size_bytes)
+        self._joiner.add_group(group.first, merged.group, merged.chunks, merged.rows)
 
     def encode(self, part: Part, encode: Encode) -> None:
         with tempfile.TemporaryFile() as aside:
@@ -189,37 +197,18 @@ class _Joined:
             raise ValueError("Statistics are missing.")
         return EncodedFile(self._joiner.size_bytes, self._joiner.rows, combined)
 
-    def _groups(self, files: Sequence[DataFile]) -> Iterator[list[Piece]]:
-        """Neighbours that become one row group, read when they are asked for."""
-        group: list[Piece] = []
-        rows = size = 0
-        for file in files:
-            piece = self._piece(file)
-            more = piece.footer.plain_bytes
-            if group and (
-                rows + piece.footer.rows > _MERGED_ROWS_MAX or size + more > _MERGED_BYTES_MAX
-            ):
-                yield group
-                group, rows, size = [], 0, 0
-            group.append(piece)
-            rows, size = rows + piece.footer.rows, size + more
-        if group:
-            yield group
-
-    def _piece(self, file: DataFile) -> Piece:
-        """A whole file, with one request."""
+    def _piece(self, file: DataFile) -> tuple[Footer, bytes] | None:
+        """A whole file, with one request; None: it is not like the others."""
         self._guard()
         with self._store.open(self._name_of(file)) as source:
             if source is None:
                 raise ValueError(f"{file.path} is missing.")
             data = source.read()
-        footer = read_footer(BytesIO(data))
+        footer = self._footers.read(BytesIO(data))
         if footer is None or not footer.is_copyable() or footer.rows != file.rows:
-            raise ValueError(f"{file.path} has other rows than the log says.")
-        check(footer)
-        self._take(file, footer)
-        self._stats.append(file.stats)
-        return Piece(file.path, footer, data)
+            return None
+        self._first = self._first or footer
+        return (footer, data) if footer.is_kin(self._first) else None
 
     def _take(self, file: DataFile, footer: Footer) -> None:
         """Raises ValueError: it is of another kinship than the others."""
@@ -228,11 +217,14 @@ class _Joined:
             raise ValueError(f"{file.path} and its neighbours are described otherwise.")
 
 
-def _recoded_piece(data: bytes, like: Footer) -> Piece:
+def _recoded(data: bytes, group: Pages) -> Pages:
+    """Columns that were encoded anew."""
     footer = read_footer(BytesIO(data))
-    if footer is None or not are_like(like, footer):
+    if footer is None or len(footer.groups) > 1 or not are_like(group.first, footer):
         raise ValueError("Columns are encoded otherwise now.")
-    return Piece("", footer, data)
+    pages = Pages(footer)
+    pages.add("", footer, data)
+    return pages
 
 
 def _share(files: Sequence[DataFile]) -> float:
@@ -244,8 +236,7 @@ def _may_copy(file: DataFile) -> bool:
 
 
 def _may_merge(file: DataFile) -> bool:
-    is_small = file.bytes < _GROUP_BYTES_MIN
-    return is_small and _is_told(file) and (file.rows or 0) >= _PAGE_ROWS_MIN
+    return file.bytes < _GROUP_BYTES_MIN and _is_told(file)
 
 
 def _is_told(file: DataFile) -> bool:
@@ -270,15 +261,20 @@ def _opened(file: DataFile, name: str, store: LogStore) -> Footer | None:
 
 
 def _merged_share(footer: Footer, columns: Sequence[str]) -> float:
-    """The share of a file's bytes that needs no decoding; 0: its columns are not the table's."""
+    """The share of a file's bytes that needs no decoding; 0: its columns are not the table's.
+
+    What must be decoded for its small pages only counts, too: it is decoded all at once, which
+    takes less than half of the time.
+    """
     try:
-        check(footer)
-        if column_names(footer) != [*columns]:
-            return 0.0
-        spared = pages_of(footer)
+        pages = Pages(footer)
+        pages.add("", footer, b"")
     except ValueError:
         return 0.0
-    return sum(spared.values()) / max(1, footer.file_bytes)
+    if pages.names != [*columns]:
+        return 0.0
+    recipe = pages.recipe()
+    return pages.size_bytes({*recipe.joined, *recipe.small}) / max(1, footer.file_bytes)
 
 
 def _way(each: tuple[Way, DataFile, Footer | None]) -> Way:

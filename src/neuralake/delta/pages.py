@@ -1,62 +1,66 @@
-"""One row group out of many: the data pages of their column chunks, laid end to end.
+"""One row group out of many files: their columns as one chunk each, with little decoding.
 
-A column chunk without a dictionary is nothing but its pages, and each page says by itself how many
-values it has and how they are encoded. So numbers, times, flags and decimals of row groups that are
-too small to be copied as they are need no decoding either. Chunks with a dictionary (texts) cannot
-be laid end to end: whoever merges hands over such columns as one chunk, encoded anew.
+Files are added one at a time, so that of each only its bytes are kept: the footers of thousands of
+small files would be most of the memory, and of the time. Columns whose chunks cannot be laid end to
+end (`chunks.py`), or whose pages are too small to be kept, are handed over encoded anew by whoever
+merges: of those with small pages he gets all at once, as a file of its own (`excerpt`).
 
-The footer's bounds of the new row group are those of its parts together, or absent where that is
-not certain. Structures are those of `parquet.thrift` in the Parquet format's specification.
+Structures are those of `parquet.thrift` in the Parquet format's specification.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from neuralake.delta.row_groups import Footer, extent
-from neuralake.delta.thrift import I64, LIST, STRUCT, TRUE, Struct, encode
+from neuralake.delta.chunks import LeafChunks
+from neuralake.delta.row_groups import Footer, Joiner
+from neuralake.delta.thrift import I32, I64, LIST, STRUCT, Struct
 
-__all__ = [
-    "MergedGroup",
-    "Piece",
-    "are_like",
-    "check",
-    "column_names",
-    "dictionary_columns",
-    "merged",
-    "pages_of",
-]
+__all__ = ["MergedGroup", "Pages", "Recipe", "are_like"]
 
-# FileMetaData, RowGroup
-_SCHEMA, _CREATED_BY = 2, 6
+# FileMetaData
+_VERSION, _SCHEMA, _ROWS, _GROUPS, _CREATED_BY, _ORDERS = 1, 2, 3, 4, 6, 7
+# RowGroup
 _COLUMNS, _GROUP_BYTES, _GROUP_ROWS, _GROUP_OFFSET, _GROUP_COMPRESSED = 1, 2, 3, 5, 6
 # SchemaElement
-_NAME, _CHILDREN, _CONVERTED, _LOGICAL = 4, 5, 6, 10
+_NAME, _CHILDREN = 4, 5
 # ColumnChunk, ColumnMetaData
-_CHUNK_OFFSET, _META = 2, 3
-_TYPE, _ENCODINGS, _PATH, _CODEC, _VALUES, _PLAIN, _COMPRESSED = 1, 2, 3, 4, 5, 6, 7
-_DATA, _INDEX_PAGE, _DICTIONARY, _STATISTICS, _PAGES = 9, 10, 11, 12, 13
-# PageEncodingStats
-_PAGE_TYPE, _PAGE_ENCODING = 1, 2
-_DATA_PAGES = {0, 3}
-# Statistics
-_NULLS, _MAX, _MIN, _MAX_IS_EXACT, _MIN_IS_EXACT = 3, 5, 6, 7, 8
-_BOOLEAN, _INT32, _INT64, _FLOAT, _DOUBLE, _FIXED = 0, 1, 2, 4, 5, 7
-_MERGEABLE = {_BOOLEAN, _INT32, _INT64, _FLOAT, _DOUBLE, _FIXED}
-_DICTIONARY_ENCODINGS = {2, 8}
-_DECIMAL, _UNSIGNED = 5, {11, 12, 13, 14}  # ConvertedType
+_CHUNK_OFFSET, _META, _CODEC = 2, 3, 4
+_NO_META: tuple[int, Struct] = (STRUCT, {})
+# A row group: its files are in memory (bytes before compression), and some columns as Arrow has
+# them, with about so many bytes a value.
+_ROWS_MAX = 1024 * 1024
+_BYTES_MAX = 64 * 1024 * 1024
+_VALUE_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """A file of which all rows go into the new row group."""
+class Column:
+    """A top-level column: its part of the schema, and where its leaves are among all."""
 
-    path: str
-    footer: Footer
-    data: bytes
-    """The whole file."""
+    name: str
+    elements: list[Struct]
+    leaves: range
+
+    @property
+    def leaf_elements(self) -> list[Struct]:
+        return [each for each in self.elements if not each.get(_CHILDREN, (0, 0))[1]]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What is done with each column."""
+
+    joined: tuple[str, ...]
+    """Its pages are laid end to end."""
+    small: tuple[str, ...]
+    """They can be, but are so small that they must become larger ones."""
+    anew: tuple[str, ...]
+    """It must be decoded file by file."""
+    by_dictionary: frozenset[str]
+    """Texts of which some file has a dictionary: they need not be spelled out to be encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,49 +73,120 @@ class MergedGroup:
     rows: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """A top-level column: its part of the schema, and where its leaves are among all."""
+class Pages:
+    """The row groups of files of one kinship, to become one.
 
-    elements: list[Struct]
-    leaves: range
+    Args:
+        first: a footer of that kinship.
+
+    Raises:
+        ValueError: here and below: a footer is damaged, or contradicts itself or the others.
+    """
+
+    def __init__(self, first: Footer) -> None:
+        self.first = first
+        self.rows = 0
+        self._plain_bytes = 0
+        self.files: list[tuple[str, bytes]] = []
+        """Path and bytes of each."""
+        try:
+            self._columns = _columns(first)
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise ValueError("A footer is damaged.") from error
+        self._elements = [each for column in self._columns for each in column.leaf_elements]
+        self._leaves: list[LeafChunks] = []
 
     @property
-    def name(self) -> str:
-        name: bytes = self.elements[0][_NAME][1]
-        return name.decode()
+    def names(self) -> list[str]:
+        """The top-level columns, in the order of the files."""
+        return [column.name for column in self._columns]
 
+    def has_room_for(self, footer: Footer) -> bool:
+        """Whether the rows of a file, not the first, fit into the same row group."""
+        rows = self.rows + footer.rows
+        size = max(self._plain_bytes + footer.plain_bytes, rows * len(self._leaves) * _VALUE_BYTES)
+        if rows > _ROWS_MAX or size > _BYTES_MAX:
+            return False
+        # Pages of one chunk are compressed in one way.
+        return all(
+            chunk.get(_META, _NO_META)[1].get(_CODEC) == leaf.codec
+            for group in footer.groups
+            for chunk, leaf in zip(group[_COLUMNS][1][1], self._leaves, strict=False)
+        )
 
-def check(footer: Footer) -> None:
-    """Raises ValueError: it is damaged, so that the functions here cannot work on it."""
-    try:
-        pages_of(footer)
-        dictionary_columns(footer)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise ValueError("A footer is damaged.") from error
+    def add(self, path: str, footer: Footer, data: bytes) -> None:
+        """Take all rows of a file: copyable, and of the kinship of `first`."""
+        try:
+            for group in footer.groups:
+                chunks = group[_COLUMNS][1][1]
+                if not self._leaves:
+                    pairs = zip(chunks, self._elements, strict=True)
+                    self._leaves = [LeafChunks(chunk[_META][1], leaf) for chunk, leaf in pairs]
+                for leaf, chunk in zip(self._leaves, chunks, strict=True):
+                    leaf.add(chunk[_META][1], data)
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise ValueError("A footer is damaged.") from error
+        self.files.append((path, data))
+        self.rows += footer.rows
+        self._plain_bytes += footer.plain_bytes
 
+    def recipe(self) -> Recipe:
+        """What has to be done with each column."""
+        joined, small, anew, by_dictionary = [], [], [], []
+        for column in self._columns:
+            leaves = self._of(column)
+            is_joinable = bool(leaves) and all(leaf.is_joinable for leaf in leaves)
+            if is_joinable and all(leaf.is_good() for leaf in leaves):
+                joined.append(column.name)
+                continue
+            (small if is_joinable else anew).append(column.name)
+            if len(leaves) == 1 and leaves[0].is_bytes and leaves[0].has_dictionary:
+                by_dictionary.append(column.name)
+        return Recipe(tuple(joined), tuple(small), tuple(anew), frozenset(by_dictionary))
 
-def column_names(footer: Footer) -> list[str]:
-    """The top-level columns of a file, in its order."""
-    return [column.name for column in _columns(footer)]
+    def size_bytes(self, names: Collection[str]) -> int:
+        """Size of the chunks of the columns `names`, compressed."""
+        chosen = [column for column in self._columns if column.name in names]
+        return sum(leaf.size_bytes for column in chosen for leaf in self._of(column))
 
+    def excerpt(self, names: Collection[str]) -> bytes:
+        """A Parquet file of the columns `names` alone, their pages laid end to end."""
+        chosen = [column for column in self._columns if column.name in names]
+        tree, (kind, elements) = self.first.tree, self.first.tree[_SCHEMA][1]
+        root = {**elements[0], _CHILDREN: (I32, len(chosen))}
+        below = [element for column in chosen for element in column.elements]
+        part: Struct = {
+            _VERSION: tree[_VERSION],
+            _SCHEMA: (LIST, (kind, [root, *below])),
+            _ROWS: (I64, 0),
+            _GROUPS: (LIST, (STRUCT, [])),
+            _CREATED_BY: tree[_CREATED_BY],
+        }
+        if _ORDERS in tree:
+            kind, orders = tree[_ORDERS][1]
+            kept = [orders[leaf] for column in chosen for leaf in column.leaves]
+            part[_ORDERS] = (LIST, (kind, kept))
+        sink = io.BytesIO()
+        joiner = Joiner(sink)
+        made = _group([(self, column) for column in chosen], self.rows, joiner.size_bytes)
+        joiner.add_group(Footer(part, 0), made.group, made.chunks, made.rows)
+        joiner.close()
+        return sink.getvalue()
 
-def pages_of(footer: Footer) -> dict[str, int]:
-    """The columns whose pages may be laid end to end, with their size in all row groups."""
-    return {
-        column.name: sum(meta[_COMPRESSED][1] for meta in _metas(footer, column))
-        for column in _columns(footer)
-        if all(_has_only_pages(meta) for meta in _metas(footer, column))
-    }
+    def merged(self, recoded: Sequence[Pages], at: int) -> MergedGroup:
+        """All rows, in order, as one row group that begins at offset `at`.
 
+        Args:
+            recoded: columns to be used instead: the same rows in one row group.
+        """
+        if any(part.rows != self.rows for part in recoded):
+            raise ValueError("The columns that were encoded anew do not have these rows.")
+        anew = {column.name: (part, column) for part in recoded for column in part._columns}
+        chosen = [anew.get(column.name, (self, column)) for column in self._columns]
+        return _group(chosen, self.rows, at)
 
-def dictionary_columns(footer: Footer) -> set[str]:
-    """The columns of which every value is a number in a dictionary."""
-    return {
-        column.name
-        for column in _columns(footer)
-        if all(_is_by_dictionary(meta) for meta in _metas(footer, column))
-    }
+    def _of(self, column: Column) -> list[LeafChunks]:
+        return self._leaves[column.leaves.start : column.leaves.stop]
 
 
 def are_like(footer: Footer, recoded: Footer) -> bool:
@@ -122,43 +197,23 @@ def are_like(footer: Footer, recoded: Footer) -> bool:
     )
 
 
-def merged(pieces: Sequence[Piece], recoded: Piece | None, at: int) -> MergedGroup:
-    """All rows of `pieces`, in order, as one row group that begins at offset `at`.
-
-    Args:
-        pieces: files of the same kinship, copyable.
-        recoded: a file with the rows of all pieces in one row group, of the columns that it has;
-            None: the pages of all columns are taken.
-
-    Raises:
-        ValueError: they do not fit together, or a footer is damaged.
-    """
-    try:
-        return _merged(pieces, recoded, at)
-    except (KeyError, TypeError, IndexError) as error:
-        raise ValueError("A footer is damaged.") from error
-
-
-def _merged(pieces: Sequence[Piece], recoded: Piece | None, at: int) -> MergedGroup:
-    rows = sum(piece.footer.rows for piece in pieces)
-    if recoded is not None and [group[_GROUP_ROWS][1] for group in recoded.footer.groups] != [rows]:
-        raise ValueError("The columns that were encoded anew are not one row group of these rows.")
-    anew = {} if recoded is None else {each.name: each for each in _columns(recoded.footer)}
+def _group(chosen: Sequence[tuple[Pages, Column]], rows: int, at: int) -> MergedGroup:
     metas: list[Struct] = []
     chunks: list[bytes] = []
     place = at
-    for column in _columns(pieces[0].footer):
-        if recoded is not None and column.name in anew:
-            made = _taken([recoded], anew[column.name], rows, place)
-        else:
-            made = _joined(pieces, column, rows, place)
-        for meta, chunk in made:
-            metas.append(meta)
-            chunks.append(chunk)
-            place += len(chunk)
+    for pages, column in chosen:
+        leaves = pages._of(column)
+        if len(column.elements) == 1 and [leaf.values for leaf in leaves] != [rows]:
+            raise ValueError(f"Column {column.name} has not {rows} values in {rows} rows.")
+        for leaf in leaves:
+            metas.append(leaf.meta(place))
+            chunks.append(leaf.chunk())
+            place += len(chunks[-1])
+    # Where a chunk's metadata lies if it is repeated in the file; 0 if it is not.
+    columns: list[Struct] = [{_CHUNK_OFFSET: (I64, 0), _META: (STRUCT, meta)} for meta in metas]
     group: Struct = {
-        _COLUMNS: (LIST, (STRUCT, [_chunk(meta) for meta in metas])),
-        _GROUP_BYTES: (I64, sum(meta[_PLAIN][1] for meta in metas)),
+        _COLUMNS: (LIST, (STRUCT, columns)),
+        _GROUP_BYTES: (I64, sum(leaf.plain_bytes for leaf in _leaves(chosen))),
         _GROUP_ROWS: (I64, rows),
         _GROUP_OFFSET: (I64, at),
         _GROUP_COMPRESSED: (I64, place - at),
@@ -166,113 +221,12 @@ def _merged(pieces: Sequence[Piece], recoded: Piece | None, at: int) -> MergedGr
     return MergedGroup(group, chunks, rows)
 
 
-def _joined(
-    pieces: Sequence[Piece], column: _Column, rows: int, at: int
-) -> Iterator[tuple[Struct, bytes]]:
-    """The chunks of a column of which there are only pages."""
-    for piece in pieces:
-        if not all(_has_only_pages(meta) for meta in _metas(piece.footer, column)):
-            raise ValueError(f"Column {column.name} has a dictionary.")
-    yield from _taken(pieces, column, rows, at)
+def _leaves(chosen: Sequence[tuple[Pages, Column]]) -> Iterator[LeafChunks]:
+    for pages, column in chosen:
+        yield from pages._of(column)
 
 
-def _taken(
-    pieces: Sequence[Piece], column: _Column, rows: int, at: int
-) -> Iterator[tuple[Struct, bytes]]:
-    """Metadata, for the place `at` on, and bytes of each leaf of a column."""
-    for leaf in column.leaves:
-        found = [(meta, piece.data) for piece in pieces for meta in _leaf_metas(piece.footer, leaf)]
-        parts = []
-        for meta, data in found:
-            start, size = extent({_META: (STRUCT, meta)})
-            parts.append(memoryview(data)[start : start + size])
-        chunk = b"".join(parts)
-        meta = _sum([meta for meta, _ in found], column.elements[-1], at)
-        if len(column.elements) == 1 and meta[_VALUES][1] != rows:
-            raise ValueError(f"Column {column.name} has {meta[_VALUES][1]} values in {rows} rows.")
-        if len(chunk) != meta[_COMPRESSED][1]:
-            raise ValueError("The file ends inside a column chunk.")
-        yield meta, chunk
-        at += len(chunk)
-
-
-def _sum(metas: list[Struct], element: Struct, at: int) -> Struct:
-    """The metadata of the chunks `metas` as one, which begins at offset `at`."""
-    first = metas[0]
-    if len({(meta[_TYPE], meta[_CODEC], encode({1: meta[_PATH]})) for meta in metas}) != 1:
-        raise ValueError("The chunks are of different types, or compressed in different ways.")
-    shift = at - extent({_META: (STRUCT, first)})[0]
-    encodings = [*dict.fromkeys(value for meta in metas for value in meta[_ENCODINGS][1][1])]
-    whole: Struct = {
-        _TYPE: first[_TYPE],
-        _ENCODINGS: (LIST, (first[_ENCODINGS][1][0], encodings)),
-        _PATH: first[_PATH],
-        _CODEC: first[_CODEC],
-        _DATA: (I64, first[_DATA][1] + shift),
-    }
-    for field in (_VALUES, _PLAIN, _COMPRESSED):
-        whole[field] = (I64, sum(meta[field][1] for meta in metas))
-    if first.get(_DICTIONARY, (I64, 0))[1] > 0:
-        whole[_DICTIONARY] = (I64, first[_DICTIONARY][1] + shift)
-    statistics = (
-        first.get(_STATISTICS, (STRUCT, {}))[1] if len(metas) == 1 else _bounds(metas, element)
-    )
-    if statistics:
-        whole[_STATISTICS] = (STRUCT, statistics)
-    return whole
-
-
-def _bounds(metas: list[Struct], element: Struct) -> Struct:
-    """The statistics of several chunks together: what is certain of all."""
-    parts = [meta.get(_STATISTICS, (STRUCT, {}))[1] for meta in metas]
-    whole: Struct = {}
-    if not all(_NULLS in part for part in parts):
-        return whole
-    whole[_NULLS] = (I64, sum(part[_NULLS][1] for part in parts))
-    # A part of nothing but nulls bounds nothing away.
-    valued = [
-        part for part, meta in zip(parts, metas, strict=True) if part[_NULLS][1] < meta[_VALUES][1]
-    ]
-    order = _order(metas[0][_TYPE][1], element)
-    if order is None or not valued or not all(_MIN in part and _MAX in part for part in valued):
-        return whole
-    least = min(valued, key=lambda part: order(part[_MIN][1]))
-    greatest = max(valued, key=lambda part: order(part[_MAX][1]))
-    whole[_MIN], whole[_MAX] = least[_MIN], greatest[_MAX]
-    for field in (_MIN_IS_EXACT, _MAX_IS_EXACT):
-        if all(part.get(field, (0, None))[0] == TRUE for part in valued):
-            whole[field] = (TRUE, None)
-    return whole
-
-
-def _order(kind: int, element: Struct) -> Any:
-    """What bounds of a type are compared by; None where that is not certain."""
-    converted = element.get(_CONVERTED, (0, None))[1]
-    if kind == _FIXED:
-        if converted != _DECIMAL:
-            return None
-        return lambda bound: int.from_bytes(bound, "big", signed=True)
-    if kind in (_BOOLEAN, _INT32, _INT64) and converted not in _UNSIGNED:
-        return lambda bound: int.from_bytes(bound, "little", signed=True)
-    return None  # Floats: NaN, and two zeros.
-
-
-def _has_only_pages(meta: Struct) -> bool:
-    return (
-        meta[_TYPE][1] in _MERGEABLE
-        and meta.get(_DICTIONARY, (I64, 0))[1] <= 0
-        and meta.get(_INDEX_PAGE, (I64, 0))[1] <= 0
-        and _DICTIONARY_ENCODINGS.isdisjoint(meta[_ENCODINGS][1][1])
-    )
-
-
-def _is_by_dictionary(meta: Struct) -> bool:
-    pages: list[Struct] = meta.get(_PAGES, (LIST, (STRUCT, [])))[1][1]
-    encodings = {page[_PAGE_ENCODING][1] for page in pages if page[_PAGE_TYPE][1] in _DATA_PAGES}
-    return bool(encodings) and encodings <= _DICTIONARY_ENCODINGS
-
-
-def _columns(footer: Footer) -> list[_Column]:
+def _columns(footer: Footer) -> list[Column]:
     """Raises ValueError: the schema contradicts itself or the row groups."""
     elements: list[Struct] = footer.tree[_SCHEMA][1][1]
     columns, at, leaf = [], 1, 0
@@ -285,23 +239,9 @@ def _columns(footer: Footer) -> list[_Column]:
             open_children += children - 1
             leaves += children == 0
             end += 1
-        columns.append(_Column(elements[at:end], range(leaf, leaf + leaves)))
+        name: bytes = elements[at][_NAME][1]
+        columns.append(Column(name.decode(), elements[at:end], range(leaf, leaf + leaves)))
         at, leaf = end, leaf + leaves
     if any(len(group[_COLUMNS][1][1]) != leaf for group in footer.groups):
         raise ValueError("A row group has other columns than the schema.")
     return columns
-
-
-def _metas(footer: Footer, column: _Column) -> Iterator[Struct]:
-    for leaf in column.leaves:
-        yield from _leaf_metas(footer, leaf)
-
-
-def _leaf_metas(footer: Footer, leaf: int) -> Iterator[Struct]:
-    for group in footer.groups:
-        yield group[_COLUMNS][1][1][leaf][_META][1]
-
-
-def _chunk(meta: Struct) -> Struct:
-    # Where the chunk's metadata lies if it is repeated in the file; 0 if it is not.
-    return {_CHUNK_OFFSET: (I64, 0), _META: (STRUCT, meta)}

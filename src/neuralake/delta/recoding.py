@@ -8,13 +8,14 @@ third of the time.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from neuralake.delta.column_mapping import Columns
 from neuralake.delta.decode import Decoder
+from neuralake.delta.dictionaries import repeats
 from neuralake.delta.parquet import Encoder, Indexed
 
 __all__ = ["recoded"]
@@ -28,27 +29,33 @@ def recoded(
     files: Sequence[tuple[str, bytes]],
     names: Sequence[str],
     *,
-    by_dictionary: bool,
+    by_dictionary: Collection[str],
 ) -> bytes:
     """The columns `names` (as files call them) of `files`, in order.
 
     Args:
         files: path and bytes of each; described as our own are.
-        by_dictionary: whether all of these columns have dictionaries that are worth keeping.
+        by_dictionary: those that have dictionaries which are worth keeping.
 
     Raises:
         ValueError: a file cannot be read so.
         NeedsAttention, SchemaMismatch: as of `Decoder.batches`.
     """
-    pairs = zip(columns.logical.names, columns.physical.names, strict=True)
-    part = columns.part([logical for logical, physical in pairs if physical in names])
+    pairs = [*zip(columns.logical.names, columns.physical, strict=True)]
+    texts = [field for _, field in pairs if field.name in by_dictionary and _is_text(field.type)]
+    others = [logical for logical, field in pairs if field.name in names and field not in texts]
+    found: dict[str, tuple[pa.Field, pa.ChunkedArray]] = {}
+    if texts:
+        rows = _with_dictionaries(files, pa.schema(texts))
+        found |= {field.name: (field, rows[field.name]) for field in rows.schema}
+    if others:
+        part = columns.part(others)
+        rows = part.to_physical(pa.concat_tables(_decoded(files, part)))
+        found |= {field.name: (field, rows[field.name]) for field in part.physical}
+    kept = [found[field.name] for _, field in pairs if field.name in found]
+    table = pa.table([values for _, values in kept], schema=pa.schema([field for field, _ in kept]))
     sink = io.BytesIO()
-    if by_dictionary and all(_is_text(field.type) for field in part.physical):
-        table = _with_dictionaries(files, part.physical)
-        Encoder(table.schema, _NO_STATISTICS).encode_into(sink, [table])
-    else:
-        encoder = Encoder(part.physical, _NO_STATISTICS, label=part.to_physical)
-        encoder.encode_into(sink, _decoded(files, part))
+    Encoder(table.schema, _NO_STATISTICS).encode_into(sink, [table])
     return sink.getvalue()
 
 
@@ -60,7 +67,7 @@ def _decoded(files: Sequence[tuple[str, bytes]], part: Columns) -> Iterator[pa.T
 
 
 def _with_dictionaries(files: Sequence[tuple[str, bytes]], schema: pa.Schema) -> pa.Table:
-    """The rows of all files, with one dictionary for each column."""
+    """The rows of all files, with one dictionary for each column that is worth one."""
     fields = [field.with_type(pa.dictionary(pa.int32(), field.type)) for field in schema]
     tables = []
     for path, data in files:
@@ -72,7 +79,11 @@ def _with_dictionaries(files: Sequence[tuple[str, bytes]], schema: pa.Schema) ->
         if table.schema.types != [field.type for field in fields]:
             raise ValueError(f"{path} has other columns.")
         tables.append(pa.table(table.columns, schema=pa.schema(fields)))
-    return pa.concat_tables(tables).unify_dictionaries()
+    rows = pa.concat_tables(tables).unify_dictionaries()
+    for place, field in enumerate(schema):
+        if not repeats(rows[field.name]):
+            rows = rows.set_column(place, field, rows[field.name].cast(field.type))
+    return rows
 
 
 def _is_text(kind: pa.DataType) -> bool:

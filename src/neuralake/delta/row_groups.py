@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
-from neuralake.delta.thrift import I64, LIST, STRUCT, Struct, decode, encode
+from neuralake.delta.thrift import I64, LIST, STRUCT, Struct, decode, decode_fields, encode
 from neuralake.storage import Sink
 
-__all__ = ["Footer", "Joiner", "extent", "read_footer"]
+__all__ = ["Footer", "FooterReader", "Joiner", "extent", "read_footer"]
 
 _MAGIC = b"PAR1"
 _COPY_BYTES = 4 * 1024 * 1024
@@ -31,72 +31,105 @@ _FILE_PATH, _CHUNK_OFFSET, _META, _INDEXES, _CRYPTO = 1, 2, 3, (4, 5, 6, 7), (8,
 # ColumnMetaData
 _PLAIN, _COMPRESSED, _DATA, _INDEX_PAGE, _DICTIONARY, _BLOOM = 6, 7, 9, 10, 11, (14, 15)
 
+_NOT_COPYABLE = {_FILE_PATH, *_CRYPTO}
+_NONE = (I64, 0)
+
 
 class Footer:
     """What the end of a Parquet file says: its row groups, and where their bytes are."""
 
     def __init__(self, tree: Struct, file_bytes: int) -> None:
+        """Raises KeyError, TypeError, IndexError or ValueError: it lacks what a footer has."""
         self.tree = tree
         self.groups: list[Struct] = tree[_GROUPS][1][1]
         self.rows: int = tree[_ROWS][1]
         self.file_bytes = file_bytes
+        self.plain_bytes = 0
+        """Size of all its column chunks before they were compressed."""
+        compressed, is_whole = 0, _ENCRYPTION not in tree
+        for chunk in self._chunks():
+            start, size = extent(chunk)
+            self.plain_bytes += chunk[_META][1][_PLAIN][1]
+            compressed += size
+            if (
+                start < len(_MAGIC)
+                or size < 0
+                or start + size > file_bytes
+                or not _NOT_COPYABLE.isdisjoint(chunk)
+            ):
+                is_whole = False
+        self._is_whole = is_whole
+        self.group_bytes_mean = compressed / len(self.groups) if self.groups else 0.0
+        """Mean compressed size of a row group; 0 if there is none."""
 
     def is_kin(self, other: Footer) -> bool:
         """Whether row groups of both files may stand in one file."""
         return all(self.tree.get(field) == other.tree.get(field) for field in _KINSHIP)
 
-    @property
-    def group_bytes_mean(self) -> float:
-        """Mean compressed size of a row group; 0 if there is none."""
-        sizes = [chunk[_META][1][_COMPRESSED][1] for chunk in self._chunks()]
-        return sum(sizes) / len(self.groups) if self.groups else 0.0
-
-    @property
-    def plain_bytes(self) -> int:
-        """Size of all its column chunks before they were compressed."""
-        return sum(chunk[_META][1][_PLAIN][1] for chunk in self._chunks())
-
     def is_copyable(self) -> bool:
         """Whether its chunks can be lifted out: in this file, in one piece, readable by all."""
-        if _ENCRYPTION in self.tree:
-            return False
-        for chunk in self._chunks():
-            if _FILE_PATH in chunk or any(field in chunk for field in _CRYPTO):
-                return False
-            start, size = extent(chunk)
-            if start < len(_MAGIC) or size < 0 or start + size > self.file_bytes:
-                return False
-        return True
+        return self._is_whole
 
     def _chunks(self) -> Iterator[Struct]:
         for group in self.groups:
             yield from group[_COLUMNS][1][1]
 
 
+class FooterReader:
+    """Reads the footers of files that are described alike: what they share is decoded once."""
+
+    def __init__(self) -> None:
+        self._head, self._tail = b"", b""
+        self._shared: Struct = {}
+
+    def read(self, file: BinaryIO) -> Footer | None:
+        """The footer of a Parquet file; None if it has none that we understand."""
+        size = file.seek(0, 2)
+        if size < 12:
+            return None
+        # One request on a remote store brings nearly every footer.
+        tail_bytes = min(size, 64 * 1024)
+        file.seek(size - tail_bytes)
+        tail = file.read(tail_bytes)
+        length = int.from_bytes(tail[-8:-4], "little")
+        if tail[-4:] != _MAGIC or length + 8 > size:
+            return None
+        if length + 8 > len(tail):
+            file.seek(size - 8 - length)
+            tail = file.read(length + 8)
+        try:
+            return Footer(self._decoded(tail[-8 - length : -8]), size)
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+            return None
+
+    def _decoded(self, data: bytes) -> Struct:
+        if self._head and data.startswith(self._head) and data.endswith(self._tail):
+            # The same bytes after the same field are the same fields.
+            try:
+                own, last = decode_fields(
+                    data, len(self._head), after=_SCHEMA, end=len(data) - len(self._tail)
+                )
+            except ValueError:
+                return decode(data)
+            if last == _GROUPS:
+                return {**self._shared, **own}
+        tree = decode(data)
+        self._learn(tree, data)
+        return tree
+
+    def _learn(self, tree: Struct, data: bytes) -> None:
+        """Remember the fields before and after the row groups, and their bytes."""
+        head = encode({field: tree[field] for field in tree if field <= _SCHEMA})[:-1]
+        until = encode({field: tree[field] for field in tree if field <= _GROUPS})[:-1]
+        # Other spellings of the same are possible; then nothing is shared.
+        if {_SCHEMA, _GROUPS} <= tree.keys() and data.startswith(until):
+            self._head, self._tail = head, data[len(until) :]
+            self._shared = {f: tree[f] for f in tree if f <= _SCHEMA or f > _GROUPS}
+
+
 def read_footer(file: BinaryIO) -> Footer | None:
     """The footer of a Parquet file; None if it has none that we understand."""
-    size = file.seek(0, 2)
-    if size < 12:
-        return None
-    # One request on a remote store brings nearly every footer.
-    tail_bytes = min(size, 64 * 1024)
-    file.seek(size - tail_bytes)
-    tail = file.read(tail_bytes)
-    length = int.from_bytes(tail[-8:-4], "little")
-    if tail[-4:] != _MAGIC or length + 8 > size:
-        return None
-    if length + 8 > len(tail):
-        file.seek(size - 8 - length)
-        tail = file.read(length + 8)
-    try:
-        tree = decode(tail[-8 - length : -8])
-        footer = Footer(tree, size)
-        # Touch every field that we rely on.
-        footer.is_copyable()
-        _ = footer.plain_bytes
-    except (ValueError, KeyError, TypeError, IndexError):
-        return None
-    return footer
+    return FooterReader().read(file)
 
 
 class Joiner:
@@ -190,6 +223,8 @@ class Joiner:
 def extent(chunk: Struct) -> tuple[int, int]:
     """Offset and size of a column chunk's bytes."""
     meta: dict[int, Any] = chunk[_META][1]
-    starts = [meta[field][1] for field in (_DATA, _DICTIONARY) if field in meta]
+    start, dictionary = meta[_DATA][1], meta.get(_DICTIONARY, _NONE)[1]
     # Some writers put 0 where there is no dictionary.
-    return min(start for start in starts if start > 0), meta[_COMPRESSED][1]
+    if dictionary > 0 and (dictionary < start or start <= 0):
+        start = dictionary
+    return start, meta[_COMPRESSED][1]

@@ -22,6 +22,7 @@ __all__ = [
     "Struct",
     "decode",
     "decode_at",
+    "decode_fields",
     "encode",
 ]
 
@@ -33,6 +34,8 @@ _BOOLEANS = {TRUE, FALSE}
 # Far deeper than any footer nests; a damaged one must not exhaust the stack.
 _DEPTH_MAX = 32
 _NUMBER_MAX = 0x7FFF
+# The offset of no byte: the struct itself says where it ends.
+_NOWHERE = 2**63
 
 
 def decode(data: bytes) -> Struct:
@@ -46,11 +49,29 @@ def decode(data: bytes) -> Struct:
 
 def decode_at(data: bytes, at: int) -> tuple[Struct, int]:
     """The struct that begins at offset `at` of `data`, and where it ends. Raises as `decode`."""
-    reader = _Reader(data, at)
     try:
-        return reader.struct(0), reader.at
+        found, _, at = _fields(data, at, 0, 0, _NOWHERE)
     except IndexError as error:
         raise ValueError("The Thrift structure is cut off.") from error
+    return found, at
+
+
+def decode_fields(data: bytes, at: int, *, after: int, end: int) -> tuple[Struct, int]:
+    """Part of a struct: the fields that lie between two offsets of `data`, and the last's number.
+
+    Args:
+        after: number of the field before.
+
+    Raises:
+        ValueError: damaged, or no field ends at `end`.
+    """
+    try:
+        found, last, at = _fields(data, at, after, 0, end)
+    except IndexError as error:
+        raise ValueError("The Thrift structure is cut off.") from error
+    if at != end:
+        raise ValueError("A Thrift field ends elsewhere.")
+    return found, last
 
 
 def encode(struct: Struct) -> bytes:
@@ -60,104 +81,140 @@ def encode(struct: Struct) -> bytes:
     return bytes(out)
 
 
-class _Reader:
-    def __init__(self, data: bytes, at: int) -> None:
-        self._data = data
-        self.at = at
+# Compaction reads thousands of footers. So these functions pass the offset on instead of keeping it
+# in an object, and take what fits in a byte or two on the spot: calls were most of the time.
 
-    def struct(self, depth: int) -> Struct:
-        _check_depth(depth)
-        found: Struct = {}
-        number, data = 0, self._data
-        # Integers of a byte and the bytes themselves are taken here: a call for each would be half
-        # of the time, and compaction reads thousands of footers.
-        while (header := data[self.at]) != 0:
-            self.at += 1
-            kind = header & 0x0F
-            number = number + (header >> 4) if header >> 4 else self._integer()
-            if not 0 < number <= _NUMBER_MAX:  # Other readers would take it for another number.
-                raise ValueError("A Thrift field has no number that a field can have.")
-            value: Any = None  # A boolean field has its value in its type.
-            if kind in _INTEGERS:
-                byte = data[self.at]
-                if byte < 0x80:
-                    self.at += 1
-                    value = (byte >> 1) ^ -(byte & 1)
+
+def _fields(data: bytes, at: int, number: int, depth: int, end: int) -> tuple[Struct, int, int]:
+    """The fields after `number` until their struct ends, or `end`; the last number, and where."""
+    if depth > _DEPTH_MAX:
+        raise ValueError("The Thrift structure nests too deeply.")
+    found: Struct = {}
+    while at < end:
+        header = data[at]
+        at += 1
+        if not header:
+            return found, number, at
+        kind = header & 0x0F
+        if header > 0x0F:
+            number += header >> 4
+        else:
+            number, at = _integer(data, at)
+        if not 0 < number <= _NUMBER_MAX:  # Other readers would take it for another number.
+            raise ValueError("A Thrift field has no number that a field can have.")
+        value: Any = None  # A boolean field has its value in its type.
+        if I16 <= kind <= I64:
+            low = data[at]
+            at += 1
+            if low >= 0x80:
+                high = data[at]
+                if high >= 0x80:
+                    low, at = _varint(data, at - 1)
                 else:
-                    value = self._integer()
-            elif kind not in _BOOLEANS:
-                value = self._value(kind, depth)
-            found[number] = (kind, value)
-        self.at += 1
-        return found
+                    low = low & 0x7F | high << 7
+                    at += 1
+            value = (low >> 1) ^ -(low & 1)
+        elif kind == BINARY:
+            value, at = _binary(data, at)
+        elif kind == STRUCT:
+            value, _, at = _fields(data, at, 0, depth + 1, _NOWHERE)
+        elif kind == LIST:
+            value, at = _list(data, at, depth)
+        elif kind not in (TRUE, FALSE):
+            value, at = _value(kind, data, at, depth)
+        found[number] = (kind, value)
+    return found, number, at
 
-    def _value(self, kind: int, depth: int) -> Any:
-        if kind in _INTEGERS:
-            return self._integer()
-        if kind == BINARY:
-            return self._take(self._varint())
-        if kind == STRUCT:
-            return self.struct(depth + 1)
-        if kind in (LIST, SET):
-            return self._list(depth)
-        if kind in _BOOLEANS or kind == BYTE:
-            return self._byte()
-        if kind == DOUBLE:
-            return self._take(8)
-        if kind == MAP:
-            return self._map(depth)
-        raise ValueError(f"Unknown Thrift type {kind}.")
 
-    def _list(self, depth: int) -> tuple[int, list[Any]]:
-        _check_depth(depth)
-        header = self._byte()
-        kind, size = header & 0x0F, header >> 4
-        if size == 15:
-            size = self._varint()
-        self._check_size(size)
-        return kind, [self._value(kind, depth + 1) for _ in range(size)]
-
-    def _map(self, depth: int) -> tuple[int, list[tuple[Any, Any]]]:
-        _check_depth(depth)
-        size = self._varint()
-        kinds = self._byte() if size else 0
-        self._check_size(size)
-        key, value = kinds >> 4, kinds & 0x0F
-        pairs = [(self._value(key, depth + 1), self._value(value, depth + 1)) for _ in range(size)]
-        return kinds, pairs
-
-    def _check_size(self, size: int) -> None:
-        # Every element takes a byte at least: a damaged size must not ask for all memory.
-        if size > len(self._data) - self.at:
+def _value(kind: int, data: bytes, at: int, depth: int) -> tuple[Any, int]:
+    if I16 <= kind <= I64:
+        byte = data[at]
+        return _integer(data, at) if byte >= 0x80 else ((byte >> 1) ^ -(byte & 1), at + 1)
+    if kind == BINARY:
+        return _binary(data, at)
+    if kind == STRUCT:
+        value, _, at = _fields(data, at, 0, depth + 1, _NOWHERE)
+        return value, at
+    if kind in (LIST, SET):
+        return _list(data, at, depth)
+    if kind in (TRUE, FALSE, BYTE):
+        return data[at], at + 1
+    if kind == DOUBLE:
+        if at + 8 > len(data):
             raise ValueError("The Thrift structure is cut off.")
+        return data[at : at + 8], at + 8
+    if kind == MAP:
+        return _map(data, at, depth)
+    raise ValueError(f"Unknown Thrift type {kind}.")
 
-    def _byte(self) -> int:
-        byte = self._data[self.at]
-        self.at += 1
-        return byte
 
-    def _take(self, size: int) -> bytes:
-        taken = self._data[self.at : self.at + size]
-        if len(taken) < size:
-            raise ValueError("The Thrift structure is cut off.")
-        self.at += size
-        return taken
+def _list(data: bytes, at: int, depth: int) -> tuple[tuple[int, list[Any]], int]:
+    _check_depth(depth)
+    header = data[at]
+    at += 1
+    kind, size = header & 0x0F, header >> 4
+    if size == 15:
+        size, at = _varint(data, at)
+    # Every element takes a byte at least: a damaged size must not ask for all memory.
+    if size > len(data) - at:
+        raise ValueError("The Thrift structure is cut off.")
+    values = []
+    if kind == STRUCT:
+        for _ in range(size):
+            value, _, at = _fields(data, at, 0, depth + 1, _NOWHERE)
+            values.append(value)
+    else:
+        for _ in range(size):
+            value, at = _value(kind, data, at, depth + 1)
+            values.append(value)
+    return (kind, values), at
 
-    def _varint(self) -> int:
-        value = shift = 0
-        while True:
-            byte = self._data[self.at]
-            self.at += 1
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-            shift += 7
-            if shift > 63:
-                raise ValueError("A Thrift integer is too long.")
 
-    def _integer(self) -> int:
-        value = self._varint()
-        return (value >> 1) ^ -(value & 1)  # zigzag
+def _map(data: bytes, at: int, depth: int) -> tuple[tuple[int, list[tuple[Any, Any]]], int]:
+    _check_depth(depth)
+    size, at = _varint(data, at)
+    kinds = 0
+    if size:
+        kinds = data[at]
+        at += 1
+    if size > len(data) - at:
+        raise ValueError("The Thrift structure is cut off.")
+    pairs = []
+    for _ in range(size):
+        key, at = _value(kinds >> 4, data, at, depth + 1)
+        value, at = _value(kinds & 0x0F, data, at, depth + 1)
+        pairs.append((key, value))
+    return (kinds, pairs), at
+
+
+def _binary(data: bytes, at: int) -> tuple[bytes, int]:
+    size = data[at]
+    if size < 0x80:
+        at += 1
+    else:
+        size, at = _varint(data, at)
+    end = at + size
+    if end > len(data):
+        raise ValueError("The Thrift structure is cut off.")
+    return data[at:end], end
+
+
+def _integer(data: bytes, at: int) -> tuple[int, int]:
+    value, at = _varint(data, at)
+    return (value >> 1) ^ -(value & 1), at  # zigzag
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise ValueError("A Thrift integer is too long.")
 
 
 def _check_depth(depth: int) -> None:
