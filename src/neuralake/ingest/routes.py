@@ -34,10 +34,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from neuralake.catalog import Catalog
 from neuralake.clock import Clock
-from neuralake.errors import NeuralakeError, Trimmed, UnknownProducer, UsageError, outcome
+from neuralake.errors import NeuralakeError, UnknownProducer, UsageError, outcome
 from neuralake.ingest.audit import AuditLog
 from neuralake.ingest.body import BodyReader
 from neuralake.ingest.committed import Watches
+from neuralake.ingest.progress import progress
 from neuralake.ingest.rate import Rates
 from neuralake.ingest.target import Target, Targets
 from neuralake.queue import Appended, ProducerSequence
@@ -148,13 +149,14 @@ class IngestRoutes:
         return response
 
     async def get(self, request: Request) -> Response:
-        """Schema and progress of a table."""
+        """Schema and progress of a table, also of one that Kafka feeds."""
         try:
             caller, name = caller_of(request.scope), _table_of(request)
             if not caller.may("write", name):  # Who sends rows may see how far they are.
                 caller.check("read", name)
-            target = await self._target(request)
-            return _json(await self._progress(target))
+            find = partial(self._targets.flow, *_names_of(request))
+            flow = await asyncio.to_thread(find)
+            return _json(await asyncio.to_thread(progress, flow, clock=self._clock))
         except NeuralakeError as error:
             return problem_response(error)
 
@@ -254,7 +256,7 @@ class IngestRoutes:
         return _Stored(await awaited(submitted), encoded.rows, encoded.letters, encoded.dropped)
 
     async def _target(self, request: Request) -> Target:
-        database, table = request.path_params["database"], request.path_params["table"]
+        database, table = _names_of(request)
         known = self._targets.known(database, table)
         if known is not None:
             return known
@@ -283,53 +285,13 @@ class IngestRoutes:
             return _json(answer | {"note": note}, status=202, headers=_queue_of(target))
         return _json(answer | {"version": version}, headers=_queue_of(target))
 
-    async def _progress(self, target: Target) -> dict[str, Any]:
-        names = await asyncio.to_thread(target.queue.partitions, target.topic)
-        bounds = [await asyncio.to_thread(target.queue.bounds, name) for name in names]
-        committed = await target.watch.look(names)
-        marks = [committed.positions[name] for name in names]
-        lags_s = [
-            await asyncio.to_thread(self._lag_s, target, *at)
-            for at in zip(names, marks, strict=True)
-        ]
-        return {
-            "database": target.database,
-            "table": target.table,
-            "queue": target.queue.id,
-            "columns": [
-                {"name": field.name, "type": str(field.type), "nullable": field.nullable}
-                for field in target.schema
-            ],
-            "partition_by": list(target.partition_by),
-            # Of all partitions together: they grow with every row, and are equal when all is in.
-            "position": sum(found.last for found in bounds),
-            "committed_position": sum(marks),
-            "version": committed.version,
-            "lag_s": max(lags_s, default=0.0),
-            "partitions": [
-                {
-                    "partition": name,
-                    "position": found.last,
-                    "committed_position": mark,
-                    "trimmed_position": found.trimmed,
-                    "rows": found.rows,
-                    "bytes": found.bytes,
-                }
-                for name, found, mark in zip(names, bounds, marks, strict=True)
-            ],
-        }
 
-    def _lag_s(self, target: Target, partition: str, committed: int) -> float:
-        """Age of the oldest stored row that is not in the table; 0 if all are."""
-        try:
-            waiting = target.queue.read(partition, after=committed, envelopes_max=1, bytes_max=1)
-        except Trimmed:
-            return 0.0  # Trimmed is committed, so a commit came between the two looks.
-        return max(0.0, self._clock.now_s() - waiting[0].appended_s) if waiting else 0.0
+def _names_of(request: Request) -> tuple[str, str]:
+    return request.path_params["database"], request.path_params["table"]
 
 
 def _table_of(request: Request) -> str:
-    return topic_of(request.path_params["database"], request.path_params["table"])
+    return topic_of(*_names_of(request))
 
 
 def _remote(request: Request) -> str:
