@@ -17,13 +17,12 @@ from letter_lake import written
 
 from neuralake.catalog import Catalog
 from neuralake.delta import added_columns, compact_once, snapshot
-from neuralake.errors import UsageError
 from neuralake.ingest.committed import Watches
 from neuralake.ingest.server import start_server
 from neuralake.ingest.target import Targets
 from neuralake.records.decode import JSON
 from neuralake.settings import LakeSettings, Settings, WriterSettings
-from neuralake.tables import DeltaTable, KafkaTopic, Stream
+from neuralake.tables import DeltaTable, Stream
 from neuralake.writer import LetterBox, Replacement, Replayer
 
 SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), ("site", pa.string())])
@@ -227,8 +226,3 @@ def test_a_strangers_names_and_columns_are_bounded(client: httpx.Client) -> None
     answer = send(client, row)
 
     assert answer["dead_letters"] == 1
-
-
-def test_definitions_refuse_it_where_it_is_not_there_yet() -> None:
-    with pytest.raises(UsageError, match="Kafka"):
-        Stream(unknown_columns="evolve", kafka=KafkaTopic("t"))

@@ -18,7 +18,7 @@ from neuralake.errors import TooLarge, UnsupportedMedia, UsageError
 from neuralake.records.arrow_body import ArrowReader
 from neuralake.records.csv_body import csv_pieces, csv_table
 from neuralake.records.dropped import Dropped
-from neuralake.records.evolve import inferred
+from neuralake.records.evolve import brought, inferred
 from neuralake.records.json_body import NDJSON, SMALL_BYTES, JsonReader
 from neuralake.records.letters import DeadLetter, with_letters
 from neuralake.records.parquet_body import ParquetReader
@@ -262,12 +262,7 @@ class Decoder:
         """
         reader = reader_of(media_type)
         if reader in self._columnar:
-            table = self._columnar[reader].table(body)
-            return {
-                field.name: field.type
-                for field, column in zip(table.schema, table.columns, strict=True)
-                if field.name not in self._schema.names and column.null_count < len(column)
-            }
+            return brought(self._columnar[reader].table(body), self._schema.names)
         if len(body) > self._limits.json_bytes_max or reader in (CSV, TSV):
             return {}  # Texts of CSV have no types: new columns come with the other formats.
         pieces = (
