@@ -21,6 +21,7 @@ from neuralake.ingest.committed import Watches
 from neuralake.ingest.server import start_server
 from neuralake.ingest.target import Targets
 from neuralake.records.decode import JSON
+from neuralake.serve.query import query
 from neuralake.settings import LakeSettings, Settings, WriterSettings
 from neuralake.tables import DeltaTable, Stream
 from neuralake.writer import LetterBox, Replacement, Replayer
@@ -200,14 +201,20 @@ def test_live_frames_batch_writes_and_compaction_go_on(
     send(client, {"id": 6, "fresh": "f"})
     live = catalog.db("lab").table("events", live=True).collect()
     assert sorted(live["id"]) == list(range(7))
-    catalog.db("lab").batch_writer("events").append([{"id": 7}])
+    send(client, {"id": 7, "x": 70})
+    live = catalog.db("lab").table("events", live=True, evolved=True).collect().sort("id")
+    assert live["x"].to_list() == [None, 1, None, 3, None, 5, None, 70]
+    sql = query(catalog, "SELECT x FROM lab.events ORDER BY id", live=True)
+    assert sql["x"].to_pylist() == [None, 1, None, 3, None, 5, None, 70]
+    catalog.db("lab").batch_writer("events").append([{"id": 8}])
     compact_once(catalog.store_of(definition(catalog)), files_min=2, target_bytes=10**8)
     written(catalog)
 
     assert [(row["id"], row["x"]) for row in rows(catalog)] == [
         *((n, n if n % 2 else None) for n in range(6)),
         (6, None),
-        (7, None),
+        (7, 70),
+        (8, None),
     ]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -21,6 +22,8 @@ from stepping import Crash, crash_at
 import neuralake as nl
 from neuralake.delta import added_columns, snapshot
 from neuralake.errors import Conflict
+from neuralake.ingest.server import start_server
+from neuralake.serve.query import query
 from neuralake.writer import LetterBox, Replacement, Replayer
 
 
@@ -255,3 +258,36 @@ def test_whatever_writers_do_each_message_is_a_row_or_a_letter_once(
 
     check(lake, sent)
     lake.close()
+
+
+def test_live_frames_followers_and_sql_see_the_columns_that_the_table_has(
+    lake: EvolvingLake, kafka: MockKafka
+) -> None:
+    """Of what waits, values in columns that the table has, and no message that it will not take."""
+    topic = topic_of(lake)
+    kafka.produce(topic, message(1, x=1))
+    table, follower = lake.catalog.db("lab").table, lake.catalog.lab.follow("events", idle_s=10)
+    waiting = table("events", live=True, evolved=True).collect()
+    assert waiting.rows() == [(1, None)]  # No column has come yet.
+    lake.write_all()
+    kafka.produce(topic, message(2, x=2, fresh="f"), message(3, x="bad"), message(4, y={"a": 1}))
+
+    live = table("events", live=True, evolved=True).collect().sort("id")
+    assert live.rows(named=True) == [
+        {"id": 1, "site": None, "x": 1},
+        {"id": 2, "site": None, "x": 2},
+    ]
+    assert sorted(table("events", live=True).collect()["id"]) == [1, 2]
+    assert next(follower).rows["id"].to_list() == [2]
+    rows = query(lake.catalog, "SELECT id, x FROM lab.events ORDER BY id", live=True)
+    assert rows.to_pylist() == [{"id": 1, "x": 1}, {"id": 2, "x": 2}]
+    with start_server(lake.catalog) as server:
+        path = f"{server.url}/v1/lab/events/tail"
+        answer = httpx.get(path, params={"after": 1, "partition": lake.partitions()[0]})
+    tail = pa.ipc.open_stream(answer.content).read_all()
+    assert tail.to_pylist() == [{"id": 2, "site": None, "x": 2}]
+    lake.write_all()
+    live = table("events", live=True, evolved=True).collect()
+    assert live.filter(pl.col("id") == 2).rows(named=True) == [
+        {"id": 2, "site": None, "x": 2, "fresh": "f"}
+    ]

@@ -41,7 +41,7 @@ class EnvelopeReader:
         *,
         evolves: bool = False,
     ) -> None:
-        self._schema, self._messages, self._evolves = schema, messages, evolves
+        self._schema, self._messages, self.evolves = schema, messages, evolves
 
     def read(self, envelopes: Sequence[Envelope], *, into: pa.Schema | None = None) -> MessageRows:
         """The rows of `envelopes`, in order, and what gives none.
@@ -70,7 +70,7 @@ class EnvelopeReader:
         if not tables:
             return MessageRows(self._schema.empty_table(), rejected, tombstones)
         rows = pa.concat_tables(tables, promote_options="default")
-        if self._evolves and into is None:
+        if self.evolves and into is None:
             names = rows.schema.names
             rows = rows.select([name for name in self._schema.names if name in names])
         return MessageRows(rows, rejected, tombstones)
@@ -88,7 +88,7 @@ class EnvelopeReader:
     def _stored(
         self, stored: list[Envelope], into: pa.Schema | None, rejected: list[DeadLetter]
     ) -> pa.Table:
-        if not self._evolves:
+        if not self.evolves:
             return decode_rows(stored)
         found = [(envelope, decode_rows([envelope])) for envelope in stored]
         rows, letters = unified(found, into or self._schema, self._schema)

@@ -17,6 +17,7 @@ import pyarrow as pa
 from neuralake.records.evolve import widened, with_fields
 from neuralake.records.letters import DeadLetter
 from neuralake.records.messages import MessageReader, MessageRows, SourceMessages
+from neuralake.schema import with_more
 
 __all__ = ["EvolvingMessages", "JoinedMessages"]
 
@@ -52,8 +53,7 @@ class EvolvingMessages:
             into: the columns of the table as it is now; new ones come behind these and the
                 declared ones, if a row has a value there.
         """
-        more = [field for field in into if field.name not in self._schema.names]
-        known = pa.schema([*self._schema, *more])
+        known = with_more(self._schema, into)
         found = self._reader(known).read(messages)
         if not (new := self._new_columns(known, found.rejected, messages)):
             return found
