@@ -81,9 +81,10 @@ class EvolvingLake:
     def write_all(self) -> None:
         """Every partition is in the table when this returns."""
         for partition in self.partitions():
-            writer = self.writer(partition)
-            while writer.position < self.queue.bounds(partition).last:
-                writer.step(flush=True)
+            if last := self.queue.bounds(partition).last:
+                writer = self.writer(partition)
+                while writer.position < last:
+                    writer.step(flush=True)
 
     def rows(self) -> list[dict[str, Any]]:
         """All that the table has, by id."""

@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import json
 import random
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import evolving_lake
 import httpx
 import polars as pl
 import pyarrow as pa
@@ -25,6 +29,8 @@ from neuralake.errors import Conflict
 from neuralake.ingest.server import start_server
 from neuralake.serve.query import query
 from neuralake.writer import LetterBox, Replacement, Replayer
+
+CHILD = Path(evolving_lake.__file__).with_name("evolving_writer_child.py")
 
 
 @pytest.fixture(scope="module")
@@ -229,6 +235,32 @@ def test_a_crash_at_any_step_loses_and_doubles_no_message(tmp_path: Path, kafka:
             break
         steps += 1
     assert steps > 10
+
+
+def test_writers_that_are_killed_lose_and_double_no_message(
+    tmp_path: Path, kafka: MockKafka
+) -> None:
+    """Each process dies by kill -9, a few requests later than the one before, with new columns."""
+    chance, topic, sent = random.Random(5), kafka.make_topic(), list[bytes]()
+    lake = EvolvingLake(tmp_path, kafka.settings(), nl.KafkaTopic(topic))
+    lake.writer(lake.partitions()[0])  # The table is made.
+    killed = 0
+    for turn, requests in enumerate([3, 8, 13, 18, 23]):
+        for part in range(2):
+            first = 100 * turn + 50 * part
+            fresh = [*messages(chance, first, 8), message(str(first + 9), **{f"n{turn}": 1})]
+            kafka.produce(topic, *fresh, message(first + 10, **{f"n{turn}": part}), partition=part)
+            sent += [*fresh, message(first + 10, **{f"n{turn}": part})]
+        arguments = [str(tmp_path), kafka.address, topic, "0", str(requests)]
+        done = subprocess.run([sys.executable, str(CHILD), *arguments], check=False, timeout=60)
+        killed += done.returncode == -signal.SIGKILL
+        assert done.returncode in (0, -signal.SIGKILL)
+        lake.writer(lake.partitions()[1]).step(flush=True)
+    lake.write_all()
+
+    assert killed >= 3
+    check(lake, sent)
+    lake.close()
 
 
 @pytest.mark.parametrize("seed", range(4))
