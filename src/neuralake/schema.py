@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from neuralake.errors import SchemaMismatch, UsageError, suggestion
 
-__all__ = ["conform", "declare", "polars_schema"]
+__all__ = ["conform", "declare", "polars_schema", "with_more"]
 
 _SHOWN_LENGTH_MAX = 300
 _EXACT = (
@@ -44,6 +44,11 @@ def declare(schema: pa.Schema) -> pa.Schema:
         raise UsageError("The schema has no columns; a table needs at least one.")
     _check_names(schema.names, path="")
     return pa.schema([_declare_field(field, field.name) for field in schema])
+
+
+def with_more(schema: pa.Schema, there: pa.Schema) -> pa.Schema:
+    """`schema`, and behind it the fields that only `there` has."""
+    return pa.schema([*schema, *(field for field in there if field.name not in schema.names)])
 
 
 def conform(table: pa.Table, schema: pa.Schema, *, name: str = "table") -> pa.Table:

@@ -3,6 +3,7 @@ lost when two processes took one for different things."""
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,19 +12,20 @@ from typing import Any
 import httpx
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from ingest_lake import arrow_stream
 from letter_lake import written
 
 from neuralake.catalog import Catalog
 from neuralake.delta import added_columns, compact_once, snapshot
-from neuralake.errors import UsageError
 from neuralake.ingest.committed import Watches
 from neuralake.ingest.server import start_server
 from neuralake.ingest.target import Targets
 from neuralake.records.decode import JSON
+from neuralake.serve.query import query
 from neuralake.settings import LakeSettings, Settings, WriterSettings
-from neuralake.tables import DeltaTable, KafkaTopic, Stream
+from neuralake.tables import DeltaTable, Stream
 from neuralake.writer import LetterBox, Replacement, Replayer
 
 SCHEMA = pa.schema([pa.field("id", pa.int64(), nullable=False), ("site", pa.string())])
@@ -143,6 +145,46 @@ def test_a_large_body_and_arrow_bring_columns_too(catalog: Catalog, client: http
     assert frame["z"].drop_nulls().to_list() == [7]
 
 
+def test_parquet_brings_the_types_that_it_has(catalog: Catalog, client: httpx.Client) -> None:
+    sink, table = io.BytesIO(), pa.table({"id": [1, 2], "z": pa.array([7, None], pa.int16())})
+    pq.write_table(table, sink)
+    headers = {"content-type": "application/vnd.apache.parquet"}
+    answer = client.post("/v1/lab/events", content=sink.getvalue(), headers=headers)
+    assert answer.status_code == 202
+    written(catalog)
+
+    frame = catalog.db("lab").table("events", evolved=True).collect().sort("id")
+    assert frame.schema["z"] == pl.Int16
+    assert frame["z"].to_list() == [7, None]
+
+
+def test_new_columns_of_csv_are_texts_as_they_are_written(
+    catalog: Catalog, client: httpx.Client
+) -> None:
+    """CSV has no types: 007 may be a name. In a column that has a type they are read as it."""
+    bodies = [
+        "id,serial,nothing\n1,007,\n2,,\n",
+        'id,nothing,serial,note\n3,,"","a\nb"\n',
+        "id,serial\nbad,1\n4,1.50\n",
+    ]
+    send(client, {"id": 0, "count": 5})
+    for body in [*bodies, "id,count\n5,006\n"]:
+        answer = client.post("/v1/lab/events", content=body, headers={"content-type": "text/csv"})
+        assert answer.status_code == 202, answer.text
+    send(client, {"id": 6, "serial": 8})
+    written(catalog)
+
+    assert [tuple(row.values()) for row in rows(catalog)] == [
+        (0, None, 5, None, None),
+        (1, None, None, "007", None),
+        (2, None, None, None, None),
+        (3, None, None, "", "a\nb"),
+        (4, None, None, "1.50", None),
+        (5, None, 6, None, None),
+        (6, None, None, "8", None),
+    ]
+
+
 def test_what_cannot_be_a_column_and_what_does_not_fit_it_later_are_letters(
     catalog: Catalog, client: httpx.Client
 ) -> None:
@@ -201,14 +243,20 @@ def test_live_frames_batch_writes_and_compaction_go_on(
     send(client, {"id": 6, "fresh": "f"})
     live = catalog.db("lab").table("events", live=True).collect()
     assert sorted(live["id"]) == list(range(7))
-    catalog.db("lab").batch_writer("events").append([{"id": 7}])
+    send(client, {"id": 7, "x": 70})
+    live = catalog.db("lab").table("events", live=True, evolved=True).collect().sort("id")
+    assert live["x"].to_list() == [None, 1, None, 3, None, 5, None, 70]
+    sql = query(catalog, "SELECT x FROM lab.events ORDER BY id", live=True)
+    assert sql["x"].to_pylist() == [None, 1, None, 3, None, 5, None, 70]
+    catalog.db("lab").batch_writer("events").append([{"id": 8}])
     compact_once(catalog.store_of(definition(catalog)), files_min=2, target_bytes=10**8)
     written(catalog)
 
     assert [(row["id"], row["x"]) for row in rows(catalog)] == [
         *((n, n if n % 2 else None) for n in range(6)),
         (6, None),
-        (7, None),
+        (7, 70),
+        (8, None),
     ]
 
 
@@ -227,8 +275,3 @@ def test_a_strangers_names_and_columns_are_bounded(client: httpx.Client) -> None
     answer = send(client, row)
 
     assert answer["dead_letters"] == 1
-
-
-def test_definitions_refuse_it_where_it_is_not_there_yet() -> None:
-    with pytest.raises(UsageError, match="Kafka"):
-        Stream(unknown_columns="evolve", kafka=KafkaTopic("t"))

@@ -18,7 +18,7 @@ from sent_messages import Sent
 
 from neuralake.clock import ManualClock
 from neuralake.errors import NeedsAttention, SettingsError, Unavailable, UsageError
-from neuralake.queue.kafka_registry import SchemaRegistry
+from neuralake.queue.kafka_registry import RegisteredSchema, SchemaRegistry
 from neuralake.records.avro_message import AvroReader
 from neuralake.records.messages import MessageReader
 from neuralake.settings import KafkaSettings
@@ -81,10 +81,10 @@ def reader(schema_of: Any) -> MessageReader:
     )
 
 
-def known(number: int) -> str:
+def known(number: int) -> RegisteredSchema:
     if number != 1:
         raise UsageError("unknown", reason=f"no schema {number}")
-    return json.dumps(AVRO)
+    return RegisteredSchema(json.dumps(AVRO))
 
 
 def test_a_record_becomes_the_row_that_its_values_say() -> None:
@@ -122,7 +122,7 @@ def test_an_array_of_nothing_fills_no_memory(items: Any) -> None:
     array = {"type": "array", "items": items}
     schema = {"type": "record", "name": "E", "fields": [{"name": "a", "type": ["null", array]}]}
     huge = b"\x02" + b"\xfe\xff\xff\xff\xff\xff\xff\xff\x1f" + b"\x00"
-    reader = AvroReader(lambda _: json.dumps(schema))
+    reader = AvroReader(lambda _: RegisteredSchema(json.dumps(schema)))
 
     with pytest.raises(UsageError, match="take no bytes"):
         reader(b"\0\0\0\0\1" + huge)
@@ -141,8 +141,9 @@ def test_a_type_that_holds_itself_is_not_followed(again: Any) -> None:
     """A message may say that it does so a million times, which no stack holds."""
     node = {"type": "record", "name": "Node", "fields": [{"name": "next", "type": again}]}
 
+    schema = RegisteredSchema(json.dumps(node))
     with pytest.raises(UsageError, match="holds itself"):
-        AvroReader(lambda _: json.dumps(node))(b"\0\0\0\0\1" + b"\x02" * 1_000_000)
+        AvroReader(lambda _: schema)(b"\0\0\0\0\1" + b"\x02" * 1_000_000)
 
 
 def test_a_type_that_is_named_twice_is_read() -> None:
@@ -150,7 +151,7 @@ def test_a_type_that_is_named_twice_is_read() -> None:
     fields = [{"name": "a", "type": point}, {"name": "b", "type": "Point"}]
     schema = {"type": "record", "name": "Line", "fields": fields}
 
-    found, _ = AvroReader(lambda _: json.dumps(schema))(b"\0\0\0\0\1\x02\x04")
+    found, _ = AvroReader(lambda _: RegisteredSchema(json.dumps(schema)))(b"\0\0\0\0\1\x02\x04")
 
     assert found == {"a": {"x": 1}, "b": {"x": 2}}
 
@@ -218,8 +219,8 @@ def test_a_registry_is_asked_once_for_what_it_knows_and_again_for_what_it_did_no
     secret = {"SCHEMA_REGISTRY_USER_INFO": "lab:geheim"}
     registry = SchemaRegistry(settings, clock=clock, environment=secret)
 
-    assert json.loads(registry.schema(1)) == AVRO
-    assert json.loads(registry.schema(1)) == AVRO
+    assert json.loads(registry.schema(1).text) == AVRO
+    assert json.loads(registry.schema(1).text) == AVRO
     for number in (2, 3, 3):
         with pytest.raises(UsageError, match=f"schema {number}"):
             registry.schema(number)
@@ -238,12 +239,12 @@ def test_a_registry_is_asked_once_for_what_it_knows_and_again_for_what_it_did_no
 def test_a_registry_gives_protobuf_schemas_as_descriptors_or_a_person_must_look(
     server: Registry,
 ) -> None:
-    """Those that refer to others, and those of Avro, are not read; both may be poison."""
+    """Those of Avro, and those that refer to what is not there, may be poison."""
     settings = KafkaSettings(schema_registry=f"http://127.0.0.1:{server.server_port}")
     secret = {"SCHEMA_REGISTRY_USER_INFO": "lab:geheim"}
     registry = SchemaRegistry(settings, kind="PROTOBUF", environment=secret)
 
-    assert registry.schema(2) == "CgdhLnByb3Rv"
+    assert registry.schema(2).text == "CgdhLnByb3Rv"
     for number in (1, 4, 9):
         with pytest.raises(UsageError, match=f"PROTOBUF schema {number}"):
             registry.schema(number)

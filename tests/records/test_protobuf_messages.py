@@ -18,6 +18,7 @@ from sent_messages import Sent
 
 import neuralake as nl
 from neuralake.errors import NeedsAttention, Unavailable, UsageError
+from neuralake.queue.kafka_registry import RegisteredSchema
 from neuralake.records.envelopes import message_reader_of
 from neuralake.records.json_body import JsonReader
 from neuralake.records.messages import MessageReader
@@ -107,10 +108,10 @@ def of_file(
 def of_registry(
     schemas: dict[int, FileDescriptorProto], message: str = "lab.Event"
 ) -> ProtobufReader:
-    def schema_of(number: int) -> str:
+    def schema_of(number: int) -> RegisteredSchema:
         if number not in schemas:
             raise UsageError("unknown", reason=f"no schema {number}")
-        return base64.b64encode(schemas[number].SerializeToString()).decode()
+        return RegisteredSchema(base64.b64encode(schemas[number].SerializeToString()).decode())
 
     return ProtobufReader(message, schema_of=schema_of)
 

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import random
-import threading
-import time
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 import pytest
 from kafka_mock import MockKafka
+from kafka_writing import write_all
 from protobuf_types import class_of, framed, proto_file, proto_set
 
 import neuralake as nl
-from neuralake.delta import exists, snapshot
-from neuralake.queue.topic import app_id
 from neuralake.settings import LakeSettings, Settings, WriterSettings
 from neuralake.tables import REJECTED_SUFFIX
-from neuralake.writer import LetterBox, Replacement, Replayer, run_writer
+from neuralake.writer import LetterBox, Replacement, Replayer
 
 
 def kafka_lake(root: Path, kafka: MockKafka, topic: nl.KafkaTopic, on_invalid: str) -> nl.Catalog:
@@ -36,32 +33,6 @@ def kafka_lake(root: Path, kafka: MockKafka, topic: nl.KafkaTopic, on_invalid: s
         kafka=kafka.settings(session_s=6.0),
     )
     return nl.Catalog({"lab": [table]}, settings)
-
-
-def write_all(catalog: nl.Catalog) -> None:
-    """Run a writer until the table has what the topic has."""
-    definition = catalog.definition("lab", "events")
-    queue, store = catalog.queue_of(definition), catalog.store_of(definition)
-    stop, deadline_s = threading.Event(), time.monotonic() + 60
-
-    def is_done() -> bool:
-        if not exists(store):
-            return False
-        found = snapshot(store)
-        return all(
-            (found.txn(app_id(queue.id, name)) or 0) >= queue.bounds(name).last
-            for name in queue.partitions("lab.events")
-        )
-
-    thread = threading.Thread(target=run_writer, args=(catalog,), kwargs={"stop": stop})
-    thread.start()
-    try:
-        while not is_done():
-            assert time.monotonic() < deadline_s
-            time.sleep(0.05)
-    finally:
-        stop.set()
-        thread.join()
 
 
 @pytest.mark.parametrize("on_invalid", ["reject", "dead_letter"])

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from neuralake.batch import BatchWriter
-from neuralake.catalog.read import follower_of, read_function, read_table, with_evolved
+from neuralake.catalog.read import follower_of, read_function, read_table
 from neuralake.errors import UnknownName, UsageError, suggestion
 from neuralake.frame import NlkDataFrame
 from neuralake.live import Followed, Follower, Start, follow, follow_async
@@ -237,11 +237,17 @@ class Database:
                 raise UsageError(f"{title!r} is a function: it takes neither live nor version.")
             return read_function(definition, filters, columns, arguments, title)
         catalog = self._in_catalog()
-        if evolved:
-            if live:
-                raise UsageError(f"{title!r}: a live frame has the declared columns only.")
-            definition = with_evolved(catalog, definition, title)
-        return read_table(catalog, definition, filters, live, columns, version, arguments, title)
+        return read_table(
+            catalog,
+            definition,
+            filters,
+            live,
+            columns,
+            version,
+            arguments,
+            title,
+            evolved=evolved,
+        )
 
     def _follower(
         self, name: str, filters: Sequence[Any], columns: Sequence[str] | None, after: Start

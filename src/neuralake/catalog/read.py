@@ -16,7 +16,7 @@ from neuralake.frame.declared import conforming, filtered
 from neuralake.frame.frame import as_frame
 from neuralake.live import Follower, Start, existing, live_frame
 from neuralake.records.envelopes import reader_of
-from neuralake.schema import polars_schema
+from neuralake.schema import polars_schema, with_more
 from neuralake.storage import LogStore
 from neuralake.tables import (
     Definition,
@@ -29,7 +29,14 @@ from neuralake.tables import (
 if TYPE_CHECKING:
     from neuralake.catalog.catalog import Catalog
 
-__all__ = ["follower_of", "read_function", "read_table", "with_evolved"]
+__all__ = [
+    "columns_now",
+    "follower_of",
+    "read_function",
+    "read_table",
+    "tail_columns",
+    "with_evolved",
+]
 
 
 def read_table(
@@ -41,8 +48,13 @@ def read_table(
     version: int | None,
     arguments: Mapping[str, Any],
     title: str,
+    *,
+    evolved: bool = False,
 ) -> NlkDataFrame:
     """A frame over a table that has files; see `Database.table`."""
+    declared = definition
+    if evolved:
+        definition = with_evolved(catalog, definition, title)
     unknown = [name for name in arguments if name != "filters"]
     if unknown:
         known = ["columns", "filters", "live", "version"]
@@ -57,7 +69,7 @@ def read_table(
     conditions = normalise(*filters, arguments.get("filters"))
     if columns is not None:
         _check_columns(columns, definition, title)
-    frame = _scan(catalog, definition, conditions, live, version, title)
+    frame = _scan(catalog, definition, declared, conditions, live, version, title)
     return frame if columns is None else as_frame(frame.select(list(columns)))
 
 
@@ -114,6 +126,7 @@ def follower_of(
         schema,
         after=after,
         reader=reader_of(definition, catalog.settings, name=title),
+        into=lambda: tail_columns(catalog, definition),
         take=lambda: existing(lambda: catalog.newest_at(uri)),
         shape=shape,
     )
@@ -127,21 +140,31 @@ def with_evolved(catalog: Catalog, definition: Definition, title: str) -> Defini
     """
     if not isinstance(definition, DeltaTable):
         raise UsageError(f"{title!r} is a {definition.kind} table: its columns do not evolve.")
-    try:
-        found = catalog.newest_at(catalog.uri_of(definition)).schema
-    except UnknownName as error:
-        if error.kind != "table" or not definition.is_stream:
-            raise
+    found = columns_now(catalog, definition)
+    if found is None:
+        if not definition.is_stream:
+            catalog.newest_at(catalog.uri_of(definition))  # Raises.
         return definition
-    more = [field for field in found if field.name not in definition.columns]
-    return replace(
-        definition, schema=pa.schema([*definition.schema, *more]), table_metadata_args=None
-    )
+    schema = with_more(definition.schema, found)
+    return replace(definition, schema=schema, table_metadata_args=None)
+
+
+def tail_columns(catalog: Catalog, definition: Definition) -> pa.Schema | None:
+    """What the queue's tail is read into: `columns_now` of a table that takes new columns."""
+    is_evolving = definition.stream is not None and definition.stream.evolves
+    return columns_now(catalog, definition) if is_evolving else None
+
+
+def columns_now(catalog: Catalog, definition: Definition) -> pa.Schema | None:
+    """The columns of a Delta table as it is now; None if it is not there yet."""
+    found = existing(lambda: catalog.newest_at(catalog.uri_of(definition)))
+    return None if found is None else found.schema
 
 
 def _scan(
     catalog: Catalog,
     definition: Definition,
+    declared: Definition,
     conditions: Conditions,
     live: bool,
     version: int | None,
@@ -170,7 +193,7 @@ def _scan(
                 lambda: catalog.queue_of(definition),
                 title,
                 conditions,
-                reader=reader_of(definition, catalog.settings, name=title),
+                reader=reader_of(declared, catalog.settings, name=title),
             )
         return scan_delta(
             store,

@@ -63,10 +63,10 @@ def document(catalog: Catalog, caller: Caller = ANYONE) -> dict[str, Any]:
     for topic, table in stream_tables(catalog):
         path, may_read = f"/v1/{topic.replace('.', '/', 1)}", caller.may("read", topic)
         is_ours = table.stream is not None and table.stream.kafka is None
-        if is_ours and caller.may("write", topic):
-            paths[path] = {"post": _post(topic, table), "get": _progress(topic)}
-        elif is_ours and may_read:
-            paths[path] = {"get": _progress(topic)}
+        may_write = caller.may("write", topic)
+        if may_write or may_read:
+            post = {"post": _post(topic, table)} if is_ours and may_write else {}
+            paths[path] = post | {"get": _progress(topic)}
         if may_read:
             paths[f"{path}/tail"] = {"get": _tail(topic)}
     return {
@@ -305,7 +305,8 @@ def _schemas() -> dict[str, Any]:
     whole = {"type": "integer", "minimum": 0}
     text = {"type": "string"}
     places = ("position", "committed_position", "trimmed_position", "rows", "bytes")
-    partition = {"partition": text, **dict.fromkeys(places, whole)}
+    seconds = {"type": "number", "minimum": 0}
+    partition = {"partition": text, **dict.fromkeys(places, whole), "lag_s": seconds}
     return {
         "Problem": {
             "description": "RFC 9457; the facts of the error are members beside the standard ones.",
@@ -333,7 +334,7 @@ def _schemas() -> dict[str, Any]:
                 "position": whole,
                 "committed_position": whole,
                 "version": {"type": ["integer", "null"]},
-                "lag_s": {"type": "number", "minimum": 0},
+                "lag_s": seconds,
                 "partitions": {"type": "array", "items": _record(partition)},
             }
         ),

@@ -21,7 +21,6 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -29,7 +28,7 @@ from starlette.routing import Route
 
 from neuralake.catalog import Catalog
 from neuralake.clock import Clock
-from neuralake.errors import NeuralakeError, Trimmed, UnknownProducer, UsageError, outcome
+from neuralake.errors import NeuralakeError, UnknownProducer, UsageError, outcome
 from neuralake.ingest.accounts import Accounts, Sender
 from neuralake.ingest.answers import (
     PRODUCER,
@@ -41,6 +40,7 @@ from neuralake.ingest.answers import (
     queue_of,
 )
 from neuralake.ingest.body import BodyReader
+from neuralake.ingest.progress import progress
 from neuralake.ingest.target import Target, Targets
 from neuralake.queue import ProducerSequence
 from neuralake.queue.awaiting import awaited
@@ -97,13 +97,14 @@ class IngestRoutes:
         return response
 
     async def get(self, request: Request) -> Response:
-        """Schema and progress of a table."""
+        """Schema and progress of a table, also of one that Kafka feeds."""
         try:
             caller, name = caller_of(request.scope), _table_of(request)
             if not caller.may("write", name):  # Who sends rows may see how far they are.
                 caller.check("read", name)
-            target = await self._target(request)
-            return json_response(await self._progress(target))
+            find = partial(self._targets.flow, *_names_of(request))
+            flow = await asyncio.to_thread(find)
+            return json_response(await asyncio.to_thread(progress, flow, clock=self._clock))
         except NeuralakeError as error:
             return problem_response(error)
 
@@ -172,7 +173,7 @@ class IngestRoutes:
         return Stored(await awaited(submitted), encoded.rows, encoded.letters, encoded.dropped)
 
     async def _target(self, request: Request) -> Target:
-        database, table = request.path_params["database"], request.path_params["table"]
+        database, table = _names_of(request)
         known = self._targets.known(database, table)
         if known is not None:
             return known
@@ -203,53 +204,13 @@ class IngestRoutes:
             )
         return json_response(told | {"version": version}, headers=queue_of(target.queue.id))
 
-    async def _progress(self, target: Target) -> dict[str, Any]:
-        names = await asyncio.to_thread(target.queue.partitions, target.topic)
-        bounds = [await asyncio.to_thread(target.queue.bounds, name) for name in names]
-        committed = await target.watch.look(names)
-        marks = [committed.positions[name] for name in names]
-        lags_s = [
-            await asyncio.to_thread(self._lag_s, target, *at)
-            for at in zip(names, marks, strict=True)
-        ]
-        return {
-            "database": target.database,
-            "table": target.table,
-            "queue": target.queue.id,
-            "columns": [
-                {"name": field.name, "type": str(field.type), "nullable": field.nullable}
-                for field in target.schema
-            ],
-            "partition_by": list(target.partition_by),
-            # Of all partitions together: they grow with every row, and are equal when all is in.
-            "position": sum(found.last for found in bounds),
-            "committed_position": sum(marks),
-            "version": committed.version,
-            "lag_s": max(lags_s, default=0.0),
-            "partitions": [
-                {
-                    "partition": name,
-                    "position": found.last,
-                    "committed_position": mark,
-                    "trimmed_position": found.trimmed,
-                    "rows": found.rows,
-                    "bytes": found.bytes,
-                }
-                for name, found, mark in zip(names, bounds, marks, strict=True)
-            ],
-        }
 
-    def _lag_s(self, target: Target, partition: str, committed: int) -> float:
-        """Age of the oldest stored row that is not in the table; 0 if all are."""
-        try:
-            waiting = target.queue.read(partition, after=committed, envelopes_max=1, bytes_max=1)
-        except Trimmed:
-            return 0.0  # Trimmed is committed, so a commit came between the two looks.
-        return max(0.0, self._clock.now_s() - waiting[0].appended_s) if waiting else 0.0
+def _names_of(request: Request) -> tuple[str, str]:
+    return request.path_params["database"], request.path_params["table"]
 
 
 def _table_of(request: Request) -> str:
-    return topic_of(request.path_params["database"], request.path_params["table"])
+    return topic_of(*_names_of(request))
 
 
 def _key(request: Request) -> str | None:

@@ -1,8 +1,9 @@
 """`GET /v1/{database}/{table}/tail?after=…`: rows as they were acknowledged, in an Arrow stream.
 
 What a frame on another machine reads to be live, and what a follower waits for. An answer has the
-rows behind position `after` of one partition, in the declared schema, in whole envelopes and
-bounded in bytes; its headers say where to go on:
+rows behind position `after` of one partition, with the declared columns (and those that the table
+took since, where it takes new ones), in whole envelopes and bounded in bytes; its headers say where
+to go on:
 
     Neuralake-Position   ask for what is behind it next
     Neuralake-Last       the newest position there is
@@ -30,6 +31,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from neuralake.catalog import Catalog
+from neuralake.catalog.read import tail_columns
 from neuralake.errors import NeuralakeError, Unavailable, UnknownName, UsageError
 from neuralake.ingest.arrivals import Arrivals
 from neuralake.live import TailPage, read_page
@@ -37,7 +39,7 @@ from neuralake.queue import Queue
 from neuralake.queue.protocol import TAIL_BYTES_MAX
 from neuralake.queue.topic import topic_of
 from neuralake.records.envelopes import EnvelopeReader, reader_of
-from neuralake.schema import declare
+from neuralake.schema import declare, with_more
 from neuralake.serve.caller import caller_of
 from neuralake.serve.problem import problem_response
 from neuralake.telemetry import Telemetry
@@ -63,7 +65,10 @@ class _Stream:
     topic: str
     queue: Queue
     schema: pa.Schema
+    """The declared one."""
     reader: EnvelopeReader
+    into: Callable[[], pa.Schema | None]
+    """Gives the columns of the table as it is now, if it takes new ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,24 +225,28 @@ def _find(catalog: Catalog, database: str, table: str) -> _Stream:
         queue=catalog.queue_of(definition),
         schema=declare(definition.schema),
         reader=reader_of(definition, catalog.settings, name=name),
+        into=lambda: tail_columns(catalog, definition),
     )
 
 
 def _answer(stream: _Stream, partition: str | None, asked: _Asked) -> _Answer:
     page = last = None
+    into = stream.into() if partition is not None else None
+    schema = stream.schema if into is None else with_more(stream.schema, into)
     if partition is not None:
         page = read_page(
             stream.queue,
             partition,
             after=asked.after,
-            schema=stream.schema,
+            schema=schema,
             reader=stream.reader,
+            into=lambda: into,
             bytes_max=asked.bytes_max,
         )
         last = stream.queue.bounds(partition).last
-    page = page or TailPage(asked.after, stream.schema.empty_table(), 0.0)
+    page = page or TailPage(asked.after, schema.empty_table(), 0.0)
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, stream.schema) as writer:
+    with pa.ipc.new_stream(sink, schema) as writer:
         writer.write_table(page.rows)
     body = sink.getvalue().to_pybytes()
     headers = {

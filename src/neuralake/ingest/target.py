@@ -1,8 +1,8 @@
-"""Where rows of one table go: its decoder, its topic, and its table's log."""
+"""Where rows of one table go: its topic, its table's log, and the decoder of what is sent to it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import pyarrow as pa
 
@@ -16,15 +16,15 @@ from neuralake.queue.topic import topic_of
 from neuralake.records.decode import Decoder, decoder_of
 from neuralake.records.evolving import EvolvingDecoder
 from neuralake.schema import declare
-from neuralake.tables import Definition, DeltaTable
+from neuralake.tables import Definition, DeltaTable, Stream
 from neuralake.writer import refuse_contradiction
 
-__all__ = ["Target", "Targets", "takes_no_rows"]
+__all__ = ["Flow", "Target", "Targets", "takes_no_rows"]
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """One table that rows can be sent to."""
+class Flow:
+    """From the queue to the table of one stream, whoever puts its rows into the queue."""
 
     database: str
     table: str
@@ -32,9 +32,15 @@ class Target:
     queue: Queue
     schema: pa.Schema
     partition_by: tuple[str, ...]
+    watch: CommitWatch
+
+
+@dataclass(frozen=True, slots=True)
+class Target(Flow):
+    """One table that rows can be sent to."""
+
     decoder: Decoder | EvolvingDecoder
     combiner: Combiner
-    watch: CommitWatch
 
 
 def takes_no_rows(database: str, definition: Definition) -> UsageError:
@@ -78,6 +84,39 @@ class Targets:
         return target
 
     def _make(self, database: str, table: str) -> Target:
+        definition, stream = self._definition(database, table)
+        if stream.kafka is not None:
+            raise UsageError(
+                f"Table {database}.{table} takes no rows: it is fed by Kafka topic "
+                f"{stream.kafka.name!r}. Produce to that.",
+                table=table,
+                database=database,
+            )
+        refuse_contradiction(self._catalog, database, definition)
+        flow = self._flow(database, definition)
+        decoder = self._decoder(definition, flow.topic)
+        return Target(
+            **{field.name: getattr(flow, field.name) for field in fields(flow)},
+            decoder=decoder,
+            combiner=Combiner(flow.queue, flow.topic, decoder),
+        )
+
+    def flow(self, database: str, table: str) -> Flow:
+        """The queue and table of `database.table`, also of one that takes no rows from us.
+
+        Raises:
+            UnknownName, NeedsAttention: as `find`; but of a table that Kafka feeds nothing is
+                refused, since nothing is acknowledged: what there is, is told.
+            UsageError: it is no stream table.
+        """
+        if (known := self.known(database, table)) is not None:
+            return known
+        definition, stream = self._definition(database, table)
+        if stream.kafka is None:
+            return self.find(database, table)
+        return self._flow(database, definition)
+
+    def _definition(self, database: str, table: str) -> tuple[DeltaTable, Stream]:
         try:
             definition = self._catalog.definition(database, table)
         except UnknownName as error:
@@ -88,26 +127,16 @@ class Targets:
             ) from error
         if not isinstance(definition, DeltaTable) or definition.stream is None:
             raise takes_no_rows(database, definition)
-        if definition.stream.kafka is not None:
-            raise UsageError(
-                f"Table {database}.{table} takes no rows: it is fed by Kafka topic "
-                f"{definition.stream.kafka.name!r}. Produce to that.",
-                table=table,
-                database=database,
-            )
-        topic, queue = topic_of(database, table), self._catalog.queue_of(definition)
-        schema = declare(definition.schema)
-        refuse_contradiction(self._catalog, database, definition)
-        decoder = self._decoder(definition, topic)
-        return Target(
+        return definition, definition.stream
+
+    def _flow(self, database: str, definition: DeltaTable) -> Flow:
+        return Flow(
             database=database,
-            table=table,
-            topic=topic,
-            queue=queue,
-            schema=schema,
+            table=definition.name,
+            topic=topic_of(database, definition.name),
+            queue=self._catalog.queue_of(definition),
+            schema=declare(definition.schema),
             partition_by=tuple(definition.partition_by),
-            decoder=decoder,
-            combiner=Combiner(queue, topic, decoder),
             watch=self._watches.of(definition),
         )
 

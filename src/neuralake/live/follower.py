@@ -61,6 +61,7 @@ class Follower:
     Args:
         after: `"now"`; `"start"`, where the table's committed rows come first, in one frame; or a
             position that came with a frame.
+        into: as `read_page`.
         take: gives the newest snapshot, None if there is no table yet; asked for `"start"` only.
         shape: the filters and columns of what is given.
 
@@ -78,12 +79,14 @@ class Follower:
         *,
         after: Start = "now",
         reader: EnvelopeReader | None = None,
+        into: Callable[[], pa.Schema | None] = lambda: None,
         take: Callable[[], Snapshot | None],
         shape: Callable[[pl.LazyFrame], pl.LazyFrame],
         clock: Clock | None = None,
     ) -> None:
         self._queue, self._topic, self._schema = queue, topic, schema
-        self._reader, self._shape, self._clock = reader, shape, clock or SystemClock()
+        self._reader, self._into, self._shape = reader, into, shape
+        self._clock = clock or SystemClock()
         self._id = queue.id
         self._partitions_s = self._clock.monotonic_s()
         self._first: Snapshot | None = None
@@ -149,6 +152,7 @@ class Follower:
                 after=after,
                 schema=self._schema,
                 reader=self._reader,
+                into=self._into,
                 bytes_max=_PAGE_BYTES,
             )
         except Trimmed as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import polars as pl
 import pyarrow as pa
@@ -19,7 +20,7 @@ from neuralake.queue import QueueReader
 from neuralake.queue.protocol import READ_BYTES_MAX
 from neuralake.queue.topic import app_id
 from neuralake.records.envelopes import EnvelopeReader
-from neuralake.schema import conform
+from neuralake.schema import conform, with_more
 
 __all__ = ["TailPage", "existing", "lazy_rows", "read_page", "read_tail", "together"]
 
@@ -47,11 +48,16 @@ def read_page(
     after: int,
     schema: pa.Schema,
     reader: EnvelopeReader | None = None,
+    into: Callable[[], pa.Schema | None] = lambda: None,
     bytes_max: int = READ_BYTES_MAX,
 ) -> TailPage | None:
     """The next rows behind `after`, in whole envelopes; None if there are none.
 
-    `bytes_max` bounds what is read of the queue, except that one envelope is always given.
+    Args:
+        schema: the columns that are wanted, of those that the table has.
+        into: gives the columns of the table as it is now, asked only if there is something: of a
+            table that takes new columns they say which rows fit. None: the declared ones do.
+        bytes_max: bounds what is read of the queue, except that one envelope is always given.
 
     Raises:
         Trimmed: the queue no longer keeps everything behind `after`.
@@ -61,7 +67,10 @@ def read_page(
     envelopes = queue.read(partition, after=after, bytes_max=bytes_max)
     if not envelopes:
         return None
-    rows = (reader or EnvelopeReader(schema)).read(envelopes).rows
+    reader = reader or EnvelopeReader(schema)
+    rows = reader.read(envelopes, into=into()).rows
+    if reader.evolves:  # What no commit has brought into the table yet is no column.
+        rows = rows.select([name for name in schema.names if name in rows.schema.names])
     # Rows from before a nullable column was added to the definition have it as null.
     # In one piece: a thousand envelopes of a row each are slower to use than to copy.
     rows = conform(rows, schema, name=partition).combine_chunks()
@@ -75,6 +84,7 @@ def read_tail(
     after: int,
     schema: pa.Schema,
     reader: EnvelopeReader | None = None,
+    into: Callable[[], pa.Schema | None] = lambda: None,
     bytes_max: int | None = None,
 ) -> pa.Table:
     """Every row of `partition` behind `after` that was acknowledged when this was called.
@@ -88,7 +98,7 @@ def read_tail(
     last = queue.bounds(partition).last  # A busy topic has no end; this call does.
     tables, position, size = [schema.empty_table()], after, 0
     while position < last:
-        page = read_page(queue, partition, after=position, schema=schema, reader=reader)
+        page = read_page(queue, partition, after=position, schema=schema, reader=reader, into=into)
         if page is None:
             break
         tables.append(page.rows)
@@ -111,11 +121,13 @@ def together(
     take: Callable[[], Snapshot | None],
     *,
     reader: EnvelopeReader | None = None,
+    grown: bool = False,
     bytes_max: int | None = None,
 ) -> tuple[Snapshot | None, pa.Table]:
     """A snapshot and the tail behind it, which together hold each acknowledged row once.
 
     Args:
+        grown: the tail has all columns of the snapshot, and not those of `schema` only.
         take: gives the newest snapshot; None if nobody has written the table yet, when all its
             rows are in the queue.
         bytes_max: most memory that the tail of a partition may take.
@@ -133,14 +145,22 @@ def together(
             identity, partitions = queue.id, queue.partitions(topic)
             trimmed = {name: queue.bounds(name).trimmed for name in partitions}
             snapshot = take()
-            tails = [schema.empty_table()]
+            there = None if snapshot is None else snapshot.schema
+            wanted = schema if there is None or not grown else with_more(schema, there)
+            tails = [wanted.empty_table()]
             for name in partitions:
                 committed = snapshot.txn(app_id(identity, name)) if snapshot else None
                 # Without a txn of this queue the table is new: it never held what was trimmed.
                 after = trimmed[name] if committed is None else committed
                 tails.append(
                     read_tail(
-                        queue, name, after=after, schema=schema, reader=reader, bytes_max=bytes_max
+                        queue,
+                        name,
+                        after=after,
+                        schema=wanted,
+                        reader=reader,
+                        into=partial(_same, there),
+                        bytes_max=bytes_max,
                     )
                 )
             if queue.id != identity:  # A remote one; another thread may have been told of it.
@@ -161,6 +181,10 @@ def existing(take: Callable[[], Snapshot]) -> Snapshot | None:
         if error.kind != "table":
             raise
         return None
+
+
+def _same(schema: pa.Schema | None) -> pa.Schema | None:
+    return schema
 
 
 def lazy_rows(rows: pa.Table) -> pl.LazyFrame:

@@ -17,24 +17,26 @@ from typing import Any
 from uuid import UUID
 
 from neuralake.errors import MissingExtra, UsageError
+from neuralake.queue.kafka_registry import RegisteredSchema
 from neuralake.records.scalars import as_number
 
 __all__ = ["AvroReader"]
 
 _HEAD_BYTES = 5
+_WHOLE = "value"
 
 
 class AvroReader:
     """Reads messages of any schema that `schema_of` knows. Use it from one thread at a time.
 
     Args:
-        schema_of: the schema (JSON text) of an id.
+        schema_of: the schema of an id, as a registry has it.
 
     Raises:
         MissingExtra: fastavro is not installed.
     """
 
-    def __init__(self, schema_of: Callable[[int], str]) -> None:
+    def __init__(self, schema_of: Callable[[int], RegisteredSchema]) -> None:
         if importlib.util.find_spec("fastavro") is None:
             raise MissingExtra(
                 "Messages in Avro need an extra: pip install 'neuralake[kafka]'", extra="kafka"
@@ -56,10 +58,9 @@ class AvroReader:
             raise _unfit("it does not begin with 0 and a schema's id")
         number = int.from_bytes(message[1:_HEAD_BYTES], "big")
         if number not in self._parsed:
-            text = self._schema_of(number)
+            found = self._schema_of(number)
             try:
-                schema = fastavro.parse_schema(json.loads(text))
-                trouble = _trouble(schema)
+                schema, trouble = _understood(found)
             except Exception as error:
                 raise _unfit(f"its schema {number} is not understood: {error}") from error
             if trouble is not None:
@@ -68,7 +69,7 @@ class AvroReader:
         body = BytesIO(message[_HEAD_BYTES:])
         try:
             # The library raises whatever its parts raise: EOFError, IndexError, KeyError, …
-            record = fastavro.schemaless_reader(body, self._parsed[number], None)
+            record = fastavro.schemaless_reader(body, self._parsed[number], None)[_WHOLE]
         except Exception as error:
             raise _unfit(
                 f"it is not a record of schema {number} ({type(error).__name__})"
@@ -78,14 +79,31 @@ class AvroReader:
         return _as_json(record), len(message)
 
 
-def _trouble(schema: Any) -> str | None:
+def _understood(found: RegisteredSchema) -> tuple[Any, str | None]:
+    """`found` as the library reads it, inside a record; and what of `_trouble` says of it."""
+    import fastavro
+
+    known: dict[str, Any] = {}
+    # Each behind those that it refers to.
+    parts = [fastavro.parse_schema(json.loads(text), known) for text in found.imports.values()]
+    # The library knows names from elsewhere inside a record only; around a schema it has no bytes.
+    field = {"name": _WHOLE, "type": json.loads(found.text)}
+    whole = {"type": "record", "name": "neuralake_whole", "fields": [field]}
+    schema = fastavro.parse_schema(whole, known)
+    named: dict[str, Any] = {}
+    troubles = (_trouble(part, named) for part in [*parts, schema])
+    return schema, next(filter(None, troubles), None)
+
+
+def _trouble(schema: Any, named: dict[str, Any]) -> str | None:
     """Why messages of `schema`, parsed, could end this process; None: they cannot.
+
+    `named` has the types that were looked at before, and then those of `schema`.
 
     A message has at most one item of an array for each of its bytes, unless the items take none:
     then a few bytes say that there are 2**60. And fastavro follows a type that holds itself as deep
     as a message says, and past the end of the stack; no column could hold such a value.
     """
-    named: dict[str, Any] = {}
 
     def look(part: Any, inside: frozenset[str]) -> str | None:
         if isinstance(part, list):

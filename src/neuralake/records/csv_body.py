@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
-from io import BytesIO
+from io import BytesIO, TextIOWrapper
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -18,9 +18,10 @@ import pyarrow.csv as pcsv
 from neuralake.errors import InvalidRows, SchemaMismatch, TooLarge, UsageError, suggestion
 from neuralake.records.csv_text import typed_column
 from neuralake.records.dropped import Dropped
+from neuralake.records.evolve import brought
 from neuralake.records.salvage import Pieces
 
-__all__ = ["csv_pieces", "csv_table", "csv_tables"]
+__all__ = ["csv_new_columns", "csv_pieces", "csv_table", "csv_tables"]
 
 _BLOCK_BYTES = 4 * 1024 * 1024
 _ROW = re.compile(r"Row #(\d+): ")
@@ -35,19 +36,28 @@ def csv_table(
     rows_max: int,
     drops: bool = False,
     dropped: Dropped | None = None,
+    ignores_null: bool = False,
 ) -> pa.Table:
     """The rows of `body`, a CSV text with a header line.
 
     Args:
         drops: columns that the schema has not are left out, and `dropped` counts them.
+        ignores_null: those that hold nothing are left out.
 
     Raises:
         TooLarge: more than `rows_max` rows.
         SchemaMismatch, InvalidRows: a column or value does not fit the schema.
     """
     tables, rows = [schema.empty_table()], 0
+    empty = _unknown(body, schema, delimiter) if ignores_null else []
     for table in csv_tables(
-        BytesIO(body), schema, name=name, delimiter=delimiter, drops=drops, dropped=dropped
+        BytesIO(body),
+        schema,
+        name=name,
+        delimiter=delimiter,
+        drops=drops,
+        dropped=dropped,
+        empty=empty,
     ):
         tables.append(table)
         rows += table.num_rows
@@ -70,12 +80,14 @@ def csv_tables(
     null_values: Sequence[str] = ("",),
     drops: bool = False,
     dropped: Dropped | None = None,
+    empty: Sequence[str] = (),
 ) -> Iterator[pa.Table]:
     """The rows of `file` in order, some megabytes at a time.
 
     Args:
         name: of the table, for errors.
         null_values: texts that mean null, where they are not quoted.
+        empty: columns that the schema has not, and that may be there without values.
 
     Raises:
         SchemaMismatch, InvalidRows: a column or value does not fit the schema.
@@ -87,14 +99,15 @@ def csv_tables(
             read_options=pcsv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
             parse_options=pcsv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=pcsv.ConvertOptions(
-                column_types={field.name: pa.string() for field in schema},
+                column_types=dict.fromkeys([*schema.names, *empty], pa.string()),
                 null_values=list(null_values),
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
             ),
         ) as source:
-            unknown = _check_header(source.schema.names, schema, name, drops=drops)
+            unknown = _check_header(source.schema.names, schema, name, drops=drops, empty=empty)
             for batch in source:
+                _check_empty(batch, empty, schema, name)
                 if dropped is not None:
                     dropped.add(unknown, batch.num_rows)
                 yield _typed(batch, schema, first_row, name)
@@ -135,16 +148,63 @@ def _typed(batch: pa.RecordBatch, schema: pa.Schema, first_row: int, name: str) 
     return pa.table(columns, schema=schema)
 
 
-def _check_header(names: list[str], schema: pa.Schema, name: str, *, drops: bool) -> list[str]:
-    """The columns that are not in `schema`; SchemaMismatch unless they are dropped."""
+def csv_new_columns(body: bytes, schema: pa.Schema, delimiter: str) -> dict[str, pa.DataType]:
+    """The columns of `body` that `schema` has not and that have a value: all of them are texts.
+
+    None of what cannot be read, which the reader tells.
+    """
+    if not (names := _unknown(body, schema, delimiter)):
+        return {}
+    try:
+        found = pcsv.read_csv(
+            BytesIO(body),
+            read_options=pcsv.ReadOptions(use_threads=False),
+            parse_options=pcsv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            convert_options=pcsv.ConvertOptions(
+                include_columns=names,
+                column_types=dict.fromkeys(names, pa.string()),
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+    except (UnicodeDecodeError, pa.ArrowException):
+        return {}
+    return brought(found, ())
+
+
+def _unknown(body: bytes, schema: pa.Schema, delimiter: str) -> list[str]:
+    """The names of the header that `schema` has not; none if there is no header to read."""
+    text = TextIOWrapper(BytesIO(body), "utf-8-sig", newline="")
+    try:
+        names = next(csv.reader(text, delimiter=delimiter), [])
+    except (csv.Error, UnicodeDecodeError):
+        return []
+    return [column for column in dict.fromkeys(names) if column not in schema.names]
+
+
+def _check_empty(batch: pa.RecordBatch, empty: Sequence[str], schema: pa.Schema, name: str) -> None:
+    for column in empty:
+        if column in batch.schema.names and batch[column].null_count < batch.num_rows:
+            raise _no_column(column, schema, name)
+
+
+def _no_column(column: str, schema: pa.Schema, name: str) -> SchemaMismatch:
+    return SchemaMismatch(
+        f"{name!r} has no column {column!r}.{suggestion(column, schema.names)} "
+        f"Its columns: {', '.join(schema.names)}.",
+        column=column,
+        known=schema.names,
+    )
+
+
+def _check_header(
+    names: list[str], schema: pa.Schema, name: str, *, drops: bool, empty: Sequence[str]
+) -> list[str]:
+    """The columns that are not in `schema`; SchemaMismatch unless they may be there."""
     for column in names:
-        if column not in schema.names and not drops:
-            raise SchemaMismatch(
-                f"{name!r} has no column {column!r}.{suggestion(column, schema.names)} "
-                f"Its columns: {', '.join(schema.names)}.",
-                column=column,
-                known=schema.names,
-            )
+        if column not in schema.names and column not in empty and not drops:
+            raise _no_column(column, schema, name)
         if names.count(column) > 1:
             raise SchemaMismatch(f"Column {column!r} appears twice.", column=column)
     return [column for column in names if column not in schema.names]

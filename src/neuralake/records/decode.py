@@ -16,9 +16,9 @@ import pyarrow as pa
 from neuralake.delta.partition import normalise
 from neuralake.errors import TooLarge, UnsupportedMedia, UsageError
 from neuralake.records.arrow_body import ArrowReader
-from neuralake.records.csv_body import csv_pieces, csv_table
+from neuralake.records.csv_body import csv_new_columns, csv_pieces, csv_table
 from neuralake.records.dropped import Dropped
-from neuralake.records.evolve import inferred
+from neuralake.records.evolve import brought, inferred
 from neuralake.records.json_body import NDJSON, SMALL_BYTES, JsonReader
 from neuralake.records.letters import DeadLetter, with_letters
 from neuralake.records.parquet_body import ParquetReader
@@ -128,7 +128,7 @@ class Decoder:
         self._partition_by, self._limits = tuple(partition_by), limits
         self._letter_limits = LetterLimits(limits.letters_max, limits.letter_bytes_max)
         self.dead_letters, self._rules = dead_letters, rules
-        self._name, self._drops = name, drops
+        self._name, self._drops, self._evolves = name, drops, evolves
         self._schema, self._evolved = schema, frozenset(evolved)
         self._json = json = JsonReader(
             schema,
@@ -248,6 +248,7 @@ class Decoder:
             rows_max=self._limits.rows_max,
             drops=self._drops,
             dropped=dropped,
+            ignores_null=self._evolves,
         )
 
     def _check_partitions(self, table: pa.Table) -> None:
@@ -291,14 +292,11 @@ class Decoder:
         """
         reader = reader_of(media_type)
         if reader in self._columnar:
-            table = self._columnar[reader].table(body)
-            return {
-                field.name: field.type
-                for field, column in zip(table.schema, table.columns, strict=True)
-                if field.name not in self._schema.names and column.null_count < len(column)
-            }
-        if len(body) > self._limits.json_bytes_max or reader in (CSV, TSV):
-            return {}  # Texts of CSV have no types: new columns come with the other formats.
+            return brought(self._columnar[reader].table(body), self._schema.names)
+        if len(body) > self._limits.json_bytes_max:
+            return {}  # It is refused.
+        if reader in _DELIMITERS:
+            return csv_new_columns(body, self._schema, _DELIMITERS[reader])
         pieces = (
             line_pieces(body, self._json)
             if reader == NDJSON

@@ -20,7 +20,7 @@ from neuralake.queue import Envelope
 from neuralake.records.letters import DeadLetter
 from neuralake.schema import declare
 
-__all__ = ["inferred", "may_evolve", "text_of", "unified", "widened", "with_fields"]
+__all__ = ["brought", "inferred", "may_evolve", "text_of", "unified", "widened", "with_fields"]
 
 _COLUMNS_MAX = 1000
 _INT64 = 2**63
@@ -50,6 +50,16 @@ def inferred(rows: Iterable[Any], known: Iterable[str]) -> dict[str, pa.DataType
                 nested.add(name)
             found[name] = widened(found.get(name), _type_of(value))
     return {name: kind for name, kind in found.items() if kind is not None and name not in nested}
+
+
+def brought(table: pa.Table, known: Iterable[str]) -> dict[str, pa.DataType]:
+    """The columns of `table` that are not `known` and have a value, with their types."""
+    names = set(known)
+    return {
+        field.name: field.type
+        for field, column in zip(table.schema, table.columns, strict=True)
+        if field.name not in names and column.null_count < len(column)
+    }
 
 
 def may_evolve(kind: pa.DataType) -> bool:

@@ -18,6 +18,7 @@ from neuralake.records.dropped import Dropped
 from neuralake.records.evolve import with_fields
 from neuralake.records.rows import Row
 from neuralake.records.salvage import is_misfit
+from neuralake.schema import with_more
 
 __all__ = ["EvolvingDecoder"]
 
@@ -111,5 +112,4 @@ class EvolvingDecoder:
             return self._decoder
 
     def _take(self, table: pa.Schema | None) -> None:
-        more = [] if table is None else [f for f in table if f.name not in self._schema.names]
-        self._schema = pa.schema([*self._schema, *more])
+        self._schema = self._schema if table is None else with_more(self._schema, table)

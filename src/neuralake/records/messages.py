@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any, Protocol
@@ -22,9 +22,10 @@ import pyarrow.compute as pc
 from neuralake.delta.partition import normalise
 from neuralake.errors import InvalidRows, UsageError
 from neuralake.records.arrow_body import ArrowReader
+from neuralake.records.evolve import brought, inferred
 from neuralake.records.json_body import JsonReader
 from neuralake.records.letters import DeadLetter, reason_of
-from neuralake.records.pieces import array_pieces, arrow_pieces, line_pieces
+from neuralake.records.pieces import array_pieces, arrow_pieces, json_values, line_pieces
 from neuralake.records.rules import BrokenRule, Rules
 from neuralake.records.salvage import LetterLimits, Pieces, salvage, without_broken
 
@@ -78,6 +79,7 @@ class MessageReader:
         keeps_rows: of a message with several rows, those that fit are kept, unless more than
             `letters_max` do not.
         drops: columns that the schema has not are left out of values.
+        evolved: columns of `schema` that came with rows and not by its definition; None: none come.
         rules: what else rows must keep, each message by itself.
     """
 
@@ -93,15 +95,18 @@ class MessageReader:
         record: Callable[[bytes], tuple[Any, int]] | None = None,
         keeps_rows: bool = False,
         drops: bool = False,
+        evolved: Collection[str] | None = None,
         rules: Rules | None = None,
         letters_max: int = 1000,
     ) -> None:
         self._schema, self._partition_by, self._columns = schema, tuple(partition_by), columns
         taken = {column.name for column in columns}
         inner = pa.schema([found for found in schema if found.name not in taken])
-        self._json = JsonReader(inner, name=name, rows_max=rows_max, drops=drops)
+        # Of a table that takes new columns, one without a value is no column.
+        evolves = {"drops": drops, "ignores_null": evolved is not None}
+        self._json = JsonReader(inner, name=name, rows_max=rows_max, loose=evolved or (), **evolves)
         self._arrow = ArrowReader(
-            inner, name=name, rows_max=rows_max, bytes_max=_ARROW_BYTES_MAX, drops=drops
+            inner, name=name, rows_max=rows_max, bytes_max=_ARROW_BYTES_MAX, **evolves
         )
         self._record, self._format = record, format
         self._keeps_rows, self._rules = keeps_rows, rules
@@ -123,6 +128,23 @@ class MessageReader:
         self._read(work, present)
         rows = pa.concat_tables([self._schema.empty_table(), *work.tables])
         return MessageRows(rows, work.rejected, len(values) - len(present))
+
+    def new_columns(self, value: bytes) -> dict[str, pa.DataType]:
+        """Columns of a message's `value`, or of one row of it, that the schema has not, with types.
+
+        Those that have no value, or no type (objects and arrays), are none; nor is what cannot be
+        read.
+        """
+        known = self._schema.names
+        try:
+            if self._format == "arrow":
+                return brought(self._arrow.table(value), known)
+            if self._record is not None:
+                return inferred([self._record(value)[0]], known)
+        except UsageError:
+            return {}
+        pieces = array_pieces(value, self._json) or line_pieces(value, self._json)
+        return inferred(json_values(pieces), known)
 
     def _read(self, work: _Work, indexes: list[int]) -> None:
         if not indexes:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuralake.errors import MissingExtra, NeedsAttention, UsageError
+from neuralake.queue.kafka_registry import RegisteredSchema
 from neuralake.records.protobuf_types import MessageTypes
 from neuralake.records.protobuf_values import MessageValues
 
@@ -46,7 +47,7 @@ class ProtobufReader:
     Args:
         message: the full name.
         file: a `FileDescriptorSet`, read with the first message.
-        schema_of: without `file`: the base64 of the `FileDescriptorProto` of an id.
+        schema_of: without `file`: the schema of an id, as a registry has it.
         framed: messages have a registry's frame; without `file` they must.
 
     Raises:
@@ -58,7 +59,7 @@ class ProtobufReader:
         message: str,
         *,
         file: Path | None = None,
-        schema_of: Callable[[int], str] | None = None,
+        schema_of: Callable[[int], RegisteredSchema] | None = None,
         framed: bool = False,
     ) -> None:
         try:
@@ -116,9 +117,12 @@ class ProtobufReader:
 
     def _of_schema(self, number: int) -> _Known:
         assert self._schema_of is not None  # noqa: S101 it is this or a file
-        text = self._schema_of(number)
+        found = self._schema_of(number)
         try:
-            types = MessageTypes.of_file(base64.b64decode(text, validate=True))
+            types = MessageTypes.of_file(
+                base64.b64decode(found.text, validate=True),
+                {n: base64.b64decode(text, validate=True) for n, text in found.imports.items()},
+            )
         except ValueError as error:
             raise _unfit(f"its schema {number} is not understood: {error}") from error
         message = types.message(self._name)

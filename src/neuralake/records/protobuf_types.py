@@ -6,7 +6,7 @@ versions of one type can be read side by side.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,9 +23,11 @@ class MessageTypes:
         ValueError: these are no descriptors, or a file that they import is missing.
     """
 
-    def __init__(self, files: Iterable[FileDescriptorProto]) -> None:
+    def __init__(self, files: Iterable[FileDescriptorProto], *, main: str | None = None) -> None:
+        """`main`: the name of the file that message indexes count in; default: see `name_at`."""
         from google.protobuf.descriptor_pool import DescriptorPool
 
+        self._main = main
         self._pool = DescriptorPool()
         given = {file.name: file for file in files}
         self._files = _own_files() | given
@@ -42,11 +44,19 @@ class MessageTypes:
         return cls(_parsed(FileDescriptorSet, content).file)
 
     @classmethod
-    def of_file(cls, content: bytes) -> MessageTypes:
-        """Of one `FileDescriptorProto`. Raises as the class."""
+    def of_file(cls, content: bytes, imports: Mapping[str, bytes] | None = None) -> MessageTypes:
+        """Of one `FileDescriptorProto`, and those that it imports, by name. Raises as the class."""
         from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
-        return cls([_parsed(FileDescriptorProto, content)])
+        files = []
+        for name, inner in (imports or {}).items():
+            file = _parsed(FileDescriptorProto, inner)
+            file.name = name  # A registry calls it as it likes.
+            files.append(file)
+        main = _parsed(FileDescriptorProto, content)
+        while main.name in (imports or {}):
+            main.name += "_"
+        return cls([*files, main], main=main.name)
 
     def message(self, name: str) -> type[Message] | None:
         """The class of the messages that have the full name `name`; None: there is none."""
@@ -58,8 +68,8 @@ class MessageTypes:
             return None
 
     def name_at(self, indexes: Sequence[int], *, beside: str) -> str | None:
-        """The full name that `indexes` lead to, in the file that has the message `beside`."""
-        file = self._files[self._pool.FindFileContainingSymbol(beside).name]
+        """The full name that `indexes` lead to: in the main file, else in that of `beside`."""
+        file = self._files[self._main or self._pool.FindFileContainingSymbol(beside).name]
         path, inner = [file.package] if file.package else [], file.message_type
         for index in indexes:
             if index >= len(inner):

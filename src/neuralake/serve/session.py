@@ -22,6 +22,7 @@ from neuralake.errors import UnknownName, suggestion
 from neuralake.live import existing, together
 from neuralake.queue import QueueReader
 from neuralake.queue.topic import topic_of
+from neuralake.records.envelopes import EnvelopeReader
 from neuralake.schema import conform
 from neuralake.serve.files import parquet_dataset
 from neuralake.serve.messages import Source
@@ -197,6 +198,9 @@ class Session:
             topic_of(database, name),
             schema,
             take,
+            # Of tables that take new columns, rows come with those that the table has.
+            reader=EnvelopeReader(schema, evolves=True),
+            grown=True,
             bytes_max=self._tail_bytes_max,
         )
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pyarrow as pa
 
 from neuralake.catalog import Catalog
+from neuralake.catalog.read import tail_columns
 from neuralake.live import read_page
 from neuralake.queue import Queue
 from neuralake.queue.protocol import TAIL_BYTES_MAX
 from neuralake.queue.topic import topic_of
 from neuralake.records.envelopes import reader_of
-from neuralake.schema import declare
+from neuralake.schema import declare, with_more
 from neuralake.serve.messages import AskPage, AskQueue, Page, QueueState
 
 __all__ = ["look_at_queue", "read_queue"]
@@ -32,18 +33,22 @@ def look_at_queue(catalog: Catalog, ask: AskQueue) -> QueueState:
 def read_queue(catalog: Catalog, ask: AskPage) -> Page:
     """The next rows of a partition; none, and the position that was asked for, if that is all.
 
+    They have the columns that the table has now, where it takes new ones.
+
     Raises what `read_page` raises.
     """
     definition, queue = catalog.definition(ask.database, ask.table), _queue(catalog, ask)
     assert definition.schema is not None  # noqa: S101 stream tables have one; for mypy
     schema, name = declare(definition.schema), topic_of(ask.database, ask.table)
+    into = tail_columns(catalog, definition)
     identity = queue.id
     page = read_page(
         queue,
         ask.partition,
         after=ask.after,
-        schema=schema,
+        schema=schema if into is None else with_more(schema, into),
         reader=reader_of(definition, catalog.settings, name=name),
+        into=lambda: into,
         bytes_max=TAIL_BYTES_MAX,
     )
     if page is None:
@@ -51,7 +56,7 @@ def read_queue(catalog: Catalog, ask: AskPage) -> Page:
     if not page.rows.num_rows:
         return Page(queue=identity, position=page.position)
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as stream:
+    with pa.ipc.new_stream(sink, page.rows.schema) as stream:
         stream.write_table(page.rows)
     return Page(
         queue=identity,

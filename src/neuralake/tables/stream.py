@@ -44,7 +44,7 @@ class Stream:
             other rows are stored, and these go to the table of dead letters, `<uri>_rejected`.
         unknown_columns: what becomes of columns that the schema has not. `reject`: their rows do
             not fit. `drop`: they are left out, and the answer says which. `evolve`: they become
-            columns of the Delta table, with the first rows that have them (not of Kafka topics).
+            columns of the Delta table, with the first rows that have them.
         rules: a dataframely `Schema` (the class): rows that do not keep it do not fit. Its columns
             are some of the table's.
 
@@ -71,12 +71,6 @@ class Stream:
             )
         self._check_choice("on_invalid", ON_INVALID)
         self._check_choice("unknown_columns", UNKNOWN_COLUMNS)
-        if self.evolves and self.kafka is not None:
-            raise UsageError(
-                "Stream(unknown_columns='evolve'): a table that a Kafka topic feeds cannot take "
-                "new columns yet. Drop them, or send the rows over HTTP.",
-                name="unknown_columns",
-            )
         self._check_rules()
         for name in _LIMITS:
             value = getattr(self, name)

@@ -217,8 +217,8 @@ class _Reader:
         """`there`: the columns of the Delta table, which may have more than the definition."""
         self._table, self._settings, self._name = table, catalog.settings, name
         more = [field for field in there if field.name not in table.columns]
-        schema = pa.schema([*table.schema, *more])
-        self._decoder = decoder_of(table, catalog.settings, name=name, schema=schema)
+        self._schema = pa.schema([*table.schema, *more])
+        self._decoder = decoder_of(table, catalog.settings, name=name, schema=self._schema)
 
     def rows(self, each: Replacement) -> pa.Table:
         """The rows of `each`; UsageError as the door has it."""
@@ -228,7 +228,12 @@ class _Reader:
                 raise UsageError(f"It is {each.format}, which is not read here.")
             return self._decoder.rows(each.value, _MEDIA[each.format])
         reader = message_reader_of(
-            self._table, self._settings, name=self._name, format=each.format, keeps_rows=False
+            self._table,
+            self._settings,
+            name=self._name,
+            format=each.format,
+            keeps_rows=False,
+            schema=self._schema,
         )
         found = reader.read(_Message(each))
         if found.rejected:

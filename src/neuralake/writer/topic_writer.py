@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 
 from neuralake.clock import Clock, SystemClock
-from neuralake.delta import Commit, TableLog, Txn
-from neuralake.errors import Conflict, NeedsAttention
+from neuralake.delta import Commit, TableLog, Txn, add_columns
+from neuralake.errors import Conflict, NeedsAttention, SchemaMismatch
 from neuralake.queue import Amount, Envelope, Queue
 from neuralake.queue.protocol import MESSAGES_MAX
 from neuralake.queue.topic import app_id, labels_of
@@ -36,6 +36,8 @@ _CROWDED_GRACE_S = 1.0
 # Positions without rows (of aborted transactions) are committed too, or the queue's own retention
 # would one day seem to have removed rows; but not often.
 _ROWLESS_S = 60.0
+# Writers of other partitions may be first with new columns; each time the batch is read anew.
+_SCHEMAS_MAX = 20
 
 
 class TopicWriter:
@@ -158,19 +160,20 @@ class TopicWriter:
         return sum(envelope.size for envelope in self._waiting)
 
     def _commit(self) -> Commit | None:
-        batch = self._waiting
-        # As the table is now: another writer may have added columns.
-        found = self._reader.read(batch, into=self._table.schema)
-        known = self._table.schema.names
-        new = [field for field in found.rows.schema if field.name not in known]
-        wanted = pa.schema([*self._table.schema, *new])
-        rows = conform(found.rows, wanted, name=self._partition)
-        if found.rejected:
-            self._tell_rejected(found.rejected)
-        last = batch[-1].position
+        batch, last = self._waiting, self._waiting[-1].position
         txn = Txn(self._app_id, last, after=self._position)
-        began_s = self._clock.monotonic_s()
-        commit = self._table.append(rows, txn=txn, new_columns=new)
+        for left in reversed(range(_SCHEMAS_MAX)):
+            rows, new = self._rows(batch)
+            into, began_s = self._table.schema, self._clock.monotonic_s()
+            try:
+                commit = self._table.append(rows, txn=txn, new_columns=new)
+            except SchemaMismatch:
+                # Another writer was first with a column of ours, as another type: what fits it is
+                # to be found out anew.
+                if not left or self._table.schema.equals(into):
+                    raise
+                continue
+            break
         commit_s = self._clock.monotonic_s() - began_s
         if commit.repeated:
             self._find_position()
@@ -178,6 +181,23 @@ class TopicWriter:
         self._position, self._waiting = last, []
         self._observe(batch, commit, commit_s)
         return commit
+
+    def _rows(self, batch: Sequence[Envelope]) -> tuple[pa.Table, list[pa.Field]]:
+        """The rows of `batch` and the columns that the table lacks; its letters are stored."""
+        while True:
+            # As the table is now: another writer may have added columns.
+            found = self._reader.read(batch, into=self._table.schema)
+            known = self._table.schema.names
+            new = [field for field in found.rows.schema if field.name not in known]
+            if not (found.rejected and new):
+                break
+            # Letters are stored before the rows, and which there are depends on the columns. So
+            # these come first, by themselves: after a crash in between the batch is read the same.
+            add_columns(self._table, new)
+        if found.rejected:
+            self._tell_rejected(found.rejected)
+        wanted = pa.schema([*self._table.schema, *new])
+        return conform(found.rows, wanted, name=self._partition), new
 
     def _tell_rejected(self, rejected: Sequence[DeadLetter]) -> None:
         self._telemetry.count("writer_rejected", len(rejected), **self._labels)
