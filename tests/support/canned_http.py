@@ -23,6 +23,8 @@ class Canned:
     retry_after: int | None = None
     queue: str = "canned"
     """Which queue it says it is of; empty: it does not say."""
+    raw: bytes | None = None
+    """All that is sent, as it is, before the connection is closed."""
 
 
 @contextlib.contextmanager
@@ -49,7 +51,8 @@ def canned_http(
             self._answer(topics)
 
         def _answer(self, answer: Canned) -> None:
-            if not answer.status:
+            if answer.raw is not None or not answer.status:
+                self.wfile.write(answer.raw or b"")
                 self.close_connection = True
                 return
             self.send_response_only(answer.status)

@@ -31,7 +31,8 @@ from neuralake.errors import (
 
 __all__ = ["Answer", "Verdict"]
 
-_STANDARD = ("type", "title", "status", "detail")
+# The last two are arguments of an error, and no facts of ours.
+_NO_FACTS = ("type", "title", "status", "detail", "message", "self")
 _OURS = "urn:neuralake:problem:"
 _KINDS: dict[str, type[NeuralakeError]] = {
     "key-reused": KeyReused,
@@ -112,8 +113,7 @@ class Answer:
 
     def error(self) -> NeuralakeError:
         """What a server of ours raised to answer so; its facts, too."""
-        facts = {name: value for name, value in self.members.items() if name not in _STANDARD}
-        facts.pop("message", None)  # Not ours; the name of an argument.
+        facts = {name: value for name, value in self.members.items() if name not in _NO_FACTS}
         is_fault = 400 <= self.status < 500
         default: type[NeuralakeError] = UsageError if is_fault else Unavailable
         kind = _KINDS.get(self._kind) or _STATUSES.get(self.status, default)

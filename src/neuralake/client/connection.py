@@ -55,9 +55,11 @@ class Connection:
         answer_s_max: float = _ANSWER_S_MAX,
         answer_bytes_max: int = _ANSWER_BYTES_MAX,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        parts, port = urlsplit(url), _port(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or port is None:
             raise UsageError(f"{url!r} is not the URL of a server, such as http://127.0.0.1:8765.")
+        if not (token.isascii() and token.isprintable()):
+            raise UsageError("The token has characters that no token has: a line break, perhaps.")
         self.url = url.rstrip("/")
         self._prefix = parts.path.rstrip("/")
         self._clock = clock
@@ -65,12 +67,13 @@ class Connection:
         self._answer_s_max, self._answer_bytes_max = answer_s_max, answer_bytes_max
         self._connection = (
             http.client.HTTPSConnection(
-                parts.hostname, parts.port, timeout=_CONNECT_S_MAX, context=tls
+                parts.hostname, port or None, timeout=_CONNECT_S_MAX, context=tls
             )
             if parts.scheme == "https"
-            else http.client.HTTPConnection(parts.hostname, parts.port, timeout=_CONNECT_S_MAX)
+            else http.client.HTTPConnection(parts.hostname, port or None, timeout=_CONNECT_S_MAX)
         )
         self._used_s = 0.0
+        self._is_aborted = False
 
     def open(self) -> None:
         """Make sure that there is a connection. Raises OSError: there is none; nothing is sent."""
@@ -79,6 +82,8 @@ class Connection:
         if self._connection.sock is None:
             self._connection.connect()
             self._used_s = self._clock.monotonic_s()
+        if self._is_aborted:
+            raise ConnectionAbortedError("the client is being closed")
 
     def exchange(
         self,
@@ -151,7 +156,8 @@ class Connection:
         return bool(waiting.poll(0))
 
     def abort(self) -> None:
-        """Break off a request that another thread waits for."""
+        """Break off a request that another thread waits for, or begins."""
+        self._is_aborted = True
         found = self._connection.sock
         if found is not None:
             with suppress(OSError):
@@ -160,6 +166,14 @@ class Connection:
     def close(self) -> None:
         """Close the connection; the next request opens a new one."""
         self._connection.close()
+
+
+def _port(url: str) -> int | None:
+    """The port; 0: the scheme's; None: it is none."""
+    try:
+        return urlsplit(url).port or 0
+    except ValueError:
+        return None
 
 
 class _Response(http.client.HTTPResponse):

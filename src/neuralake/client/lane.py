@@ -15,7 +15,13 @@ from neuralake.client.asking import Backoff
 from neuralake.client.body import Part
 from neuralake.client.options import Options, Rejected
 from neuralake.client.shelf import Batch, Producer, Shelf, new_producer
-from neuralake.errors import NeedsAttention, NeuralakeError, UnknownProducer, UsageError
+from neuralake.errors import (
+    NeedsAttention,
+    NeuralakeError,
+    Unavailable,
+    UnknownProducer,
+    UsageError,
+)
 
 __all__ = ["Lane"]
 
@@ -154,6 +160,16 @@ class Lane:
             self.trouble = error
             self.retry_at_s = now_s + self.backoff.wait_s(answer.retry_after_s)
 
+    def rest(self, error: OSError, *, now_s: float, is_stored: bool = False) -> None:
+        """Our own disk failed: it is full, perhaps, and all is as before. Try again later.
+
+        `is_stored`: the oldest batch is, and only we could not note it.
+        """
+        if is_stored:
+            self.batches[0].is_doubtful = True
+        self.trouble = Unavailable(f"The client's disk: {error}.", table=self.table)
+        self.retry_at_s = now_s + self.backoff.wait_s()
+
     def stop(self, error: NeuralakeError) -> None:
         """Send nothing more of this table; what is there stays there."""
         self.trouble, self.is_stopped = error, True
@@ -226,7 +242,14 @@ class Lane:
 
     def _hand_over(self, rejected: Rejected, name: str) -> None:
         if self._options.on_rejected is not None:
-            self._options.on_rejected(rejected)
+            try:
+                self._options.on_rejected(rejected)
+            except Exception as error:  # whatever the caller's code raises: it is told
+                raise NeedsAttention(
+                    f"The client stopped: on_rejected raised {type(error).__name__}: {error}. "
+                    f"What is in its spool stays there.",
+                    table=self.table,
+                ) from error
             return
         place = self._shelf.keep(rejected, name)
         if place:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from neuralake.client.answer import Answer
+from neuralake.client.answer import Answer, Verdict
 from neuralake.client.asking import Backoff, path_of, untrusted
 from neuralake.client.body import Part
 from neuralake.client.connection import Connection
@@ -263,9 +263,13 @@ class Outbox:
             self._changed.acquire()
         if failed is None:
             return True
-        self._trouble = _unreachable(self._connection.url, failed)
-        self._retry_at_s = self._clock.monotonic_s() + self._backoff.wait_s()
+        self._is_unreachable(failed)
         return False
+
+    def _is_unreachable(self, error: BaseException) -> None:
+        self._trouble = _unreachable(self._connection.url, error)
+        self._retry_at_s = self._clock.monotonic_s() + self._backoff.wait_s()
+        self._changed.notify_all()
 
     def _knows_queue(self, lane: Lane) -> bool:
         """Ask for the server's queue, without the lock, before the first batch of a producer."""
@@ -281,21 +285,24 @@ class Outbox:
             self._changed.acquire()
         now_s = self._clock.monotonic_s()
         if answer is None:
-            self._trouble = _unreachable(self._connection.url, failed)
-            self._retry_at_s = now_s + self._backoff.wait_s()
+            self._is_unreachable(failed)
             return False
         try:
             lane.learn(answer, now_s=now_s)
         except OSError as error:
-            lane.stop(_disk_failed(error))
+            lane.rest(error, now_s=now_s)
         self._changed.notify_all()
         return bool(lane.producer.queue)
 
     def _sealed(self, lane: Lane) -> _Task | None:
         try:
             batch, parts = lane.take()
-        except (OSError, NeedsAttention) as error:
-            lane.stop(_disk_failed(error))
+        except (FileNotFoundError, NeedsAttention) as error:
+            lane.stop(_stopped(error))
+            self._changed.notify_all()
+            return None
+        except OSError as error:
+            lane.rest(error, now_s=self._clock.monotonic_s())
             self._changed.notify_all()
             return None
         producer = lane.producer
@@ -338,8 +345,10 @@ class Outbox:
         self._trouble, self._retry_at_s = None, 0.0
         try:
             task.lane.answered(answer, task.parts, now_s=now_s)
-        except Exception as error:  # noqa: BLE001 also of a callback of the caller's; flush tells it
-            task.lane.stop(_disk_failed(error))
+        except OSError as error:
+            task.lane.rest(error, now_s=now_s, is_stored=answer.verdict is Verdict.STORED)
+        except Exception as error:  # noqa: BLE001 a fault of ours, perhaps; flush tells it
+            task.lane.stop(_stopped(error))
         self._count()
 
     def _count(self) -> None:
@@ -379,7 +388,7 @@ def _unreachable(url: str, error: BaseException) -> NeuralakeError:
     )
 
 
-def _disk_failed(error: Exception) -> NeuralakeError:
+def _stopped(error: Exception) -> NeuralakeError:
     if isinstance(error, NeedsAttention):
         return error
     return NeedsAttention(

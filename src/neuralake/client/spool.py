@@ -163,9 +163,9 @@ class FolderShelf:
                 f"refuses. Look why, and move them away.",
                 path=str(folder),
             )
-        self._rejected_bytes += len(rejected.content)
         form = rejected.form
         _write_whole(path, form.head + rejected.content + form.tail)
+        self._rejected_bytes += len(rejected.content)
         _write_whole(path.with_suffix(".txt"), f"{rejected.error.message}\n".encode())
         return str(path)
 
@@ -180,6 +180,8 @@ class FolderShelf:
             while view:
                 view = view[os.write(self._handle, view) :]
             os.fdatasync(self._handle)
+            if not os.fstat(self._handle).st_nlink:
+                raise OSError(f"a file was removed from {self._folder} while it was open")
         except BaseException:
             # What is half there would look like a crash's; and the next part comes in its place.
             self._is_broken = True
