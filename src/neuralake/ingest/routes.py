@@ -216,6 +216,10 @@ class IngestRoutes:
             self._telemetry.count("ingest_bytes", len(body), table=target.topic)
             if letters:
                 self._telemetry.count("ingest_dead_letters", letters, table=target.topic)
+            if stored.dropped is not None and stored.dropped.values:
+                self._telemetry.count(
+                    "ingest_dropped_values", stored.dropped.values, table=target.topic
+                )
         if wait:
             return await self._when_committed(target, stored)
         return _json(_answer(target, stored), status=202, headers=_queue_of(target))

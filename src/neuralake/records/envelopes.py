@@ -13,6 +13,7 @@ from neuralake.queue import Envelope
 from neuralake.queue.kafka_registry import SchemaRegistry
 from neuralake.queue.rows import decode_rows
 from neuralake.records.avro_message import AvroReader
+from neuralake.records.dropped import Dropped
 from neuralake.records.evolve import unified
 from neuralake.records.letters import DeadLetter, letters_of
 from neuralake.records.messages import Column, MessageReader, MessageRows
@@ -52,7 +53,7 @@ class EnvelopeReader:
         """
         tables: list[pa.Table] = []
         rejected: list[DeadLetter] = []
-        tombstones = 0
+        tombstones, dropped = 0, Dropped()
         for is_foreign, group in groupby(envelopes, lambda envelope: envelope.messages is not None):
             if not is_foreign:
                 if stored := [envelope for envelope in group if envelope.payload]:
@@ -66,10 +67,11 @@ class EnvelopeReader:
                 tables.append(found.rows)
                 rejected += found.rejected
                 tombstones += found.tombstones
+                dropped.merge(found.dropped)
         if not tables:
-            return MessageRows(self._schema.empty_table(), rejected, tombstones)
+            return MessageRows(self._schema.empty_table(), rejected, tombstones, dropped)
         rows = pa.concat_tables(tables, promote_options="default")
-        return MessageRows(rows, rejected, tombstones)
+        return MessageRows(rows, rejected, tombstones, dropped)
 
     def _stored(
         self, stored: list[Envelope], into: pa.Schema | None, rejected: list[DeadLetter]

@@ -18,6 +18,7 @@ from neuralake.errors import Conflict, NeedsAttention
 from neuralake.queue import Amount, Envelope, Queue
 from neuralake.queue.protocol import MESSAGES_MAX
 from neuralake.queue.topic import app_id, labels_of
+from neuralake.records.dropped import Dropped
 from neuralake.records.envelopes import EnvelopeReader
 from neuralake.records.letters import DeadLetter
 from neuralake.schema import conform
@@ -78,6 +79,7 @@ class TopicWriter:
         self._position = 0
         self._waiting: list[Envelope] = []
         self._took_rows = 0
+        self._dropped = Dropped()
         self._commit_began_s = float("-inf")
         self._trimmed_s = float("-inf")
         self._find_position()
@@ -177,7 +179,21 @@ class TopicWriter:
             return None
         self._position, self._waiting = last, []
         self._observe(batch, commit, commit_s)
+        if found.dropped.rows:
+            self._tell_dropped(found.dropped)
         return commit
+
+    def _tell_dropped(self, dropped: Dropped) -> None:
+        self._telemetry.count("writer_dropped_values", dropped.values, **self._labels)
+        known = set(self._dropped.rows)
+        self._dropped.merge(dropped)
+        if new := [name for name in self._dropped.rows if name not in known]:
+            _log.warning(
+                "%s: columns that the table does not have are left out of messages: %s",
+                self._partition,
+                ", ".join(map(repr, new)),
+                extra=self._labels,
+            )
 
     def _tell_rejected(self, rejected: Sequence[DeadLetter]) -> None:
         self._telemetry.count("writer_rejected", len(rejected), **self._labels)
