@@ -147,7 +147,9 @@ class MessageReader:
         work.dropped.merge(dropped)
         self._keep(work, indexes, table, counts)
 
-    def _keep(self, work: _Work, indexes: Sequence[int], table: pa.Table, counts: list[int]) -> None:
+    def _keep(
+        self, work: _Work, indexes: Sequence[int], table: pa.Table, counts: list[int]
+    ) -> None:
         """Keep the rows of the messages at `indexes`, but where one breaks a rule."""
         broken = self._rules.failing(table) if self._rules is not None else []
         ends, start = list(accumulate(counts)), 0
@@ -180,9 +182,7 @@ class MessageReader:
             table = pa.table([found[name] for name in self._schema.names], schema=self._schema)
         return normalise(table, self._partition_by)
 
-    def _keep_or_reject(
-        self, work: _Work, index: int, error: Exception, dropped: Dropped
-    ) -> None:
+    def _keep_or_reject(self, work: _Work, index: int, error: Exception, dropped: Dropped) -> None:
         """The message at `index` does not fit as a whole; `dropped` counts what is left out."""
         attached = work.attached(self._columns, index) if self._columns else None
         pieces = self._pieces(work.values[index] or b"") if self._keeps_rows else None
@@ -247,7 +247,9 @@ class MessageReader:
             if held >= _VALUES_AT_ONCE:
                 tables.append(self._json.rows(rows, dropped=dropped))
                 rows, held = [], 0
-        return pa.concat_tables([*tables, self._json.rows(rows, dropped=dropped)]), [1] * len(values)
+        return pa.concat_tables([*tables, self._json.rows(rows, dropped=dropped)]), [1] * len(
+            values
+        )
 
 
 class _InParts(Exception):
