@@ -258,7 +258,7 @@ def filled(events: int) -> Iterator[tuple[KafkaServer, str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--events", type=int, default=300_000)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     print(describe())
