@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,8 @@ def test_unknown_columns_are_left_out_and_the_answer_says_of_how_many_rows(
     answer = client.post("/v1/lab/drop", json=rows).json()
 
     assert answer["dropped_columns"] == {"x": 2, "y": 1}
+    metrics = client.get("/metrics").text
+    assert re.findall(r"ingest_dropped_values_total\{.*\} (.*)", metrics) == ["3.0"]
     assert stored(catalog.queue(), "lab.drop") == [
         {"id": 1, "site": None},
         {"id": 2, "site": "a"},

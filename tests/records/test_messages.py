@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import dataframely as dy
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from sent_messages import Sent
 
 from neuralake.errors import UsageError
 from neuralake.records.messages import Column, MessageReader
+from neuralake.records.rules import Rules
 from neuralake.tables import KafkaTopic, Stream
 
 SCHEMA = pa.schema(
@@ -234,3 +236,34 @@ def test_a_message_with_too_many_rows_that_do_not_fit_is_one_letter() -> None:
 
     assert ids(found.rows) == []
     assert [(one.row, one.value) for one in found.rejected] == [(None, array)]
+
+
+@pytest.mark.parametrize("on_invalid", ["reject", "dead_letter"])
+def test_what_is_left_out_is_counted_once_whatever_else_is_in_the_batch(on_invalid: str) -> None:
+    """Together, in halves, and one by one: a poison message makes all of it be read again."""
+    sent: list[bytes | None] = [row(i, more=1) for i in range(100)]
+    sent[3], sent[7], sent[50] = b"not json", None, row(50, more=1, other=[2])
+    array = b"[" + row(100, more=1) + b', {"id": "x", "more": 1}]'
+
+    drops = reader(drops=True, keeps_rows=on_invalid == "dead_letter")
+    found = drops.read(Sent([*sent, array]))
+
+    kept = 1 if on_invalid == "dead_letter" else 0
+    assert found.rows.num_rows == 98 + kept
+    assert found.dropped.rows == {"more": 98 + kept, "other": 1}
+    assert found.dropped.values == 99 + kept
+
+
+def test_what_is_left_out_of_a_message_that_breaks_a_rule_is_counted_once() -> None:
+    class Small(dy.Schema):
+        id = dy.Int64(nullable=True, max=4)
+        name = dy.String(nullable=True)
+        count = dy.Int32(nullable=True)
+
+    rules = Rules(Small, SCHEMA, name="lab.events")
+    sent: list[bytes | None] = [row(i, more=1) for i in range(10)]
+
+    found = reader(drops=True, keeps_rows=True, rules=rules).read(Sent(sent))
+
+    assert ids(found.rows) == list(range(5))
+    assert found.dropped.rows == {"more": 10}

@@ -8,12 +8,13 @@ import time
 import neuralake as nl
 from neuralake.delta import exists, snapshot
 from neuralake.queue.topic import app_id
+from neuralake.telemetry import Telemetry
 from neuralake.writer import run_writer
 
 __all__ = ["write_all"]
 
 
-def write_all(catalog: nl.Catalog) -> None:
+def write_all(catalog: nl.Catalog, telemetry: Telemetry | None = None) -> None:
     """Run a writer until the table has what the topic has."""
     definition = catalog.definition("lab", "events")
     queue, store = catalog.queue_of(definition), catalog.store_of(definition)
@@ -28,7 +29,8 @@ def write_all(catalog: nl.Catalog) -> None:
             for name in queue.partitions("lab.events")
         )
 
-    thread = threading.Thread(target=run_writer, args=(catalog,), kwargs={"stop": stop})
+    options = {"stop": stop, "telemetry": telemetry}
+    thread = threading.Thread(target=run_writer, args=(catalog,), kwargs=options)
     thread.start()
     try:
         while not is_done():

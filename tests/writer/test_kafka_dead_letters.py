@@ -16,15 +16,22 @@ from protobuf_types import class_of, framed, proto_file, proto_set
 import neuralake as nl
 from neuralake.settings import LakeSettings, Settings, WriterSettings
 from neuralake.tables import REJECTED_SUFFIX
+from neuralake.telemetry import Telemetry
 from neuralake.writer import LetterBox, Replacement, Replayer
 
 
-def kafka_lake(root: Path, kafka: MockKafka, topic: nl.KafkaTopic, on_invalid: str) -> nl.Catalog:
+def kafka_lake(
+    root: Path,
+    kafka: MockKafka,
+    topic: nl.KafkaTopic,
+    on_invalid: str,
+    unknown_columns: str = "reject",
+) -> nl.Catalog:
     table = nl.DeltaTable(
         name="events",
         uri="events",
         schema=pa.schema([("id", pa.int64()), ("device", pa.string())]),
-        stream=nl.Stream(kafka=topic, on_invalid=on_invalid),
+        stream=nl.Stream(kafka=topic, on_invalid=on_invalid, unknown_columns=unknown_columns),
     )
     settings = Settings(
         folder=str(root),
@@ -135,4 +142,23 @@ def test_protobuf_messages_are_rows_and_those_that_are_none_are_letters_that_can
     assert (report.letters, len(report.misfits)) == (1, 1)
     assert sorted(rows["id"]) == [*good, 1000]
     assert set(rows["device"]) == {"rig"}
+    catalog.close()
+
+
+def test_what_is_left_out_of_messages_is_counted_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kafka, telemetry = MockKafka(), Telemetry()
+    topic = kafka.make_topic()
+    catalog = kafka_lake(tmp_path, kafka, nl.KafkaTopic(topic), "reject", unknown_columns="drop")
+    for number in range(20):
+        value = {"id": number, "firmware": "2.1"} | ({"site": 1} if number % 2 else {})
+        kafka.produce(topic, json.dumps(value).encode(), partition=0)
+
+    write_all(catalog, telemetry)
+
+    assert telemetry.counter("writer_dropped_values", table="lab.events") == 30
+    warned = [record.getMessage() for record in caplog.records if "left out" in record.message]
+    assert sum("'firmware'" in one for one in warned) == 1
+    assert sorted(catalog.db("lab").table("events").collect()["id"]) == list(range(20))
     catalog.close()

@@ -11,6 +11,7 @@ from neuralake.ingest.audit import AuditLog
 from neuralake.ingest.rate import Rates
 from neuralake.queue import Appended
 from neuralake.queue.topic import topic_of
+from neuralake.records.dropped import Dropped
 from neuralake.serve.caller import Caller, caller_of
 from neuralake.settings import Settings
 from neuralake.telemetry import Telemetry
@@ -89,6 +90,7 @@ class Accounts:
         rows: int,
         body_bytes: int,
         letters: int = 0,
+        dropped: Dropped | None = None,
         said: Said | None = None,
     ) -> None:
         """A request was stored: `rows` fit, and `letters` did not."""
@@ -102,6 +104,8 @@ class Accounts:
         self._telemetry.count("ingest_bytes", body_bytes, table=sender.topic)
         if letters:
             self._telemetry.count("ingest_dead_letters", letters, table=sender.topic)
+        if dropped is not None and dropped.values:
+            self._telemetry.count("ingest_dropped_values", dropped.values, table=sender.topic)
 
     def refused(self, sender: Sender, status: int, said: Said | None = None) -> None:
         """A request was not stored."""

@@ -148,7 +148,13 @@ class _Event(SmallRequest):
         self._reply, self._began_s = reply, began_s
 
     def stored(self, appended: Appended) -> None:
-        self._accounts.stored(self._sender, appended, rows=self.rows, body_bytes=len(self.body))
+        self._accounts.stored(
+            self._sender,
+            appended,
+            rows=self.rows,
+            body_bytes=len(self.body),
+            dropped=self.dropped,
+        )
         self._accounts.answered(self._began_s)
         target = self._head.target
         if self.dropped is None or not self.dropped.rows:

@@ -141,6 +141,7 @@ class IngestRoutes:
             rows=stored.rows,
             body_bytes=len(body),
             letters=len(stored.letters),
+            dropped=stored.dropped,
             said=_said(request),
         )
         if wait:

@@ -48,10 +48,10 @@ class KafkaMessages(Messages):
         return [message.offset() + 1 for message in self._messages]  # type: ignore[operator]
 
     def values(self) -> list[bytes | None]:
-        return [message.value() for message in self._messages]
+        return list(map(Message.value, self._messages))
 
     def keys(self) -> list[bytes | None]:
-        return [message.key() for message in self._messages]
+        return list(map(Message.key, self._messages))
 
     def timestamps_ms(self) -> list[int | None]:
         return [time_ms if kind else None for kind, time_ms in map(_timestamp, self._messages)]
@@ -134,7 +134,7 @@ class PartitionReader:
             found = [] if first is None else [first, *self._consumer.consume(MESSAGES_MAX - 1, 0.0)]
         if not found:
             return
-        if not any(message.error() for message in found):
+        if not any(map(Message.error, found)):
             self._ahead = found
             return
         try:

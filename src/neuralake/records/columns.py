@@ -76,7 +76,8 @@ class ColumnReader:
                 ]
             else:
                 rows = len(self._objects.decode_lines(block))
-            block.decode()
+            if not block.isascii():
+                block.decode()
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return None
         if self._has_decimals and may_exceed_decimal256(block):

@@ -18,6 +18,11 @@ class Dropped:
     def __init__(self) -> None:
         self.rows: dict[str, int] = {}
 
+    @property
+    def values(self) -> int:
+        """How many values were left out, of all columns together."""
+        return sum(self.rows.values())
+
     def add(self, names: Iterable[str], rows: int = 1) -> None:
         """Count `rows` for each of `names`."""
         for name in names:

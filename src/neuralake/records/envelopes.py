@@ -14,6 +14,7 @@ from neuralake.queue.kafka_registry import SchemaRegistry
 from neuralake.queue.protocol import Messages
 from neuralake.queue.rows import decode_rows
 from neuralake.records.avro_message import AvroReader
+from neuralake.records.dropped import Dropped
 from neuralake.records.evolve import unified
 from neuralake.records.evolving_messages import EvolvingMessages, JoinedMessages
 from neuralake.records.letters import DeadLetter, letters_of
@@ -55,7 +56,7 @@ class EnvelopeReader:
         """
         tables: list[pa.Table] = []
         rejected: list[DeadLetter] = []
-        tombstones = 0
+        tombstones, dropped = 0, Dropped()
         for is_foreign, group in groupby(envelopes, lambda envelope: envelope.messages is not None):
             if not is_foreign:
                 if stored := [envelope for envelope in group if envelope.payload]:
@@ -66,14 +67,15 @@ class EnvelopeReader:
                 tables.append(found.rows)
                 rejected += found.rejected
                 tombstones += found.tombstones
+                dropped.merge(found.dropped)
         rejected.sort(key=lambda letter: letter.position)  # As `RejectedTable` counts on.
         if not tables:
-            return MessageRows(self._schema.empty_table(), rejected, tombstones)
+            return MessageRows(self._schema.empty_table(), rejected, tombstones, dropped)
         rows = pa.concat_tables(tables, promote_options="default")
         if self.evolves and into is None:
             names = rows.schema.names
             rows = rows.select([name for name in self._schema.names if name in names])
-        return MessageRows(rows, rejected, tombstones)
+        return MessageRows(rows, rejected, tombstones, dropped)
 
     def _foreign(
         self, parts: Sequence[Messages | None], into: pa.Schema | None

@@ -217,6 +217,8 @@ def _decoded(raws: Sequence[msgspec.Raw]) -> Iterator[str]:
 
 def _text(body: bytes) -> bytes:
     """`body` without its byte order mark, known to be UTF-8."""
+    if body.isascii():
+        return body
     check = codecs.getincrementaldecoder("utf-8")()
     try:
         if len(body) <= SMALL_BYTES:

@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
+from operator import itemgetter
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ import pyarrow.compute as pc
 from neuralake.delta.partition import normalise
 from neuralake.errors import InvalidRows, UsageError
 from neuralake.records.arrow_body import ArrowReader
+from neuralake.records.dropped import Dropped
 from neuralake.records.evolve import brought, inferred
 from neuralake.records.json_body import JsonReader
 from neuralake.records.letters import DeadLetter, reason_of
@@ -35,7 +37,7 @@ __all__ = ["Column", "MessageReader", "MessageRows", "SourceMessages"]
 _ARROW_BYTES_MAX = 512 * 1024 * 1024
 # In Python a value takes some 100 bytes, ten times those in Arrow; so portions become Arrow.
 _VALUES_AT_ONCE = 500_000
-_OPEN, _CLOSE = ord("{"), ord("}")
+_FIRST, _LAST = itemgetter(0), itemgetter(-1)
 
 
 class SourceMessages(Protocol):
@@ -66,6 +68,8 @@ class MessageRows:
     rejected: list[DeadLetter] = field(default_factory=list)
     """With `position` of the message; those of one message follow one another."""
     tombstones: int = 0
+    dropped: Dropped = field(default_factory=Dropped)
+    """Columns that were left out."""
 
 
 class MessageReader:
@@ -112,7 +116,7 @@ class MessageReader:
         self._keeps_rows, self._rules = keeps_rows, rules
         # What a message may have the broker decides, and nobody is there to send it smaller.
         self._letter_limits = LetterLimits(letters_max, _ARROW_BYTES_MAX)
-        self._values: Callable[[list[bytes]], tuple[pa.Table, list[int]]] = {
+        self._values: Callable[[list[bytes], Dropped], tuple[pa.Table, list[int]]] = {
             "json": self._objects,
             "ndjson": self._lines,
             "arrow": self._streams,
@@ -123,11 +127,13 @@ class MessageReader:
     def read(self, messages: SourceMessages) -> MessageRows:
         """The rows of `messages`, in order, and those that give none."""
         values = messages.values()
-        present = [index for index, value in enumerate(values) if value is not None]
+        present: Sequence[int] = range(len(values))
+        if None in values:
+            present = [index for index, value in enumerate(values) if value is not None]
         work = _Work(values, messages)
         self._read(work, present)
         rows = pa.concat_tables([self._schema.empty_table(), *work.tables])
-        return MessageRows(rows, work.rejected, len(values) - len(present))
+        return MessageRows(rows, work.rejected, len(values) - len(present), work.dropped)
 
     def new_columns(self, value: bytes) -> dict[str, pa.DataType]:
         """Columns of a message's `value`, or of one row of it, that the schema has not, with types.
@@ -146,22 +152,26 @@ class MessageReader:
         pieces = array_pieces(value, self._json) or line_pieces(value, self._json)
         return inferred(json_values(pieces), known)
 
-    def _read(self, work: _Work, indexes: list[int]) -> None:
+    def _read(self, work: _Work, indexes: Sequence[int]) -> None:
         if not indexes:
             return
+        dropped = Dropped()
         try:
-            table, counts = self._whole(work, indexes)
+            table, counts = self._whole(work, indexes, dropped)
         except (UsageError, _InParts) as error:
             if len(indexes) == 1:
-                self._keep_or_reject(work, indexes[0], error)
+                self._keep_or_reject(work, indexes[0], error, work.dropped)
                 return
             middle = len(indexes) // 2
             self._read(work, indexes[:middle])
             self._read(work, indexes[middle:])
             return
+        work.dropped.merge(dropped)
         self._keep(work, indexes, table, counts)
 
-    def _keep(self, work: _Work, indexes: list[int], table: pa.Table, counts: list[int]) -> None:
+    def _keep(
+        self, work: _Work, indexes: Sequence[int], table: pa.Table, counts: list[int]
+    ) -> None:
         """Keep the rows of the messages at `indexes`, but where one breaks a rule."""
         broken = self._rules.failing(table) if self._rules is not None else []
         ends, start = list(accumulate(counts)), 0
@@ -172,17 +182,18 @@ class MessageReader:
             begin = ends[at] - counts[at]
             work.tables.append(table.slice(start, begin - start))
             error = InvalidRows(one.reason, column=one.column, reason=one.reason)
-            self._keep_or_reject(work, indexes[at], error)
+            self._keep_or_reject(work, indexes[at], error, Dropped())  # They are counted.
             start = ends[at]
         work.tables.append(table.slice(start))
 
-    def _whole(self, work: _Work, indexes: list[int]) -> tuple[pa.Table, list[int]]:
-        # Tombstones are not among `indexes`, so none of these is None.
-        table, counts = self._values([work.values[index] for index in indexes])  # type: ignore[misc]
+    def _whole(
+        self, work: _Work, indexes: Sequence[int], dropped: Dropped
+    ) -> tuple[pa.Table, list[int]]:
+        table, counts = self._values(work.present(indexes), dropped)
         return self._completed(work, table, indexes, counts), counts
 
     def _completed(
-        self, work: _Work, table: pa.Table, indexes: list[int], counts: list[int]
+        self, work: _Work, table: pa.Table, indexes: Sequence[int], counts: list[int]
     ) -> pa.Table:
         """`table` with what came beside the values of the messages at `indexes`."""
         if self._columns:
@@ -193,8 +204,8 @@ class MessageReader:
             table = pa.table([found[name] for name in self._schema.names], schema=self._schema)
         return normalise(table, self._partition_by)
 
-    def _keep_or_reject(self, work: _Work, index: int, error: Exception) -> None:
-        """The message at `index` does not fit as a whole."""
+    def _keep_or_reject(self, work: _Work, index: int, error: Exception, dropped: Dropped) -> None:
+        """The message at `index` does not fit as a whole; `dropped` counts what is left out."""
         attached = work.attached(self._columns, index) if self._columns else None
         pieces = self._pieces(work.values[index] or b"") if self._keeps_rows else None
         if pieces is not None:
@@ -213,6 +224,7 @@ class MessageReader:
                 error = too_many
             else:
                 work.tables.append(rows)
+                dropped.merge(found.dropped)
                 work.reject(index, *(replace(each, attached=attached) for each in found.letters))
                 return
         value, (reason, column) = work.values[index] or b"", reason_of(error)
@@ -226,28 +238,28 @@ class MessageReader:
             return line_pieces(value, self._json)
         return arrow_pieces(value, self._arrow) if self._format == "arrow" else None
 
-    def _objects(self, values: list[bytes]) -> tuple[pa.Table, list[int]]:
+    def _objects(self, values: list[bytes], dropped: Dropped) -> tuple[pa.Table, list[int]]:
         if len(values) == 1:
-            table = self._json.document(values[0])
+            table = self._json.document(values[0], dropped=dropped)
             return table, [table.num_rows]
-        table = self._json.lines(_joined(values))
+        table = self._json.lines(_joined(values), dropped=dropped)
         if table.num_rows != len(values):
             raise _InParts
         return table, [1] * len(values)
 
-    def _lines(self, values: list[bytes]) -> tuple[pa.Table, list[int]]:
+    def _lines(self, values: list[bytes], dropped: Dropped) -> tuple[pa.Table, list[int]]:
         if len(values) == 1 or self._columns or self._rules is not None:
             if len(values) > 1:
                 raise _InParts  # Whose row it is, is known for one message only.
-            table = self._json.lines(values[0])
+            table = self._json.lines(values[0], dropped=dropped)
             return table, [table.num_rows]
-        return self._json.lines(_joined(values)), []
+        return self._json.lines(_joined(values), dropped=dropped), []
 
-    def _streams(self, values: list[bytes]) -> tuple[pa.Table, list[int]]:
-        tables = [self._arrow.stream(value) for value in values]
+    def _streams(self, values: list[bytes], dropped: Dropped) -> tuple[pa.Table, list[int]]:
+        tables = [self._arrow.stream(value, dropped=dropped) for value in values]
         return pa.concat_tables(tables), [table.num_rows for table in tables]
 
-    def _records(self, values: list[bytes]) -> tuple[pa.Table, list[int]]:
+    def _records(self, values: list[bytes], dropped: Dropped) -> tuple[pa.Table, list[int]]:
         assert self._record is not None  # noqa: S101 whoever chose the format gave it
         read, tables, rows, held = self._record, [], [], 0
         for value in values:
@@ -255,9 +267,11 @@ class MessageReader:
             rows.append(row)
             held += count
             if held >= _VALUES_AT_ONCE:
-                tables.append(self._json.rows(rows))
+                tables.append(self._json.rows(rows, dropped=dropped))
                 rows, held = [], 0
-        return pa.concat_tables([*tables, self._json.rows(rows)]), [1] * len(values)
+        return pa.concat_tables([*tables, self._json.rows(rows, dropped=dropped)]), [1] * len(
+            values
+        )
 
 
 class _InParts(Exception):
@@ -271,8 +285,15 @@ class _Work:
         self.values, self._messages = values, messages
         self.tables: list[pa.Table] = []
         self.rejected: list[DeadLetter] = []
+        self.dropped = Dropped()
         self._positions: list[int] | None = None
         self._sources: dict[str, list[Any]] = {}
+
+    def present(self, indexes: Sequence[int]) -> list[bytes]:
+        """The values of the messages at `indexes`, which are no tombstones."""
+        if len(indexes) == len(self.values):
+            return self.values  # type: ignore[return-value]  # All, and none of them is None.
+        return [self.values[index] for index in indexes]  # type: ignore[misc]
 
     def reject(self, index: int, *letters: DeadLetter) -> None:
         if self._positions is None:
@@ -290,7 +311,7 @@ class _Work:
             found["header"] = {n: _base64(v) for n, v in found["header"].items() if n in names}
         return json.dumps(found)
 
-    def column(self, column: Column, target: pa.Field, indexes: list[int]) -> pa.Array:
+    def column(self, column: Column, target: pa.Field, indexes: Sequence[int]) -> pa.Array:
         """One value for each of the messages at `indexes`."""
         found = [self._source(column)[index] for index in indexes]
         if column.source == "header":
@@ -357,6 +378,6 @@ def _joined(values: list[bytes]) -> bytes:
 def _are_objects(values: list[bytes]) -> bool:
     return (
         all(values)
-        and {value[0] for value in values} == {_OPEN}
-        and {value[-1] for value in values} == {_CLOSE}
+        and set(map(_FIRST, values)) == {ord("{")}
+        and set(map(_LAST, values)) == {ord("}")}
     )

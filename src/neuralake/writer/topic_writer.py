@@ -18,6 +18,7 @@ from neuralake.errors import Conflict, NeedsAttention, SchemaMismatch
 from neuralake.queue import Amount, Envelope, Queue
 from neuralake.queue.protocol import MESSAGES_MAX
 from neuralake.queue.topic import app_id, labels_of
+from neuralake.records.dropped import Dropped
 from neuralake.records.envelopes import EnvelopeReader
 from neuralake.records.letters import DeadLetter
 from neuralake.schema import conform
@@ -80,6 +81,7 @@ class TopicWriter:
         self._position = 0
         self._waiting: list[Envelope] = []
         self._took_rows = 0
+        self._dropped = Dropped()
         self._commit_began_s = float("-inf")
         self._trimmed_s = float("-inf")
         self._find_position()
@@ -163,7 +165,7 @@ class TopicWriter:
         batch, last = self._waiting, self._waiting[-1].position
         txn = Txn(self._app_id, last, after=self._position)
         for left in reversed(range(_SCHEMAS_MAX)):
-            rows, new = self._rows(batch)
+            rows, new, dropped = self._rows(batch)
             into, began_s = self._table.schema, self._clock.monotonic_s()
             try:
                 commit = self._table.append(rows, txn=txn, new_columns=new)
@@ -180,10 +182,15 @@ class TopicWriter:
             return None
         self._position, self._waiting = last, []
         self._observe(batch, commit, commit_s)
+        if dropped.rows:
+            self._tell_dropped(dropped)
         return commit
 
-    def _rows(self, batch: Sequence[Envelope]) -> tuple[pa.Table, list[pa.Field]]:
-        """The rows of `batch` and the columns that the table lacks; its letters are stored."""
+    def _rows(self, batch: Sequence[Envelope]) -> tuple[pa.Table, list[pa.Field], Dropped]:
+        """The rows of `batch`, the columns that the table lacks, and what was left out.
+
+        Its letters are stored.
+        """
         while True:
             # As the table is now: another writer may have added columns.
             found = self._reader.read(batch, into=self._table.schema)
@@ -197,7 +204,19 @@ class TopicWriter:
         if found.rejected:
             self._tell_rejected(found.rejected)
         wanted = pa.schema([*self._table.schema, *new])
-        return conform(found.rows, wanted, name=self._partition), new
+        return conform(found.rows, wanted, name=self._partition), new, found.dropped
+
+    def _tell_dropped(self, dropped: Dropped) -> None:
+        self._telemetry.count("writer_dropped_values", dropped.values, **self._labels)
+        known = set(self._dropped.rows)
+        self._dropped.merge(dropped)
+        if new := [name for name in self._dropped.rows if name not in known]:
+            _log.warning(
+                "%s: columns that the table does not have are left out of messages: %s",
+                self._partition,
+                ", ".join(map(repr, new)),
+                extra=self._labels,
+            )
 
     def _tell_rejected(self, rejected: Sequence[DeadLetter]) -> None:
         self._telemetry.count("writer_rejected", len(rejected), **self._labels)
