@@ -217,10 +217,9 @@ class SchemaRegistry:
 
 def _reference(reference: Any) -> tuple[str, _Place]:
     """The name of a reference, and the subject and version that it stands for."""
-    found = reference if isinstance(reference, dict) else {}
+    found: dict[str, Any] = reference if isinstance(reference, dict) else {}
     name, subject, version = (found.get(key) for key in ("name", "subject", "version"))
-    is_known = isinstance(name, str) and isinstance(subject, str) and type(version) is int
-    if not is_known or not subject or version < 1:
+    if not (isinstance(name, str) and isinstance(subject, str) and isinstance(version, int)):
         raise _Unusable("a reference of it has no name, subject and version")
     return name[:_NAME_LENGTH_MAX], (subject[:_NAME_LENGTH_MAX], version)
 

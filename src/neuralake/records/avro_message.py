@@ -69,7 +69,8 @@ class AvroReader:
         body = BytesIO(message[_HEAD_BYTES:])
         try:
             # The library raises whatever its parts raise: EOFError, IndexError, KeyError, …
-            record = fastavro.schemaless_reader(body, self._parsed[number], None)[_WHOLE]
+            whole: Any = fastavro.schemaless_reader(body, self._parsed[number], None)
+            record = whole[_WHOLE]
         except Exception as error:
             raise _unfit(
                 f"it is not a record of schema {number} ({type(error).__name__})"
