@@ -25,13 +25,14 @@ SCHEMA = declare(
         ]
     )
 )
+TEXT = st.text("ab é中", max_size=6)
 SMALL = st.integers(-(2**15), 2**15 - 1)
 ROW = st.fixed_dictionaries(
     {
-        "device": st.none() | st.text(max_size=9),
+        "device": st.none() | TEXT,
         "time": st.none() | st.integers(0, 2**50),
         "value": st.none() | st.floats(width=32),
-        "tags": st.none() | st.lists(st.none() | st.text(max_size=5), max_size=3),
+        "tags": st.none() | st.lists(st.none() | TEXT, max_size=3),
         "at": st.none() | st.fixed_dictionaries({"x": st.none() | SMALL, "y": SMALL}),
         "count": st.integers(-(2**63), 2**63 - 1),
     }
