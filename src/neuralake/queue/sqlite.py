@@ -1,8 +1,9 @@
 """The durable queue of one machine: a SQLite file that several processes open at once.
 
 An append is acknowledged after its transaction's fsync (WAL, full sync); concurrent appends share
-one. All writers of all processes take turns by SQLite's write lock, and positions are given inside
-it, so commit order is position order. Reads see one moment and never wait for writers.
+one. Large payloads are files beside it (`payload_files`). All writers of all processes take turns
+by SQLite's write lock, and positions are given inside it, so commit order is position order. Reads
+see one moment and never wait for writers.
 
 The file must be on a local file system. A process opens its own `SqliteQueue`: one that was opened
 before a fork must not be used after it.
@@ -14,7 +15,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeedsAttention, NeuralakeError
 from neuralake.queue.group import GroupCommitter, Submit
 from neuralake.queue.limits import Amount, QueueLimits
+from neuralake.queue.payload_files import FILE_BYTES_MIN, PayloadFiles, size_of
 from neuralake.queue.producers import (
     PRODUCERS_MAX,
     PRODUCERS_RETENTION_S,
@@ -40,7 +42,7 @@ from neuralake.queue.protocol import (
     check_read,
     check_same,
 )
-from neuralake.queue.sqlite_file import SqliteFile, explain, is_disk_full
+from neuralake.queue.sqlite_file import SqliteFile, explain, is_disk_full, is_surely_unstored
 from neuralake.queue.sqlite_leases import LEASE_S, TopicLeases
 from neuralake.queue.sqlite_producers import Producers, ProducersOfGroup
 from neuralake.telemetry import Telemetry
@@ -58,6 +60,13 @@ _TRIM_BYTES_MAX = 8 * 1024 * 1024
 
 # Expired keys forgotten per key stored: above 1, so that a backlog shrinks under any load.
 _KEYS_PRUNED_PER_STORED = 2
+
+# Of an envelope: its payload's bytes, without reading them.
+_SIZE = (
+    "CASE typeof(payload) WHEN 'text' "
+    "THEN CAST(substr(payload, instr(payload, '-') + 1) AS INTEGER) ELSE length(payload) END"
+)
+_FILE = "CASE typeof(payload) WHEN 'text' THEN payload END"
 
 _Key = tuple[int, str, int, float, bytes | None]  # A row of `keys`.
 
@@ -93,6 +102,7 @@ class SqliteQueue:
         producers_max: how many of them at least, if there are so many.
         lock_s_max: how long a call waits for other processes' transactions.
         lease_s: how long other writers wait for one that is not heard of; at most 60.
+        file_bytes_min: payloads from here on are files of their own.
         telemetry: counts `queue_commits` and the `queue_submits` that shared them.
 
     Raises:
@@ -111,6 +121,7 @@ class SqliteQueue:
         producers_max: int = PRODUCERS_MAX,
         lock_s_max: float = 10.0,
         lease_s: float = LEASE_S,
+        file_bytes_min: int = FILE_BYTES_MIN,
         telemetry: Telemetry | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
@@ -119,6 +130,9 @@ class SqliteQueue:
         self._telemetry = telemetry or Telemetry()
         self._file = SqliteFile(Path(path), lock_s_max=lock_s_max)
         self._id = self._file.id
+        self._file_bytes_min = file_bytes_min
+        self._payloads = PayloadFiles(self._file.path)
+        self._sweep()
         self._producers = Producers(
             queue_id=self._id, retention_s=producers_retention_s, producers_max=producers_max
         )
@@ -187,10 +201,11 @@ class SqliteQueue:
             try:
                 found = _topic(connection, partition) or found
                 check_kept(partition, after=after, trimmed=found.trimmed)
-                return _envelopes(connection, found, after, envelopes_max, bytes_max)
+                kept = _envelopes(connection, found, after, envelopes_max, bytes_max)
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+        return self._whole(partition, after, kept)
 
     def bounds(self, partition: str) -> Bounds:
         with self._reading() as connection:
@@ -202,7 +217,7 @@ class SqliteQueue:
             # Beside min(), SQLite gives the other columns of that row (section 2.4 of its SELECT).
             # Lengths are in the rows' own pages: no payload is read for them.
             rows, size, oldest_s, _ = connection.execute(
-                "SELECT coalesce(sum(e.rows), 0), coalesce(sum(length(e.payload)), 0), "
+                f"SELECT coalesce(sum(e.rows), 0), coalesce(sum({_SIZE}), 0), "  # noqa: S608
                 "e.appended_s, min(e.slot) FROM topics JOIN envelopes AS e "
                 "ON e.slot > (number << ?) + min(?, last) "
                 "AND e.slot <= (number << ?) + last WHERE name = ?",
@@ -247,27 +262,78 @@ class SqliteQueue:
         with self._reading() as connection:
             # Look without the write lock first: most calls find nothing to remove.
             found = _topic(connection, topic)
-            if found is None or not _oldest(connection, found, through, appended_before_s):
+            if found is None:
                 return 0
-        with self._file.trimmer() as connection:
+            seen = _oldest(connection, found, through, appended_before_s)
+            if not seen:
+                return 0
+        # A file is gone for good, and so must its envelope be: it must not come back without.
+        with self._file.trimmer(is_durable=any(each.file for each in seen)) as connection:
             found = _topic(connection, topic)
             gone = [] if found is None else _oldest(connection, found, through, appended_before_s)
+            gone = [each for each in gone if each.slot <= seen[-1].slot]
             if found is None or not gone or self._leases.is_former(connection, topic):
                 return 0
-            first, last = gone[0][0], gone[-1][0]
+            first, last = gone[0].slot, gone[-1].slot
             connection.execute("DELETE FROM envelopes WHERE slot BETWEEN ? AND ?", (first, last))
             found.trimmed = last & _POSITION_MAX
-            found.rows -= sum(rows for _, rows, _ in gone)
-            found.bytes -= sum(size for _, _, size in gone)
+            found.rows -= sum(each.rows for each in gone)
+            found.bytes -= sum(each.bytes for each in gone)
             _update(connection, found)
+        self._payloads.remove(each.file for each in gone if each.file)
         return len(gone)
+
+    def _whole(self, partition: str, after: int, kept: Sequence[_Kept]) -> list[Envelope]:
+        """`kept` with their payloads, as far as they are there."""
+        envelopes: list[Envelope] = []
+        for each in kept:
+            payload = each.payload
+            if isinstance(payload, str):
+                found = self._payload(payload)
+                if found is None and not envelopes:
+                    # Trimmed since we looked; or it should be there.
+                    check_kept(partition, after=after, trimmed=self.bounds(partition).trimmed)
+                    raise NeedsAttention(
+                        f"A file of the queue {self._file.path} is missing: {payload}, of the "
+                        f"envelope at position {each.slot & _POSITION_MAX}. It and what came after "
+                        f"it wait in the queue. Restore the queue's files.",
+                        path=str(self._file.path),
+                    )
+                if found is None:
+                    break  # Whoever reads on behind what is here finds out why.
+                payload = found
+            envelopes.append(
+                Envelope(each.slot & _POSITION_MAX, payload, each.rows, each.appended_s)
+            )
+        return envelopes
+
+    def _payload(self, name: str) -> bytes | None:
+        try:
+            return self._payloads.read(name)
+        except OSError as error:
+            raise explain(error, self._file.path) from error
+
+    def _sweep(self) -> None:
+        """Remove the files that a killed process has left."""
+        old = self._payloads.old(self._clock.now_s())
+        if not old:
+            return
+        # Files are written in a writer's turn: in ours, what nothing refers to is of none.
+        with suppress(NeuralakeError), self._file.trimmer() as connection:
+            found = connection.execute(
+                "SELECT payload FROM envelopes WHERE typeof(payload) = 'text'"
+            ).fetchall()
+            self._payloads.remove(old.difference(name for (name,) in found))
 
     def _commit(self, group: Sequence[Submit]) -> Sequence[Appended | Exception]:
         """Store a group in one transaction; if the disk is full for it, in ever smaller ones."""
+        files: list[str] = []
         try:
             with self._file.writer() as connection:
-                answers = self._store(connection, group)
-        except sqlite3.Error as error:
+                answers = self._store(connection, group, files)
+        except (sqlite3.Error, OSError) as error:
+            if is_surely_unstored(error):
+                self._payloads.remove(files)
             if is_disk_full(error) and len(group) > 1:
                 half = len(group) // 2
                 return [*self._commit(group[:half]), *self._commit(group[half:])]
@@ -275,18 +341,22 @@ class SqliteQueue:
             return [explain(error, self._file.path) for _ in group]
         except NeedsAttention as error:
             return [error] * len(group)
-        self._file.committed(sum(len(submit.payload) for submit in group))
+        inline = sum(len(each.payload) for each in group if not self._is_large(each))
+        self._file.committed(inline)
         self._telemetry.count("queue_commits")
         self._telemetry.count("queue_submits", len(group))
         return answers
 
+    def _is_large(self, submit: Submit) -> bool:
+        return len(submit.payload) >= self._file_bytes_min
+
     def _store(
-        self, connection: sqlite3.Connection, group: Sequence[Submit]
+        self, connection: sqlite3.Connection, group: Sequence[Submit], files: list[str]
     ) -> list[Appended | Exception]:
         now_s = self._clock.now_s()
         topics: dict[str, _Topic] = {}
         answers: list[Appended | Exception] = []
-        rows: list[tuple[int, int, float, bytes]] = []
+        rows: list[tuple[int, int, float, bytes | str]] = []
         keys: list[_Key] = []
         fresh: dict[tuple[int, str], tuple[int, bytes | None]] = {}
         producers = self._producers.group(connection, now_s)
@@ -320,13 +390,19 @@ class SqliteQueue:
             topic.rows += more.rows
             topic.bytes += more.bytes
             slot = topic.number << _POSITION_BITS | topic.last
-            rows.append((slot, submit.rows, now_s, submit.payload))
+            payload: bytes | str = submit.payload
+            if self._is_large(submit):
+                payload = self._payloads.write(submit.payload)
+                files.append(payload)
+            rows.append((slot, submit.rows, now_s, payload))
             if submit.producer is not None:
                 producers.add(submit, submit.producer, topic.number, topic.last)
             if submit.key is not None:
                 fresh[topic.number, submit.key] = topic.last, submit.fingerprint
                 keys.append((topic.number, submit.key, topic.last, now_s, submit.fingerprint))
             answers.append(Appended(topic.last, repeated=False, partition=submit.topic))
+        if files:
+            self._payloads.settle()
         connection.executemany("INSERT INTO envelopes VALUES (?, ?, ?, ?)", rows)
         if keys:
             self._remember(connection, keys, now_s)
@@ -396,10 +472,30 @@ def _update(connection: sqlite3.Connection, topic: _Topic) -> None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A row of `envelopes`; `payload` may be the name of a file."""
+
+    slot: int
+    payload: bytes | str
+    rows: int
+    appended_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Gone:
+    """An envelope to be trimmed, and the file of its payload."""
+
+    slot: int
+    rows: int
+    bytes: int
+    file: str | None
+
+
 def _envelopes(
     connection: sqlite3.Connection, topic: _Topic, after: int, envelopes_max: int, bytes_max: int
-) -> list[Envelope]:
-    envelopes: list[Envelope] = []
+) -> list[_Kept]:
+    kept: list[_Kept] = []
     total = 0
     cursor = connection.execute(
         "SELECT slot, payload, rows, appended_s FROM envelopes "
@@ -407,31 +503,31 @@ def _envelopes(
         (topic.slot(after), topic.slot(topic.last), envelopes_max),
     )
     for slot, payload, rows, appended_s in cursor:
-        total += len(payload)
-        if envelopes and total > bytes_max:
+        total += size_of(payload) if isinstance(payload, str) else len(payload)
+        if kept and total > bytes_max:
             break
-        envelopes.append(Envelope(slot & _POSITION_MAX, payload, rows, appended_s))
+        kept.append(_Kept(slot, payload, rows, appended_s))
     cursor.close()
-    return envelopes
+    return kept
 
 
 def _oldest(
     connection: sqlite3.Connection, topic: _Topic, through: int, appended_before_s: float
-) -> list[tuple[int, int, int]]:
-    """`(slot, rows, bytes)` of the first envelopes that a trim may remove, one chunk at most."""
+) -> list[_Gone]:
+    """The first envelopes that a trim may remove, one chunk at most."""
     if through <= topic.trimmed:
         return []
-    gone: list[tuple[int, int, int]] = []
+    gone: list[_Gone] = []
     total = 0
     cursor = connection.execute(
-        "SELECT slot, rows, length(payload), appended_s FROM envelopes "
+        f"SELECT slot, rows, {_SIZE}, {_FILE}, appended_s FROM envelopes "  # noqa: S608
         "WHERE slot > ? AND slot <= ? ORDER BY slot LIMIT ?",
         (topic.slot(topic.trimmed), topic.slot(min(through, topic.last)), _TRIM_ENVELOPES_MAX),
     )
-    for slot, rows, size, appended_s in cursor:
-        total += size
+    for slot, rows, size, file, appended_s in cursor:
+        total += 0 if file else size  # Files are removed outside of the transaction.
         if appended_s >= appended_before_s or (gone and total > _TRIM_BYTES_MAX):
             break
-        gone.append((slot, rows, size))
+        gone.append(_Gone(slot, rows, size, file))
     cursor.close()
     return gone
