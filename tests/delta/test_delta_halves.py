@@ -42,7 +42,7 @@ ROW = st.fixed_dictionaries(
 
 def narrower(halves: dict[str, Any], whole: dict[str, Any]) -> dict[str, Any]:
     """What `halves` has another bound for than `whole`; one without a bound says nothing."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in halves.items():
         if isinstance(value, dict):
             found |= narrower(value, whole.get(name, {}))

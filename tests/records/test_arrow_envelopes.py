@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuralake.queue import Envelope
@@ -64,6 +64,7 @@ def text(table: pa.Table) -> str:
     return repr(table.to_pylist())  # NaN is what it is, and not unequal to itself.
 
 
+@settings(deadline=None, max_examples=50)
 @given(batches=st.lists(st.lists(ROW, max_size=5), min_size=1, max_size=4), cut=st.integers(0, 3))
 def test_stored_as_it_came_and_written_anew_are_the_same_rows(
     batches: list[list[dict[str, object]]], cut: int

@@ -16,14 +16,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeedsAttention, NeuralakeError
 from neuralake.queue.group import GroupCommitter, Submit
 from neuralake.queue.limits import Amount, QueueLimits
-from neuralake.queue.payload_files import FILE_BYTES_MIN, PayloadFiles, size_of
+from neuralake.queue.payload_files import FILE_BYTES_MIN, PayloadFiles
 from neuralake.queue.producers import (
     PRODUCERS_MAX,
     PRODUCERS_RETENTION_S,
@@ -45,51 +44,29 @@ from neuralake.queue.protocol import (
 from neuralake.queue.sqlite_file import SqliteFile, explain, is_disk_full, is_surely_unstored
 from neuralake.queue.sqlite_leases import LEASE_S, TopicLeases
 from neuralake.queue.sqlite_producers import Producers, ProducersOfGroup
+from neuralake.queue.sqlite_rows import (
+    NEW,
+    POSITION_BITS,
+    POSITION_MAX,
+    SIZE,
+    Kept,
+    Topic,
+    add_topic,
+    kept_after,
+    oldest,
+    topic_row,
+    update_topic,
+)
 from neuralake.telemetry import Telemetry
 
 __all__ = ["SqliteQueue"]
 
-# A slot is the rowid of an envelope: topic number above, position below. One B-tree then serves
-# order, lookup and range per topic; a secondary index would be one more page in every commit.
-_POSITION_BITS = 40
-_POSITION_MAX = (1 << _POSITION_BITS) - 1
-
-# One trim transaction holds the write lock for about as long as one append of this many bytes.
-_TRIM_ENVELOPES_MAX = 512
-_TRIM_BYTES_MAX = 8 * 1024 * 1024
-
 # Expired keys forgotten per key stored: above 1, so that a backlog shrinks under any load.
 _KEYS_PRUNED_PER_STORED = 2
 
-# Of an envelope: its payload's bytes, without reading them.
-_SIZE = (
-    "CASE typeof(payload) WHEN 'text' "
-    "THEN CAST(substr(payload, instr(payload, '-') + 1) AS INTEGER) ELSE length(payload) END"
-)
-_FILE = "CASE typeof(payload) WHEN 'text' THEN payload END"
-
 _Key = tuple[int, str, int, float, bytes | None]  # A row of `keys`.
 
-_NEW = 0  # The number of a topic that has no row yet: SQLite gives rowids from 1.
-
-_TOPIC = "SELECT number, last, trimmed, rows, bytes FROM topics WHERE name = ?"
 _KEPT = "SELECT coalesce(sum(bytes), 0), coalesce(sum(rows), 0) FROM topics"
-
-
-@dataclass(slots=True)
-class _Topic:
-    number: int
-    last: int = 0
-    trimmed: int = 0
-    rows: int = 0
-    bytes: int = 0
-
-    @property
-    def kept(self) -> Amount:
-        return Amount(self.bytes, self.rows)
-
-    def slot(self, position: int) -> int:
-        return (self.number << _POSITION_BITS) | min(position, _POSITION_MAX)
 
 
 class SqliteQueue:
@@ -193,15 +170,15 @@ class SqliteQueue:
         check_read(after, envelopes_max)
         with self._reading() as connection:
             # One statement is one moment: an idle poll ends here, without a transaction.
-            found = _topic(connection, partition)
+            found = topic_row(connection, partition)
             if found is None or (found.trimmed <= after and found.last <= after):
                 return []
             # The mark and the rows of one moment: else a trim in between looks like a gap.
             connection.execute("BEGIN")
             try:
-                found = _topic(connection, partition) or found
+                found = topic_row(connection, partition) or found
                 check_kept(partition, after=after, trimmed=found.trimmed)
-                kept = _envelopes(connection, found, after, envelopes_max, bytes_max)
+                kept = kept_after(connection, found, after, envelopes_max, bytes_max)
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
@@ -209,7 +186,7 @@ class SqliteQueue:
 
     def bounds(self, partition: str) -> Bounds:
         with self._reading() as connection:
-            found = _topic(connection, partition) or _Topic(_NEW)
+            found = topic_row(connection, partition) or Topic(NEW)
         return Bounds(found.last, found.trimmed, found.rows, found.bytes)
 
     def backlog(self, partition: str, *, after: int) -> Backlog:
@@ -217,11 +194,11 @@ class SqliteQueue:
             # Beside min(), SQLite gives the other columns of that row (section 2.4 of its SELECT).
             # Lengths are in the rows' own pages: no payload is read for them.
             rows, size, oldest_s, _ = connection.execute(
-                f"SELECT coalesce(sum(e.rows), 0), coalesce(sum({_SIZE}), 0), "  # noqa: S608
+                f"SELECT coalesce(sum(e.rows), 0), coalesce(sum({SIZE}), 0), "  # noqa: S608
                 "e.appended_s, min(e.slot) FROM topics JOIN envelopes AS e "
                 "ON e.slot > (number << ?) + min(?, last) "
                 "AND e.slot <= (number << ?) + last WHERE name = ?",
-                (_POSITION_BITS, after, _POSITION_BITS, partition),
+                (POSITION_BITS, after, POSITION_BITS, partition),
             ).fetchone()
         return Backlog(rows, size, oldest_s)
 
@@ -261,29 +238,29 @@ class SqliteQueue:
     def _trim_some(self, topic: str, through: int, appended_before_s: float) -> int:
         with self._reading() as connection:
             # Look without the write lock first: most calls find nothing to remove.
-            found = _topic(connection, topic)
+            found = topic_row(connection, topic)
             if found is None:
                 return 0
-            seen = _oldest(connection, found, through, appended_before_s)
+            seen = oldest(connection, found, through, appended_before_s)
             if not seen:
                 return 0
         # A file is gone for good, and so must its envelope be: it must not come back without.
         with self._file.trimmer(is_durable=any(each.file for each in seen)) as connection:
-            found = _topic(connection, topic)
-            gone = [] if found is None else _oldest(connection, found, through, appended_before_s)
+            found = topic_row(connection, topic)
+            gone = [] if found is None else oldest(connection, found, through, appended_before_s)
             gone = [each for each in gone if each.slot <= seen[-1].slot]
             if found is None or not gone or self._leases.is_former(connection, topic):
                 return 0
             first, last = gone[0].slot, gone[-1].slot
             connection.execute("DELETE FROM envelopes WHERE slot BETWEEN ? AND ?", (first, last))
-            found.trimmed = last & _POSITION_MAX
+            found.trimmed = last & POSITION_MAX
             found.rows -= sum(each.rows for each in gone)
             found.bytes -= sum(each.bytes for each in gone)
-            _update(connection, found)
+            update_topic(connection, found)
         self._payloads.remove(each.file for each in gone if each.file)
         return len(gone)
 
-    def _whole(self, partition: str, after: int, kept: Sequence[_Kept]) -> list[Envelope]:
+    def _whole(self, partition: str, after: int, kept: Sequence[Kept]) -> list[Envelope]:
         """`kept` with their payloads, as far as they are there."""
         envelopes: list[Envelope] = []
         for each in kept:
@@ -295,7 +272,7 @@ class SqliteQueue:
                     check_kept(partition, after=after, trimmed=self.bounds(partition).trimmed)
                     raise NeedsAttention(
                         f"A file of the queue {self._file.path} is missing: {payload}, of the "
-                        f"envelope at position {each.slot & _POSITION_MAX}. It and what came after "
+                        f"envelope at position {each.slot & POSITION_MAX}. It and what came after "
                         f"it wait in the queue. Restore the queue's files.",
                         path=str(self._file.path),
                     )
@@ -303,7 +280,7 @@ class SqliteQueue:
                     break  # Whoever reads on behind what is here finds out why.
                 payload = found
             envelopes.append(
-                Envelope(each.slot & _POSITION_MAX, payload, each.rows, each.appended_s)
+                Envelope(each.slot & POSITION_MAX, payload, each.rows, each.appended_s)
             )
         return envelopes
 
@@ -354,7 +331,7 @@ class SqliteQueue:
         self, connection: sqlite3.Connection, group: Sequence[Submit], files: list[str]
     ) -> list[Appended | Exception]:
         now_s = self._clock.now_s()
-        topics: dict[str, _Topic] = {}
+        topics: dict[str, Topic] = {}
         answers: list[Appended | Exception] = []
         rows: list[tuple[int, int, float, bytes | str]] = []
         keys: list[_Key] = []
@@ -364,7 +341,7 @@ class SqliteQueue:
         for submit in group:
             topic = topics.get(submit.topic)
             if topic is None:
-                topic = _topic(connection, submit.topic) or _Topic(_NEW)
+                topic = topic_row(connection, submit.topic) or Topic(NEW)
                 topics[submit.topic] = topic
             if submit.key is not None:
                 known = fresh.get((topic.number, submit.key)) or self._known(
@@ -383,13 +360,13 @@ class SqliteQueue:
             except NeuralakeError as error:
                 answers.append(error)
                 continue
-            if topic.number == _NEW:
-                topic.number = _add_topic(connection, submit.topic)
+            if topic.number == NEW:
+                topic.number = add_topic(connection, submit.topic)
             kept = kept.plus(more)
             topic.last += 1
             topic.rows += more.rows
             topic.bytes += more.bytes
-            slot = topic.number << _POSITION_BITS | topic.last
+            slot = topic.number << POSITION_BITS | topic.last
             payload: bytes | str = submit.payload
             if self._is_large(submit):
                 payload = self._payloads.write(submit.payload)
@@ -408,11 +385,11 @@ class SqliteQueue:
             self._remember(connection, keys, now_s)
         producers.save()
         for topic in topics.values():
-            _update(connection, topic)
+            update_topic(connection, topic)
         return answers
 
     def _known(
-        self, connection: sqlite3.Connection, topic: _Topic, key: str, now_s: float
+        self, connection: sqlite3.Connection, topic: Topic, key: str, now_s: float
     ) -> tuple[int, bytes | None] | None:
         found: tuple[int, bytes | None] | None = connection.execute(
             "SELECT position, fingerprint FROM keys "
@@ -446,88 +423,9 @@ def _repeated(submit: Submit, position: int, first: bytes | None) -> Appended | 
 
 
 def _sequence_repeated(
-    producers: ProducersOfGroup, submit: Submit, topic: _Topic
+    producers: ProducersOfGroup, submit: Submit, topic: Topic
 ) -> Appended | None:
     if submit.producer is None:
         return None
     position = producers.position_of(submit, submit.producer, topic.number)
     return None if position is None else Appended(position, True, submit.topic)
-
-
-def _topic(connection: sqlite3.Connection, name: str) -> _Topic | None:
-    found = connection.execute(_TOPIC, (name,)).fetchone()
-    return None if found is None else _Topic(*found)
-
-
-def _add_topic(connection: sqlite3.Connection, name: str) -> int:
-    number = connection.execute("INSERT INTO topics (name) VALUES (?)", (name,)).lastrowid
-    assert number is not None  # noqa: S101 an INSERT sets it; for mypy
-    return number
-
-
-def _update(connection: sqlite3.Connection, topic: _Topic) -> None:
-    connection.execute(
-        "UPDATE topics SET last = ?, trimmed = ?, rows = ?, bytes = ? WHERE number = ?",
-        (topic.last, topic.trimmed, topic.rows, topic.bytes, topic.number),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """A row of `envelopes`; `payload` may be the name of a file."""
-
-    slot: int
-    payload: bytes | str
-    rows: int
-    appended_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Gone:
-    """An envelope to be trimmed, and the file of its payload."""
-
-    slot: int
-    rows: int
-    bytes: int
-    file: str | None
-
-
-def _envelopes(
-    connection: sqlite3.Connection, topic: _Topic, after: int, envelopes_max: int, bytes_max: int
-) -> list[_Kept]:
-    kept: list[_Kept] = []
-    total = 0
-    cursor = connection.execute(
-        "SELECT slot, payload, rows, appended_s FROM envelopes "
-        "WHERE slot > ? AND slot <= ? ORDER BY slot LIMIT ?",
-        (topic.slot(after), topic.slot(topic.last), envelopes_max),
-    )
-    for slot, payload, rows, appended_s in cursor:
-        total += size_of(payload) if isinstance(payload, str) else len(payload)
-        if kept and total > bytes_max:
-            break
-        kept.append(_Kept(slot, payload, rows, appended_s))
-    cursor.close()
-    return kept
-
-
-def _oldest(
-    connection: sqlite3.Connection, topic: _Topic, through: int, appended_before_s: float
-) -> list[_Gone]:
-    """The first envelopes that a trim may remove, one chunk at most."""
-    if through <= topic.trimmed:
-        return []
-    gone: list[_Gone] = []
-    total = 0
-    cursor = connection.execute(
-        f"SELECT slot, rows, {_SIZE}, {_FILE}, appended_s FROM envelopes "  # noqa: S608
-        "WHERE slot > ? AND slot <= ? ORDER BY slot LIMIT ?",
-        (topic.slot(topic.trimmed), topic.slot(min(through, topic.last)), _TRIM_ENVELOPES_MAX),
-    )
-    for slot, rows, size, file, appended_s in cursor:
-        total += 0 if file else size  # Files are removed outside of the transaction.
-        if appended_s >= appended_before_s or (gone and total > _TRIM_BYTES_MAX):
-            break
-        gone.append(_Gone(slot, rows, size, file))
-    cursor.close()
-    return gone
