@@ -101,7 +101,8 @@ def body(part: pa.Table, media_type: str) -> bytes:
     else:
         with pa.ipc.new_stream(sink, part.schema) as writer:
             writer.write_table(part)
-    return sink.getvalue().to_pybytes()
+    made: bytes = sink.getvalue().to_pybytes()
+    return made
 
 
 def cpu_s(pid: int) -> float:
