@@ -47,10 +47,21 @@ EVENTS = pa.schema(
 )
 
 
+READINGS = pa.schema(
+    [
+        ("device", pa.string()),
+        ("time", pa.timestamp("us", tz="UTC")),
+        ("channel", pa.int32()),
+        ("value", pa.float64()),
+    ]
+)
+TABLES = {"flights": FLIGHTS, "events": EVENTS, "readings": READINGS}
+
+
 def catalog(folder: Path) -> Catalog:
-    """Default settings; `flights` and `events` take rows."""
+    """Default settings; all of `TABLES` take rows."""
     module = ModuleType("bench")
-    for name, schema in (("flights", FLIGHTS), ("events", EVENTS)):
+    for name, schema in TABLES.items():
         setattr(module, name, DeltaTable(name, f"bench/{name}", schema, stream=Stream()))
     settings = Settings(folder=str(folder), lake=LakeSettings(root=str(folder / "lake")))
     return Catalog({"bench": module}, settings)
@@ -70,6 +81,13 @@ def flights() -> pl.DataFrame:
 @contextmanager
 def process(part: str, folder: Path) -> Iterator[str]:
     """A part as a process of its own; gives the first line that it prints (a server's URL)."""
+    with child_process(part, folder) as (line, _):
+        yield line
+
+
+@contextmanager
+def child_process(part: str, folder: Path) -> Iterator[tuple[str, int]]:
+    """As `process`; gives its process id, too."""
     child = subprocess.Popen(
         [sys.executable, "-m", "bench.flights_lake", part, str(folder)],
         stdout=subprocess.PIPE,
@@ -77,7 +95,7 @@ def process(part: str, folder: Path) -> Iterator[str]:
     )
     assert child.stdout is not None
     try:
-        yield child.stdout.readline().strip()
+        yield child.stdout.readline().strip(), child.pid
     finally:
         child.send_signal(signal.SIGTERM)
         child.wait(timeout=60)

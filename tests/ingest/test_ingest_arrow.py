@@ -10,6 +10,7 @@ from ingest_lake import arrow_stream
 
 from neuralake.errors import NeuralakeError, SchemaMismatch, TooLarge, UsageError
 from neuralake.records.arrow_body import ArrowReader
+from neuralake.schema import declare
 
 SCHEMA = pa.schema([("id", pa.int64()), ("text", pa.string())])
 ROWS = pa.table({"id": [1, 2, 3], "text": ["a", "", None]}, schema=SCHEMA)
@@ -179,3 +180,64 @@ def test_the_error_for_a_name_of_megabytes_is_short() -> None:
 
     assert len(caught.value.message) < 1000
     assert len(caught.value.column) < 1000
+
+
+WIDE = pa.schema([(f"c{number}", pa.int64()) for number in range(100)])
+MANY = 2**31 - 1
+
+
+def one_list(values: pa.Array) -> pa.Table:
+    offsets = pa.array([0, len(values)], pa.int32())
+    return pa.table({"l": pa.ListArray.from_arrays(offsets, values)})
+
+
+@pytest.mark.parametrize(
+    ("rows", "schema"),
+    [
+        (pa.table({"c0": pa.nulls(10**6)}), WIDE),
+        (pa.table({"c0": pa.array([True]).take(pa.nulls(10**6, pa.int8()))}), WIDE),
+        (one_list(pa.nulls(MANY)), pa.schema([("l", pa.list_(pa.int64()))])),
+        (
+            one_list(pa.Array.from_buffers(pa.binary(0), MANY, [None, pa.py_buffer(b"")])),
+            pa.schema([("l", pa.list_(pa.binary()))]),
+        ),
+        (
+            one_list(pa.Array.from_buffers(pa.struct([]), MANY, [None])),
+            pa.schema([("l", pa.list_(pa.struct([("a", pa.int64())])))]),
+        ),
+    ],
+    ids=["nulls", "missing columns", "list of nulls", "list of nothing", "list of empty structs"],
+)
+def test_what_has_no_bytes_is_measured_before_it_is_made(rows: pa.Table, schema: pa.Schema) -> None:
+    """A few hundred bytes would become gigabytes."""
+    found = ArrowReader(declare(schema), name="t", rows_max=10**6, bytes_max=2**29)
+
+    with pytest.raises(TooLarge, match="stands for"):
+        found.stream(arrow_stream(rows))
+
+
+def test_a_small_body_stands_for_a_few_mib_at_most() -> None:
+    dictionary = pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int8()), ["x" * 8000])
+    body = arrow_stream(pa.table({"text": dictionary}))
+    assert len(body) < 16_000
+
+    with pytest.raises(TooLarge) as caught:
+        ArrowReader(SCHEMA, name="t", rows_max=10**6, bytes_max=2**29).stream(body)
+
+    assert caught.value.found == 8_000_000
+    assert caught.value.limit <= 4 * 2**20
+
+
+def test_only_what_surely_takes_little_time_is_light() -> None:
+    """The others are not read on the event loop."""
+    text, wide = ROWS["text"], reader(WIDE)
+
+    assert reader().is_light(arrow_stream(ROWS))
+    assert reader().is_light(b"no stream at all")
+    assert not reader().is_light(arrow_stream(ROWS.set_column(1, "text", text.dictionary_encode())))
+    assert not reader().is_light(
+        arrow_stream(ROWS.set_column(1, "text", text.cast(pa.string_view())))
+    )
+    assert not wide.is_light(arrow_stream(pa.table({"c0": pa.nulls(10_000)})))
+    assert not reader().is_light(arrow_stream(one_list(pa.nulls(1_000_000))))
+    assert not reader().is_light(growing(20))

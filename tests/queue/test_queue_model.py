@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from neuralake.clock import ManualClock
 from neuralake.errors import QueueFull, Trimmed
 from neuralake.queue import Amount, Bounds, Envelope, MemoryQueue, Queue, QueueLimits, SqliteQueue
+from neuralake.queue.payload_files import FILE_BYTES_MIN
 
 BYTES_MAX = 300
 TOPIC_BYTES_MAX, TOPIC_ROWS_MAX = 200, 15
@@ -138,11 +139,14 @@ class MemoryMachine(QueueMachine):
 
 
 class SqliteMachine(QueueMachine):
+    file_bytes_min = FILE_BYTES_MIN
+
     def open(self) -> Queue:
         if not hasattr(self, "folder"):
             self.folder = tempfile.TemporaryDirectory()
         return SqliteQueue(
             Path(self.folder.name, "queue.sqlite"),
+            file_bytes_min=self.file_bytes_min,
             clock=self.clock,
             limits=LIMITS,
             keys_retention_s=KEYS_RETENTION_S,
@@ -155,12 +159,28 @@ class SqliteMachine(QueueMachine):
         self.queue = self.open()
         assert self.queue.id == identity
 
+    @invariant()
+    def each_large_payload_is_a_file(self) -> None:
+        """What is trimmed or was refused has none."""
+        if hasattr(self, "folder"):
+            kept = [len(e.payload) for each in self.model.values() for e in each.kept]
+            files = Path(self.folder.name, "queue.sqlite-payloads").glob("*")
+            assert sorted(each.stat().st_size for each in files) == sorted(
+                size for size in kept if size >= self.file_bytes_min
+            )
+
     def teardown(self) -> None:
         super().teardown()
         self.folder.cleanup()
+
+
+class FilesMachine(SqliteMachine):
+    file_bytes_min = 40
 
 
 TestMemoryMachine = MemoryMachine.TestCase
 TestMemoryMachine.settings = settings(deadline=None, max_examples=50, stateful_step_count=30)
 TestSqliteMachine = SqliteMachine.TestCase
 TestSqliteMachine.settings = settings(deadline=None, max_examples=25, stateful_step_count=30)
+TestFilesMachine = FilesMachine.TestCase
+TestFilesMachine.settings = settings(deadline=None, max_examples=25, stateful_step_count=30)

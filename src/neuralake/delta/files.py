@@ -18,6 +18,7 @@ from neuralake.clock import Clock
 from neuralake.delta.actions import Action, Add, Remove
 from neuralake.delta.decode import Decoder
 from neuralake.delta.deletion_vector import deleted_rows
+from neuralake.delta.halves import encoded
 from neuralake.delta.joining import parts_of, write_joined
 from neuralake.delta.parquet import EncodedFile, Encoder, Indexed
 from neuralake.delta.partition import folder, normalise, split
@@ -140,9 +141,9 @@ class DataFiles:
         label, since_s = uuid.uuid4().hex, self._waiting.now_s()
         files, contents = [], {}
         for i, (values, part) in enumerate(split(rows, self.state.partition_by)):
-            encoded, data = self._encoder.encode(part)
+            content, data = encoded(self._encoder, part)
             logged = self.state.columns.partition_values(values)
-            file = NewFile(f"{folder(logged)}part-{i:05d}-{label}.parquet", logged, encoded)
+            file = NewFile(f"{folder(logged)}part-{i:05d}-{label}.parquet", logged, content)
             files.append(file)
             contents[file.name] = data
         if files:
@@ -166,8 +167,8 @@ class DataFiles:
         logged = self.state.columns.partition_values(partition)
         name = f"{folder(logged)}part-00000-{uuid.uuid4().hex}.parquet"
         with self._store.create(name) as sink:
-            encoded = write(sink)
-        file = NewFile(name, logged, encoded)
+            content = write(sink)
+        file = NewFile(name, logged, content)
         self._waiting.note(file, since_s)
         return file
 
@@ -209,7 +210,7 @@ class DataFiles:
         name = f"{folder(logged)}part-00000-{uuid.uuid4().hex}.parquet"
         try:
             with self._store.create(name) as sink:
-                encoded = write_joined(
+                content = write_joined(
                     parts,
                     sink,
                     store=self._store,
@@ -220,7 +221,7 @@ class DataFiles:
                 )
         except ValueError:
             return None
-        file = NewFile(name, logged, encoded)
+        file = NewFile(name, logged, content)
         self._waiting.note(file, since_s)
         return file
 

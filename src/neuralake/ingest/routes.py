@@ -45,7 +45,7 @@ from neuralake.ingest.target import Target, Targets
 from neuralake.queue import ProducerSequence
 from neuralake.queue.awaiting import awaited
 from neuralake.queue.topic import topic_of
-from neuralake.records.decode import PARQUET, Encoded, reader_of
+from neuralake.records.decode import Encoded, reader_of
 from neuralake.serve.caller import caller_of
 from neuralake.serve.problem import problem_response
 
@@ -161,7 +161,12 @@ class IngestRoutes:
         producer: ProducerSequence | None,
     ) -> Stored:
         encoded = await self._decode(
-            target, body, media_type, source, is_verbatim=producer is not None
+            target,
+            body,
+            media_type,
+            source=source,
+            is_signed=key is not None or producer is not None,
+            is_verbatim=producer is not None,
         )
         submitted = target.queue.submit(
             target.topic,
@@ -181,15 +186,9 @@ class IngestRoutes:
         # Opening an old table takes a while, in which the requests for others go on.
         return await asyncio.to_thread(self._targets.find, database, table)
 
-    async def _decode(
-        self, target: Target, body: bytes, media_type: str, source: str, *, is_verbatim: bool
-    ) -> Encoded:
-        read = partial(
-            target.decoder.envelope, body, media_type, source=source, is_verbatim=is_verbatim
-        )
-        # A few bytes of Parquet may stand for seconds of work.
-        is_quick = len(body) <= _INLINE_BYTES_MAX and media_type != PARQUET
-        if is_quick and not target.decoder.may_wait:
+    async def _decode(self, target: Target, body: bytes, media_type: str, **how: Any) -> Encoded:
+        read = partial(target.decoder.envelope, body, media_type, **how)
+        if len(body) <= _INLINE_BYTES_MAX and target.decoder.is_light(body, media_type):
             return read()
         return await asyncio.get_running_loop().run_in_executor(self._pool, read)
 

@@ -1,8 +1,9 @@
 """The durable queue of one machine: a SQLite file that several processes open at once.
 
 An append is acknowledged after its transaction's fsync (WAL, full sync); concurrent appends share
-one. All writers of all processes take turns by SQLite's write lock, and positions are given inside
-it, so commit order is position order. Reads see one moment and never wait for writers.
+one. Large payloads are files beside it (`payload_files`). All writers of all processes take turns
+by SQLite's write lock, and positions are given inside it, so commit order is position order. Reads
+see one moment and never wait for writers.
 
 The file must be on a local file system. A process opens its own `SqliteQueue`: one that was opened
 before a fork must not be used after it.
@@ -14,14 +15,14 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeuralakeError
 from neuralake.queue.group import GroupCommitter, Submit
 from neuralake.queue.limits import Amount, QueueLimits
+from neuralake.queue.payload_files import FILE_BYTES_MIN, PayloadFiles
 from neuralake.queue.producers import (
     PRODUCERS_MAX,
     PRODUCERS_RETENTION_S,
@@ -40,47 +41,32 @@ from neuralake.queue.protocol import (
     check_read,
     check_same,
 )
-from neuralake.queue.sqlite_file import SqliteFile, explain, is_disk_full
+from neuralake.queue.sqlite_file import SqliteFile, explain, is_disk_full, is_surely_unstored
 from neuralake.queue.sqlite_leases import LEASE_S, TopicLeases
 from neuralake.queue.sqlite_producers import Producers, ProducersOfGroup
+from neuralake.queue.sqlite_rows import (
+    NEW,
+    POSITION_BITS,
+    POSITION_MAX,
+    SIZE,
+    Kept,
+    Topic,
+    add_topic,
+    kept_after,
+    oldest,
+    topic_row,
+    update_topic,
+)
 from neuralake.telemetry import Telemetry
 
 __all__ = ["SqliteQueue"]
-
-# A slot is the rowid of an envelope: topic number above, position below. One B-tree then serves
-# order, lookup and range per topic; a secondary index would be one more page in every commit.
-_POSITION_BITS = 40
-_POSITION_MAX = (1 << _POSITION_BITS) - 1
-
-# One trim transaction holds the write lock for about as long as one append of this many bytes.
-_TRIM_ENVELOPES_MAX = 512
-_TRIM_BYTES_MAX = 8 * 1024 * 1024
 
 # Expired keys forgotten per key stored: above 1, so that a backlog shrinks under any load.
 _KEYS_PRUNED_PER_STORED = 2
 
 _Key = tuple[int, str, int, float, bytes | None]  # A row of `keys`.
 
-_NEW = 0  # The number of a topic that has no row yet: SQLite gives rowids from 1.
-
-_TOPIC = "SELECT number, last, trimmed, rows, bytes FROM topics WHERE name = ?"
 _KEPT = "SELECT coalesce(sum(bytes), 0), coalesce(sum(rows), 0) FROM topics"
-
-
-@dataclass(slots=True)
-class _Topic:
-    number: int
-    last: int = 0
-    trimmed: int = 0
-    rows: int = 0
-    bytes: int = 0
-
-    @property
-    def kept(self) -> Amount:
-        return Amount(self.bytes, self.rows)
-
-    def slot(self, position: int) -> int:
-        return (self.number << _POSITION_BITS) | min(position, _POSITION_MAX)
 
 
 class SqliteQueue:
@@ -93,6 +79,7 @@ class SqliteQueue:
         producers_max: how many of them at least, if there are so many.
         lock_s_max: how long a call waits for other processes' transactions.
         lease_s: how long other writers wait for one that is not heard of; at most 60.
+        file_bytes_min: payloads from here on are files of their own.
         telemetry: counts `queue_commits` and the `queue_submits` that shared them.
 
     Raises:
@@ -111,6 +98,7 @@ class SqliteQueue:
         producers_max: int = PRODUCERS_MAX,
         lock_s_max: float = 10.0,
         lease_s: float = LEASE_S,
+        file_bytes_min: int = FILE_BYTES_MIN,
         telemetry: Telemetry | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
@@ -119,6 +107,9 @@ class SqliteQueue:
         self._telemetry = telemetry or Telemetry()
         self._file = SqliteFile(Path(path), lock_s_max=lock_s_max)
         self._id = self._file.id
+        self._file_bytes_min = file_bytes_min
+        self._payloads = PayloadFiles(self._file.path)
+        self._sweep()
         self._producers = Producers(
             queue_id=self._id, retention_s=producers_retention_s, producers_max=producers_max
         )
@@ -179,22 +170,23 @@ class SqliteQueue:
         check_read(after, envelopes_max)
         with self._reading() as connection:
             # One statement is one moment: an idle poll ends here, without a transaction.
-            found = _topic(connection, partition)
+            found = topic_row(connection, partition)
             if found is None or (found.trimmed <= after and found.last <= after):
                 return []
             # The mark and the rows of one moment: else a trim in between looks like a gap.
             connection.execute("BEGIN")
             try:
-                found = _topic(connection, partition) or found
+                found = topic_row(connection, partition) or found
                 check_kept(partition, after=after, trimmed=found.trimmed)
-                return _envelopes(connection, found, after, envelopes_max, bytes_max)
+                kept = kept_after(connection, found, after, envelopes_max, bytes_max)
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+        return self._whole(partition, after, kept)
 
     def bounds(self, partition: str) -> Bounds:
         with self._reading() as connection:
-            found = _topic(connection, partition) or _Topic(_NEW)
+            found = topic_row(connection, partition) or Topic(NEW)
         return Bounds(found.last, found.trimmed, found.rows, found.bytes)
 
     def backlog(self, partition: str, *, after: int) -> Backlog:
@@ -202,11 +194,11 @@ class SqliteQueue:
             # Beside min(), SQLite gives the other columns of that row (section 2.4 of its SELECT).
             # Lengths are in the rows' own pages: no payload is read for them.
             rows, size, oldest_s, _ = connection.execute(
-                "SELECT coalesce(sum(e.rows), 0), coalesce(sum(length(e.payload)), 0), "
+                f"SELECT coalesce(sum(e.rows), 0), coalesce(sum({SIZE}), 0), "  # noqa: S608
                 "e.appended_s, min(e.slot) FROM topics JOIN envelopes AS e "
                 "ON e.slot > (number << ?) + min(?, last) "
                 "AND e.slot <= (number << ?) + last WHERE name = ?",
-                (_POSITION_BITS, after, _POSITION_BITS, partition),
+                (POSITION_BITS, after, POSITION_BITS, partition),
             ).fetchone()
         return Backlog(rows, size, oldest_s)
 
@@ -246,28 +238,79 @@ class SqliteQueue:
     def _trim_some(self, topic: str, through: int, appended_before_s: float) -> int:
         with self._reading() as connection:
             # Look without the write lock first: most calls find nothing to remove.
-            found = _topic(connection, topic)
-            if found is None or not _oldest(connection, found, through, appended_before_s):
+            found = topic_row(connection, topic)
+            if found is None:
                 return 0
-        with self._file.trimmer() as connection:
-            found = _topic(connection, topic)
-            gone = [] if found is None else _oldest(connection, found, through, appended_before_s)
+            seen = oldest(connection, found, through, appended_before_s)
+            if not seen:
+                return 0
+        # A file is gone for good, and so must its envelope be: it must not come back without.
+        with self._file.trimmer(is_durable=any(each.file for each in seen)) as connection:
+            found = topic_row(connection, topic)
+            gone = [] if found is None else oldest(connection, found, through, appended_before_s)
+            gone = [each for each in gone if each.slot <= seen[-1].slot]
             if found is None or not gone or self._leases.is_former(connection, topic):
                 return 0
-            first, last = gone[0][0], gone[-1][0]
+            first, last = gone[0].slot, gone[-1].slot
             connection.execute("DELETE FROM envelopes WHERE slot BETWEEN ? AND ?", (first, last))
-            found.trimmed = last & _POSITION_MAX
-            found.rows -= sum(rows for _, rows, _ in gone)
-            found.bytes -= sum(size for _, _, size in gone)
-            _update(connection, found)
+            found.trimmed = last & POSITION_MAX
+            found.rows -= sum(each.rows for each in gone)
+            found.bytes -= sum(each.bytes for each in gone)
+            update_topic(connection, found)
+        self._payloads.remove(each.file for each in gone if each.file)
         return len(gone)
+
+    def _whole(self, partition: str, after: int, kept: Sequence[Kept]) -> list[Envelope]:
+        """`kept` with their payloads, as far as they are there."""
+        envelopes: list[Envelope] = []
+        for each in kept:
+            payload = each.payload
+            if isinstance(payload, str):
+                found = self._payload(payload)
+                if found is None and not envelopes:
+                    # Trimmed since we looked; or it should be there.
+                    check_kept(partition, after=after, trimmed=self.bounds(partition).trimmed)
+                    raise NeedsAttention(
+                        f"A file of the queue {self._file.path} is missing: {payload}, of the "
+                        f"envelope at position {each.slot & POSITION_MAX}. It and what came after "
+                        f"it wait in the queue. Restore the queue's files.",
+                        path=str(self._file.path),
+                    )
+                if found is None:
+                    break  # Whoever reads on behind what is here finds out why.
+                payload = found
+            envelopes.append(
+                Envelope(each.slot & POSITION_MAX, payload, each.rows, each.appended_s)
+            )
+        return envelopes
+
+    def _payload(self, name: str) -> bytes | None:
+        try:
+            return self._payloads.read(name)
+        except OSError as error:
+            raise explain(error, self._file.path) from error
+
+    def _sweep(self) -> None:
+        """Remove the files that a killed process has left."""
+        old = self._payloads.old(self._clock.now_s())
+        if not old:
+            return
+        # Files are written in a writer's turn: in ours, what nothing refers to is of none.
+        with suppress(NeuralakeError), self._file.trimmer() as connection:
+            found = connection.execute(
+                "SELECT payload FROM envelopes WHERE typeof(payload) = 'text'"
+            ).fetchall()
+            self._payloads.remove(old.difference(name for (name,) in found))
 
     def _commit(self, group: Sequence[Submit]) -> Sequence[Appended | Exception]:
         """Store a group in one transaction; if the disk is full for it, in ever smaller ones."""
+        files: list[str] = []
         try:
             with self._file.writer() as connection:
-                answers = self._store(connection, group)
-        except sqlite3.Error as error:
+                answers = self._store(connection, group, files)
+        except (sqlite3.Error, OSError) as error:
+            if is_surely_unstored(error):
+                self._payloads.remove(files)
             if is_disk_full(error) and len(group) > 1:
                 half = len(group) // 2
                 return [*self._commit(group[:half]), *self._commit(group[half:])]
@@ -275,18 +318,22 @@ class SqliteQueue:
             return [explain(error, self._file.path) for _ in group]
         except NeuralakeError as error:
             return [type(error)(error.message, **error.facts) for _ in group]
-        self._file.committed(sum(len(submit.payload) for submit in group))
+        inline = sum(len(each.payload) for each in group if not self._is_large(each))
+        self._file.committed(inline)
         self._telemetry.count("queue_commits")
         self._telemetry.count("queue_submits", len(group))
         return answers
 
+    def _is_large(self, submit: Submit) -> bool:
+        return len(submit.payload) >= self._file_bytes_min
+
     def _store(
-        self, connection: sqlite3.Connection, group: Sequence[Submit]
+        self, connection: sqlite3.Connection, group: Sequence[Submit], files: list[str]
     ) -> list[Appended | Exception]:
         now_s = self._clock.now_s()
-        topics: dict[str, _Topic] = {}
+        topics: dict[str, Topic] = {}
         answers: list[Appended | Exception] = []
-        rows: list[tuple[int, int, float, bytes]] = []
+        rows: list[tuple[int, int, float, bytes | str]] = []
         keys: list[_Key] = []
         fresh: dict[tuple[int, str], tuple[int, bytes | None]] = {}
         producers = self._producers.group(connection, now_s)
@@ -294,7 +341,7 @@ class SqliteQueue:
         for submit in group:
             topic = topics.get(submit.topic)
             if topic is None:
-                topic = _topic(connection, submit.topic) or _Topic(_NEW)
+                topic = topic_row(connection, submit.topic) or Topic(NEW)
                 topics[submit.topic] = topic
             if submit.key is not None:
                 known = fresh.get((topic.number, submit.key)) or self._known(
@@ -313,30 +360,36 @@ class SqliteQueue:
             except NeuralakeError as error:
                 answers.append(error)
                 continue
-            if topic.number == _NEW:
-                topic.number = _add_topic(connection, submit.topic)
+            if topic.number == NEW:
+                topic.number = add_topic(connection, submit.topic)
             kept = kept.plus(more)
             topic.last += 1
             topic.rows += more.rows
             topic.bytes += more.bytes
-            slot = topic.number << _POSITION_BITS | topic.last
-            rows.append((slot, submit.rows, now_s, submit.payload))
+            slot = topic.number << POSITION_BITS | topic.last
+            payload: bytes | str = submit.payload
+            if self._is_large(submit):
+                payload = self._payloads.write(submit.payload)
+                files.append(payload)
+            rows.append((slot, submit.rows, now_s, payload))
             if submit.producer is not None:
                 producers.add(submit, submit.producer, topic.number, topic.last)
             if submit.key is not None:
                 fresh[topic.number, submit.key] = topic.last, submit.fingerprint
                 keys.append((topic.number, submit.key, topic.last, now_s, submit.fingerprint))
             answers.append(Appended(topic.last, repeated=False, partition=submit.topic))
+        if files:
+            self._payloads.settle()
         connection.executemany("INSERT INTO envelopes VALUES (?, ?, ?, ?)", rows)
         if keys:
             self._remember(connection, keys, now_s)
         producers.save()
         for topic in topics.values():
-            _update(connection, topic)
+            update_topic(connection, topic)
         return answers
 
     def _known(
-        self, connection: sqlite3.Connection, topic: _Topic, key: str, now_s: float
+        self, connection: sqlite3.Connection, topic: Topic, key: str, now_s: float
     ) -> tuple[int, bytes | None] | None:
         found: tuple[int, bytes | None] | None = connection.execute(
             "SELECT position, fingerprint FROM keys "
@@ -370,68 +423,9 @@ def _repeated(submit: Submit, position: int, first: bytes | None) -> Appended | 
 
 
 def _sequence_repeated(
-    producers: ProducersOfGroup, submit: Submit, topic: _Topic
+    producers: ProducersOfGroup, submit: Submit, topic: Topic
 ) -> Appended | None:
     if submit.producer is None:
         return None
     position = producers.position_of(submit, submit.producer, topic.number)
     return None if position is None else Appended(position, True, submit.topic)
-
-
-def _topic(connection: sqlite3.Connection, name: str) -> _Topic | None:
-    found = connection.execute(_TOPIC, (name,)).fetchone()
-    return None if found is None else _Topic(*found)
-
-
-def _add_topic(connection: sqlite3.Connection, name: str) -> int:
-    number = connection.execute("INSERT INTO topics (name) VALUES (?)", (name,)).lastrowid
-    assert number is not None  # noqa: S101 an INSERT sets it; for mypy
-    return number
-
-
-def _update(connection: sqlite3.Connection, topic: _Topic) -> None:
-    connection.execute(
-        "UPDATE topics SET last = ?, trimmed = ?, rows = ?, bytes = ? WHERE number = ?",
-        (topic.last, topic.trimmed, topic.rows, topic.bytes, topic.number),
-    )
-
-
-def _envelopes(
-    connection: sqlite3.Connection, topic: _Topic, after: int, envelopes_max: int, bytes_max: int
-) -> list[Envelope]:
-    envelopes: list[Envelope] = []
-    total = 0
-    cursor = connection.execute(
-        "SELECT slot, payload, rows, appended_s FROM envelopes "
-        "WHERE slot > ? AND slot <= ? ORDER BY slot LIMIT ?",
-        (topic.slot(after), topic.slot(topic.last), envelopes_max),
-    )
-    for slot, payload, rows, appended_s in cursor:
-        total += len(payload)
-        if envelopes and total > bytes_max:
-            break
-        envelopes.append(Envelope(slot & _POSITION_MAX, payload, rows, appended_s))
-    cursor.close()
-    return envelopes
-
-
-def _oldest(
-    connection: sqlite3.Connection, topic: _Topic, through: int, appended_before_s: float
-) -> list[tuple[int, int, int]]:
-    """`(slot, rows, bytes)` of the first envelopes that a trim may remove, one chunk at most."""
-    if through <= topic.trimmed:
-        return []
-    gone: list[tuple[int, int, int]] = []
-    total = 0
-    cursor = connection.execute(
-        "SELECT slot, rows, length(payload), appended_s FROM envelopes "
-        "WHERE slot > ? AND slot <= ? ORDER BY slot LIMIT ?",
-        (topic.slot(topic.trimmed), topic.slot(min(through, topic.last)), _TRIM_ENVELOPES_MAX),
-    )
-    for slot, rows, size, appended_s in cursor:
-        total += size
-        if appended_s >= appended_before_s or (gone and total > _TRIM_BYTES_MAX):
-            break
-        gone.append((slot, rows, size))
-    cursor.close()
-    return gone

@@ -7,6 +7,7 @@ readers as there are threads reading at once. Knows the tables, not what they me
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import sqlite3
@@ -21,10 +22,10 @@ from neuralake.queue.open_files import OpenFiles
 from neuralake.queue.sqlite_log import LogFolder
 from neuralake.queue.turns import Turns
 
-__all__ = ["SqliteFile", "explain", "is_disk_full"]
+__all__ = ["SqliteFile", "explain", "is_disk_full", "is_surely_unstored"]
 
 _APPLICATION_ID = 0x4E4C4B51  # "NLKQ": tells our files from other people's.
-_LAYOUT = 3
+_LAYOUT = 4
 
 _PRODUCERS = """
 CREATE TABLE producers (
@@ -48,7 +49,8 @@ CREATE TABLE topics (
     rows INTEGER NOT NULL DEFAULT 0,
     bytes INTEGER NOT NULL DEFAULT 0
 );
--- The payload is last: what comes before it is read without touching its overflow pages.
+-- The payload is last: what comes before it is read without touching its overflow pages. A text is
+-- no payload, but the name of the file that has it.
 CREATE TABLE envelopes (
     slot INTEGER PRIMARY KEY,
     rows INTEGER NOT NULL,
@@ -66,7 +68,8 @@ CREATE TABLE keys (
 {_PRODUCERS}
 """
 # What makes a file of an older layout one of the next, in one transaction with its new number.
-_UPGRADES = {1: "ALTER TABLE keys ADD COLUMN fingerprint BLOB;", 2: _PRODUCERS}
+# (The third knew no payloads in files; nothing of what it has is changed.)
+_UPGRADES = {1: "ALTER TABLE keys ADD COLUMN fingerprint BLOB;", 2: _PRODUCERS, 3: ""}
 
 # `LogFolder` folds the log long before this, beside the commits; but a process may only trim, or
 # its thread may have ended.
@@ -168,14 +171,12 @@ class SqliteFile:
         self._folder.committed(payload_bytes)
 
     @contextmanager
-    def trimmer(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that a power loss may undo."""
-        with (
-            self._trimming() as trimmer,
-            self._trimmer_turns.turn(),
-            _transaction(trimmer) as connection,
-        ):
-            yield connection
+    def trimmer(self, *, is_durable: bool = False) -> Iterator[sqlite3.Connection]:
+        """A transaction that a power loss may undo, unless it `is_durable`."""
+        with self._trimming() as trimmer:
+            trimmer.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
+            with self._trimmer_turns.turn(), _transaction(trimmer) as connection:
+                yield connection
 
     def give_back(self) -> None:
         """Return free pages to the disk, if they are most of the file; a bounded step."""
@@ -305,8 +306,10 @@ class SqliteFile:
             self._trim_lock.release()
 
 
-def explain(error: sqlite3.Error, path: Path) -> NeuralakeError:
+def explain(error: sqlite3.Error | OSError, path: Path) -> NeuralakeError:
     """The error of ours for `error`: what happened to the file, and what to do."""
+    if isinstance(error, OSError):
+        return _explain_payload_file(error, path)
     code, primary = _code(error), _primary_code(error)
     why = _WAIT_AND_RETRY.get(code) or _WAIT_AND_RETRY.get(primary)
     facts = {"path": str(path), "sqlite": getattr(error, "sqlite_errorname", type(error).__name__)}
@@ -325,9 +328,34 @@ def explain(error: sqlite3.Error, path: Path) -> NeuralakeError:
     )
 
 
-def is_disk_full(error: sqlite3.Error) -> bool:
+def _explain_payload_file(error: OSError, path: Path) -> NeuralakeError:
+    facts = {"path": str(path), "code": errno.errorcode.get(error.errno or 0, "")}
+    if error.errno != errno.EIO:
+        return Unavailable(
+            f"A file of the queue {path} could not be written: {error.strerror}; nothing was "
+            f"stored.",
+            retry_after_s=1.0,
+            **facts,
+        )
+    return NeedsAttention(
+        f"A file of the queue {path} failed: {error}. Nothing was stored; send it again once the "
+        f"disk is repaired.",
+        **facts,
+    )
+
+
+def is_disk_full(error: sqlite3.Error | OSError) -> bool:
     """Whether a smaller transaction could have been stored."""
+    if isinstance(error, OSError):
+        return True  # Others of the group need no file.
     return _primary_code(error) == sqlite3.SQLITE_FULL
+
+
+def is_surely_unstored(error: sqlite3.Error | OSError) -> bool:
+    """Whether nothing of a transaction that raised `error` is stored; else it is unknown."""
+    if isinstance(error, OSError):
+        return True  # Of a payload's file, before the transaction was to be committed.
+    return _code(error) in _WAIT_AND_RETRY or _primary_code(error) in _WAIT_AND_RETRY
 
 
 def _code(error: sqlite3.Error) -> int:

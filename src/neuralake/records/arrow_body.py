@@ -24,6 +24,15 @@ __all__ = ["ArrowReader"]
 _MESSAGES_MAX = 16_384
 # Each one makes the reader copy the dictionary as it is so far.
 _DELTAS_MAX = 64
+# A body stands for at most this many times its bytes (a text of 250 bytes by an index of one), but
+# for so many bytes in any case. Else 32 KiB could stand for as much as the largest body does.
+_RATIO_MAX = 256
+_STANDS_FOR_BYTES = 4 * 1024 * 1024
+# What is read in half a millisecond, whatever is in it.
+_LIGHT_VALUES_MAX = 100_000
+_LIGHT_MESSAGES_MAX = 16
+# Ends each stream that says where it ends (section "IPC Streaming Format" of Arrow's format).
+_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
 class ArrowReader:
@@ -47,6 +56,7 @@ class ArrowReader:
         self._name = name
         self._rows_max = rows_max
         self._bytes_max = bytes_max
+        self._leaves = sum(_leaves(field.type) for field in schema)
 
     def stream(self, body: bytes, *, dropped: Dropped | None = None) -> pa.Table:
         """The rows of `body`, exactly in the declared schema.
@@ -68,10 +78,40 @@ class ArrowReader:
             with pa.ipc.open_stream(pa.BufferReader(body)) as reader:
                 table = self._read(reader)
                 table.schema.names  # noqa: B018 raises here, and not later, if a name is no UTF-8
-            self._measure(table)
+            self._measure(table, min(self._bytes_max, _stands_for_max(body)))
         except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
             raise _damaged(error) from error
         return table
+
+    def is_light(self, body: bytes) -> bool:
+        """Whether reading this small `body` is sure to take little time and memory.
+
+        Not if it has dictionaries or views of texts, or many values for its bytes: nulls, and
+        columns that it has not, take none.
+        """
+        try:
+            found = look_through(body, count_max=_LIGHT_MESSAGES_MAX)
+        except ValueError:
+            return True  # Which is soon said.
+        is_short = found.count <= _LIGHT_MESSAGES_MAX
+        return (
+            is_short
+            and not found.dictionaries
+            and not found.has_views
+            and found.values <= _LIGHT_VALUES_MAX
+            and found.longest * self._leaves <= _LIGHT_VALUES_MAX
+        )
+
+    def is_as_declared(self, body: bytes) -> bool:
+        """Whether `body`, which `stream` has read, is just what would be written of its rows.
+
+        It has the declared columns in their order, nothing else, and an end: so nothing behind its
+        rows is taken for something of ours.
+        """
+        if not body.endswith(_END):
+            return False
+        with pa.ipc.open_stream(body) as reader:
+            return bool(reader.schema.equals(self._schema, check_metadata=True))
 
     def fitted(self, table: pa.Table, *, dropped: Dropped | None = None) -> pa.Table:
         """Rows of `table` in the declared schema. Raises as `stream`."""
@@ -79,6 +119,7 @@ class ArrowReader:
             table = self._without_nulls(table)
         if self._drops:
             table = self._known(table, dropped)
+        self._refuse_filling(table)
         try:
             return _checked(conform(table, self._schema, name=self._name), self._name)
         except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
@@ -121,16 +162,19 @@ class ArrowReader:
             batches.append(batch)
         return pa.Table.from_batches(batches, schema=reader.schema)
 
-    def _measure(self, table: pa.Table) -> None:
+    def _measure(self, table: pa.Table, bytes_max: int) -> None:
         size = sum(_plain_bytes(chunk) for column in table.columns for chunk in column.chunks)
-        if size > self._bytes_max:
-            raise TooLarge(
-                f"The body stands for {size} bytes; the limit is {self._bytes_max}. Send it in "
-                f"parts.",
-                limit=self._bytes_max,
-                found=size,
-                unit="bytes",
-            )
+        _refuse_large(size, bytes_max)
+
+    def _refuse_filling(self, table: pa.Table) -> None:
+        """What is null or missing has no bytes until it is made, nor have narrow types many."""
+        size = 0
+        for field in self._schema:
+            if table.schema.names.count(field.name) != 1:
+                size += table.num_rows * _null_bytes(field.type)
+            else:
+                size += sum(_made_bytes(chunk, field.type) for chunk in table[field.name].chunks)
+        _refuse_large(size, self._bytes_max)
 
 
 def _refuse_swelling(body: bytes) -> None:
@@ -169,6 +213,49 @@ def _damaged(error: BaseException) -> UsageError:
     )
 
 
+def _leaves(kind: pa.DataType) -> int:
+    inner = [kind.field(index).type for index in range(kind.num_fields)]
+    return sum(map(_leaves, inner)) if inner else 1
+
+
+def _stands_for_max(body: bytes) -> int:
+    return max(_STANDS_FOR_BYTES, len(body) * _RATIO_MAX)
+
+
+def _refuse_large(size: int, bytes_max: int) -> None:
+    if size > bytes_max:
+        raise TooLarge(
+            f"The body stands for {size} bytes; the limit is {bytes_max}. Send it in parts, with "
+            f"plain columns.",
+            limit=bytes_max,
+            found=size,
+            unit="bytes",
+        )
+
+
+def _made_bytes(array: pa.Array, kind: pa.DataType) -> int:
+    """About what `array` takes as a `kind`, apart from texts."""
+    found, types = array.type, pa.types
+    if types.is_list(kind) and _is_list(found):
+        return _null_bytes(kind) * len(array) + _made_bytes(array.flatten(), kind.value_type)
+    if types.is_struct(kind) and types.is_struct(found):
+        places = {field.name: index for index, field in enumerate(found)}
+        return sum(
+            _made_bytes(array.field(places[field.name]), field.type)
+            if field.name in places
+            else _null_bytes(field.type) * len(array)
+            for field in kind
+        )
+    return _null_bytes(kind) * len(array)
+
+
+def _null_bytes(kind: pa.DataType) -> int:
+    """About what a null of this type takes."""
+    if pa.types.is_struct(kind):
+        return sum(_null_bytes(field.type) for field in kind)
+    return 4 if pa.types.is_nested(kind) or _is_bytes(kind) else -(-kind.bit_width // 8)
+
+
 def _plain_bytes(array: pa.Array) -> int:
     """Upper bound of the bytes that `array` takes without dictionaries and views."""
     kind, types = array.type, pa.types
@@ -182,7 +269,7 @@ def _plain_bytes(array: pa.Array) -> int:
             "lists before sending.",
             column=None,
         )
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+    if _is_list(kind):
         return _plain_bytes(array.flatten())
     if types.is_struct(kind):
         return sum(_plain_bytes(array.field(index)) for index in range(kind.num_fields))
@@ -208,6 +295,11 @@ def _view_lengths(array: pa.Array) -> Sequence[int]:
         return []
     lengths = memoryview(views).cast("B").cast("i").tolist()[::4]
     return lengths[array.offset : array.offset + len(array)]
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
 
 
 def _is_bytes(kind: pa.DataType) -> bool:

@@ -16,9 +16,9 @@ __all__ = ["Messages", "look_through"]
 _CONTINUATION = 0xFFFFFFFF
 # Field numbers in Arrow's Message.fbs: Message(version, header_type, header, bodyLength,
 # custom_metadata), DictionaryBatch(id, data, isDelta),
-# RecordBatch(length, nodes, buffers, compression).
+# RecordBatch(length, nodes, buffers, compression, variadicBufferCounts).
 _VERSION, _HEADER_TYPE, _HEADER, _BODY_LENGTH, _CUSTOM_METADATA = 0, 1, 2, 3, 4
-_DATA, _IS_DELTA, _COMPRESSION = 1, 2, 3
+_DATA, _IS_DELTA, _NODES, _COMPRESSION, _VARIADIC = 1, 2, 1, 3, 4
 _V5 = 4
 _DICTIONARY_BATCH, _RECORD_BATCH = 2, 3
 
@@ -28,8 +28,15 @@ class Messages:
     """What the headers of a stream say about its messages."""
 
     count: int
+    values: int
+    """Values and nulls of all arrays of record batches, at each depth."""
+    longest: int
+    """Those of the longest array, summed over the batches."""
+    dictionaries: int
     deltas: int
     """Dictionary batches that add to an earlier one; readers copy the whole for each."""
+    has_views: bool
+    """A record batch has texts of which one may be there many times."""
     is_compressed: bool
     """A record or dictionary batch says that its buffers are compressed."""
 
@@ -40,7 +47,8 @@ def look_through(stream: bytes, *, count_max: int) -> Messages:
     Raises:
         ValueError: the headers do not parse.
     """
-    at, count, deltas, is_compressed = 0, 0, 0, False
+    at, count, values, longest, dictionaries, deltas = 0, 0, 0, 0, 0, 0
+    is_compressed = has_views = False
     try:
         while at + 4 <= len(stream) and count <= count_max and not is_compressed:
             size, at = _u32(stream, at), at + 4
@@ -51,15 +59,21 @@ def look_through(stream: bytes, *, count_max: int) -> Messages:
             message = _follow(stream, at)
             is_compressed = _batch_is_compressed(stream, message)
             count += 1
-            deltas += _is_delta(stream, message)
-            length_at = _field(stream, message, _BODY_LENGTH)
-            length = struct.unpack_from("<q", stream, length_at)[0] if length_at else 0
+            kind, header = _header(stream, message)
+            if kind == _DICTIONARY_BATCH:
+                dictionaries += 1
+                deltas += _is_delta(stream, header)
+            elif kind == _RECORD_BATCH:
+                lengths = _lengths(stream, header)
+                values, longest = values + sum(lengths), longest + max(lengths, default=0)
+                has_views = has_views or _field(stream, header, _VARIADIC) != 0
+            length = _i64(stream, message, _BODY_LENGTH)
             if length < 0:
                 raise ValueError("a message has a negative length")
             at += size + length
     except (struct.error, IndexError) as error:
         raise ValueError("a message header is damaged") from error
-    return Messages(count, deltas, is_compressed)
+    return Messages(count, values, longest, dictionaries, deltas, has_views, is_compressed)
 
 
 def _batch_is_compressed(stream: bytes, message: int) -> bool:
@@ -79,10 +93,18 @@ def _batch_is_compressed(stream: bytes, message: int) -> bool:
     return not is_current and _field(stream, message, _CUSTOM_METADATA) != 0
 
 
-def _is_delta(stream: bytes, message: int) -> bool:
-    kind, batch = _header(stream, message)
-    delta_at = _field(stream, batch, _IS_DELTA) if kind == _DICTIONARY_BATCH else 0
+def _is_delta(stream: bytes, dictionary: int) -> bool:
+    delta_at = _field(stream, dictionary, _IS_DELTA)
     return delta_at != 0 and stream[delta_at] != 0
+
+
+def _lengths(stream: bytes, batch: int) -> tuple[int, ...]:
+    """Of the arrays: a vector of pairs of length and null count."""
+    nodes_at = _field(stream, batch, _NODES)
+    if not nodes_at:
+        return ()
+    nodes = _follow(stream, nodes_at)
+    return struct.unpack_from(f"<{2 * _u32(stream, nodes)}q", stream, nodes + 4)[::2]
 
 
 def _header(stream: bytes, message: int) -> tuple[int, int]:
@@ -96,6 +118,11 @@ def _header(stream: bytes, message: int) -> tuple[int, int]:
 
 def _u32(stream: bytes, at: int) -> int:
     return int(struct.unpack_from("<I", stream, at)[0])
+
+
+def _i64(stream: bytes, table: int, number: int) -> int:
+    at = _field(stream, table, number)
+    return int(struct.unpack_from("<q", stream, at)[0]) if at else 0
 
 
 def _follow(stream: bytes, at: int) -> int:

@@ -110,8 +110,6 @@ class Decoder:
         evolves: more may come, so that one that the schema has not may be null.
     """
 
-    may_wait = False
-
     def __init__(
         self,
         schema: pa.Schema,
@@ -168,7 +166,9 @@ class Decoder:
             UsageError: the body cannot be read at all, or has no rows.
             TooLarge: more rows or partitions than the limit, or more bytes of text.
         """
-        reader = reader_of(media_type)
+        return self._checked(self._read(body, reader_of(media_type), dropped))
+
+    def _read(self, body: bytes, reader: str, dropped: Dropped | None) -> pa.Table:
         if reader not in self._columnar and len(body) > self._limits.json_bytes_max:
             raise _too_large(
                 len(body), self._limits.json_bytes_max, "bytes of text", "in parts, or as Arrow"
@@ -176,6 +176,10 @@ class Decoder:
         table = self._readers[reader](body, dropped=dropped)
         if table.num_rows == 0:
             raise _no_rows()
+        return table
+
+    def _checked(self, table: pa.Table) -> pa.Table:
+        """`table` itself, unless a partition column of it has an empty string."""
         table = normalise(table, self._partition_by)
         self._check_partitions(table)
         if self._rules is not None:
@@ -214,6 +218,15 @@ class Decoder:
             return encode(self._sent(normalise(table, self._partition_by)))
         except UsageError:
             return None
+
+    def is_light(self, body: bytes, reader: str) -> bool:
+        """Whether reading `body`, of some KiB, is sure to take little time and memory.
+
+        `reader` is what `reader_of` gave.
+        """
+        if reader == ARROW:
+            return self._columnar[ARROW].is_light(body)
+        return reader != PARQUET  # A few bytes of it may stand for seconds of work.
 
     def few(self, body: bytes, reader: str, *, dropped: Dropped | None = None) -> list[Row] | None:
         """The rows of a small body of JSON one by one, for `joined`; None: read it as `envelope`.
@@ -261,27 +274,45 @@ class Decoder:
             raise _too_large(found, limit, "partitions", "in parts")
 
     def envelope(
-        self, body: bytes, media_type: str, *, source: str = "", is_verbatim: bool = False
+        self,
+        body: bytes,
+        media_type: str,
+        *,
+        source: str = "",
+        is_signed: bool = True,
+        is_verbatim: bool = False,
     ) -> Encoded:
         """As `rows`, ready for the queue; with `dead_letters` also what does not fit.
 
         Args:
             source: who sent it, for the letters.
+            is_signed: the request may be sent again under its key or number. Without, the
+                fingerprint tells nothing.
             is_verbatim: the sender repeats the very bytes: Arrow is told apart by them, too.
         """
         try:
-            return self.whole(body, media_type, is_verbatim=is_verbatim)
+            return self.whole(body, media_type, is_signed=is_signed, is_verbatim=is_verbatim)
         except UsageError as error:
             if not self.dead_letters or not is_misfit(error) or error.facts.get("reason") == _EMPTY:
                 raise
             found = self._salvaged(body, reader_of(media_type), error, source)
+            if not is_signed:
+                return found
             return _signed(found, body, media_type, is_verbatim=is_verbatim)
 
-    def whole(self, body: bytes, media_type: str, *, is_verbatim: bool = False) -> Encoded:
+    def whole(
+        self, body: bytes, media_type: str, *, is_signed: bool = True, is_verbatim: bool = False
+    ) -> Encoded:
         """As `envelope`, without dead letters."""
-        dropped = Dropped()
-        table = self._sent(self.rows(body, media_type, dropped=dropped))
-        encoded = replace(encode(table), dropped=dropped)
+        dropped, reader = Dropped(), reader_of(media_type)
+        read = self._read(body, reader, dropped)
+        table = self._sent(self._checked(read))
+        # What came as we would write it is not written again.
+        is_kept = reader == ARROW and table is read and self._columnar[ARROW].is_as_declared(body)
+        encoded = _encoded(body, table.num_rows) if is_kept else encode(table)
+        encoded = replace(encoded, dropped=dropped)
+        if not is_signed:
+            return encoded
         return _signed(encoded, body, media_type, is_verbatim=is_verbatim)
 
     def new_columns(self, body: bytes, media_type: str) -> dict[str, pa.DataType]:
@@ -405,8 +436,12 @@ def encode(rows: pa.Table, letters: Sequence[DeadLetter] = ()) -> Encoded:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as writer:
         writer.write_table(rows)
-    payload = with_letters(sink.getvalue().to_pybytes(), letters)
-    return Encoded(payload, rows.num_rows, b"%d" % (rows.num_rows + len(letters)), letters)
+    return _encoded(sink.getvalue().to_pybytes(), rows.num_rows, letters)
+
+
+def _encoded(stream: bytes, rows: int, letters: Sequence[DeadLetter] = ()) -> Encoded:
+    payload = with_letters(stream, letters)
+    return Encoded(payload, rows, b"%d" % (rows + len(letters)), letters)
 
 
 # Errors are not kept, so what is has at most the spellings of what we know.

@@ -32,9 +32,6 @@ class EvolvingDecoder:
         table: the schema of the table as it is now, or None if there is none yet.
     """
 
-    may_wait = True
-    """It may ask the store."""
-
     def __init__(
         self,
         make: Callable[[pa.Schema], Decoder],
@@ -83,15 +80,26 @@ class EvolvingDecoder:
         """As `Decoder.joined`; rows from before it grew lack the new columns, which are null."""
         return self._decoder.joined(rows)
 
+    def is_light(self, body: bytes, reader: str) -> bool:  # noqa: ARG002 as `Decoder.is_light`
+        """False: it may ask the store."""
+        return False
+
     def envelope(
-        self, body: bytes, media_type: str, *, source: str = "", is_verbatim: bool = False
+        self,
+        body: bytes,
+        media_type: str,
+        *,
+        source: str = "",
+        is_signed: bool = True,
+        is_verbatim: bool = False,
     ) -> Encoded:
         """As `Decoder.envelope`."""
+        how = {"is_signed": is_signed, "is_verbatim": is_verbatim}
         try:
-            return self._decoder.whole(body, media_type, is_verbatim=is_verbatim)
+            return self._decoder.whole(body, media_type, **how)
         except UsageError:
             grown = self._grown(body, media_type)
-            return grown.envelope(body, media_type, source=source, is_verbatim=is_verbatim)
+            return grown.envelope(body, media_type, source=source, **how)
 
     def _grown(self, body: bytes, media_type: str) -> Decoder:
         """A decoder that knows the columns of `body`, as far as they can be columns."""

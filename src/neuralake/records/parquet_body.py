@@ -34,7 +34,7 @@ class ParquetReader(ArrowReader):
                 table = file.read(use_threads=False)
             table.schema.names  # noqa: B018 raises here, and not later, if a name is no UTF-8
             table.validate(full=True)
-            self._measure(table)
+            self._measure(table, self._bytes_max)
         except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
             raise _damaged(error) from error
         return table

@@ -4,6 +4,8 @@ append PATH NAME COUNT   appends NAME/0, NAME/1, …; prints "position i" after 
 produce PATH NAME COUNT  the same as producer NAME, in sequence from 1
 follow PATH COUNT AFTER  reads COUNT envelopes past AFTER, trims behind itself, prints each
 fork PATH                opens, forks, and prints the error that the child gets
+
+With FILE_BYTES_MIN in the environment, payloads from that size on are files.
 """
 
 import os
@@ -15,8 +17,13 @@ from neuralake.queue import ProducerSequence, SqliteQueue
 TOPIC = "lab.events"
 
 
+def opened(path: str) -> SqliteQueue:
+    least = os.environ.get("FILE_BYTES_MIN")
+    return SqliteQueue(path, file_bytes_min=int(least)) if least else SqliteQueue(path)
+
+
 def append(path: str, name: str, count: int) -> None:
-    queue = SqliteQueue(path)
+    queue = opened(path)
     for i in range(count):
         payload = f"{name}/{i}".encode()
         # Several in flight: a kill then hits groups, not only single appends.
@@ -30,7 +37,7 @@ def append(path: str, name: str, count: int) -> None:
 
 
 def produce(path: str, name: str, count: int) -> None:
-    queue = SqliteQueue(path)
+    queue = opened(path)
     for first in range(1, count, 3):
         futures = [
             queue.submit(TOPIC, f"{name}/{n}".encode(), 1, producer=ProducerSequence(name, n))
@@ -42,7 +49,7 @@ def produce(path: str, name: str, count: int) -> None:
 
 
 def follow(path: str, count: int, after: int) -> None:
-    queue = SqliteQueue(path)
+    queue = opened(path)
     while count:
         for envelope in queue.read(TOPIC, after=after, envelopes_max=16):
             print(envelope.position, envelope.payload.decode(), flush=True)
@@ -52,7 +59,7 @@ def follow(path: str, count: int, after: int) -> None:
 
 
 def fork(path: str) -> None:
-    queue = SqliteQueue(path)
+    queue = opened(path)
     child = os.fork()
     if child == 0:
         for call in (
