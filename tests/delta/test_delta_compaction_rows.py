@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,12 @@ def _any(rng: random.Random) -> str:
     return f"{rng.getrandbits(64):x}" * rng.randint(1, 4)
 
 
-TEXTS = {"few": _few, "any": _any, "one": lambda _: "same", "none": lambda _: None}
+TEXTS: dict[str, Callable[[random.Random], str | None]] = {
+    "few": _few,
+    "any": _any,
+    "one": lambda _: "same",
+    "none": lambda _: None,
+}
 SCHEMA = pa.schema(
     [
         ("id", pa.int64()),
@@ -50,7 +55,8 @@ SCHEMA = pa.schema(
 
 def rows_of(first: int, count: int, kinds: Sequence[str], seed: int) -> pa.Table:
     """Rows of which each text column repeats, or does not, as `kinds` says."""
-    rng, text, word, nested = random.Random(seed), *(TEXTS[kind] for kind in kinds)
+    rng = random.Random(seed)
+    text, word, nested = (TEXTS[kind] for kind in kinds)
 
     def row(place: int) -> dict[str, Any]:
         is_null = rng.random() < 0.05
