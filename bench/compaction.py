@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import resource
 import shutil
 import tempfile
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,10 @@ from bench.machine import describe
 from deltalake import DeltaTable
 
 from neuralake.delta import TableLog, compact_once, create_table, snapshot
+from neuralake.delta.actions import Add, CommitInfo
+from neuralake.delta.conflicts import Footprint, Operation
+from neuralake.delta.files import store_name
+from neuralake.delta.snapshot import DataFile
 
 SCHEMA = pa.schema(
     [
@@ -35,6 +41,7 @@ SCHEMA = pa.schema(
     ]
 )
 MIB = 2**20
+DISTINCT = 200
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -57,11 +64,35 @@ def batch(number: int, rows: int) -> pa.Table:
 
 
 def fill(uri: str, input_bytes: int, rows: int) -> None:
+    """Small files as a writer leaves them; past some hundred, the same again under other names."""
     create_table(uri, SCHEMA, partition_by=["session"])
     log, written, number = TableLog.open(uri), 0, 0
-    while written < input_bytes:
+    while written < input_bytes and number < DISTINCT:
         written += log.append(batch(number, rows)).bytes
         number += 1
+    own = snapshot(uri).files
+    while written < input_bytes:
+        adds = [repeated(uri, file) for file in own]
+        log.commit(
+            lambda _, adds=adds: adds,  # type: ignore[misc]
+            CommitInfo(operation="WRITE", is_blind_append=True),
+            footprint=Footprint(Operation.APPEND),
+        )
+        written += sum(add.size for add in adds)
+
+
+def repeated(uri: str, file: DataFile) -> Add:
+    """Another file of the same rows: a second name of the same bytes, on the disk."""
+    path = file.path.replace("part-", f"part-{uuid.uuid4().hex}-")
+    os.link(Path(uri, store_name(file.path)), Path(uri, store_name(path)))
+    return Add(
+        path=path,
+        partition_values=file.partition,
+        size=file.bytes,
+        modification_time=time.time_ns() // 1_000_000,
+        data_change=True,
+        stats=file.stats,
+    )
 
 
 def compact(side: str, uri: str, target_bytes: int, done: Any) -> None:
@@ -111,7 +142,7 @@ def measure(root: Path, given: argparse.Namespace) -> None:
     _, _, base_bytes = in_process(idle, "", "", 0)
     for _ in range(given.rounds):
         for side in ("ours",) if given.alone else ("ours", "deltalake"):
-            copy = shutil.copytree(source, root / side)
+            copy = shutil.copytree(source, root / side, copy_function=os.link)
             took_s, cpu_s, peak_bytes = in_process(compact, side, str(copy), given.target_mib * MIB)
             after = snapshot(str(copy))
             assert after.rows == found.rows

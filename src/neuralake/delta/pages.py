@@ -132,7 +132,10 @@ class Pages:
 
     def recipe(self) -> Recipe:
         """What has to be done with each column."""
-        joined, small, anew, by_dictionary = [], [], [], []
+        joined: list[str] = []
+        small: list[str] = []
+        anew: list[str] = []
+        by_dictionary: list[str] = []
         for column in self._columns:
             leaves = self._of(column)
             is_joinable = bool(leaves) and all(leaf.is_joinable for leaf in leaves)

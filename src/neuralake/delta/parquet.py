@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from neuralake.delta.dictionaries import has_text, repeats, texts_in, with_dictionaries
+from neuralake.delta.dictionaries import Dictionaries, has_text
 from neuralake.storage import Sink
 
 __all__ = ["EncodedFile", "Encoder", "Indexed"]
@@ -104,8 +104,10 @@ class Encoder:
         self._lists: list[str] = []
         self._with_footer: list[str] = []
         self._encodings: dict[str, str] = {}
+        # Places of the columns with texts in them.
+        self._texts: list[int] = []
         index = 0
-        for field in schema:
+        for place, field in enumerate(schema):
             if pa.types.is_list(field.type) and indexed.has((field.name,), len(self._lists)):
                 self._lists.append(field.name)
             for path, kind, column in _leaves(field.type, (field.name,), field.name):
@@ -113,6 +115,8 @@ class Encoder:
                     self._with_footer.append(column)
                 if has_text(kind):
                     self._encodings[column] = _LENGTHS
+                    if place not in self._texts:
+                        self._texts.append(place)
                 elif pa.types.is_integer(kind) or pa.types.is_temporal(kind):
                     self._encodings[column] = _DELTAS
                 if path is not None and indexed.has(path, len(self._leaves)):
@@ -141,25 +145,27 @@ class Encoder:
         census = _Census(self._leaves, self._lists)
         groups = _row_groups(map(self._label, batches))
         first = next(groups, self.schema.empty_table())
-        repeated = [] if is_small else [path for path, texts in texts_in(first) if repeats(texts)]
+        dictionaries = Dictionaries()
+        if not is_small and self._texts:
+            dictionaries = Dictionaries.chosen(first, self._texts)
         encodings = {
             column: encoding
             for column, encoding in self._encodings.items()
-            if column not in repeated
+            if column not in dictionaries.paths
         }
         with pq.ParquetWriter(
             sink,
-            with_dictionaries(self.schema.empty_table(), repeated).schema,
+            dictionaries.schema(self.schema),
             compression="snappy" if is_small else "zstd",
-            use_dictionary=repeated,
+            use_dictionary=[*dictionaries.paths],
             column_encoding=None if is_small else encodings,
             store_schema=False,
             write_statistics=self._with_footer,
         ) as writer:
             for rows in chain([first], groups):
                 census.count(rows)
-                rows = with_dictionaries(rows, repeated)
-                writer.write_table(rows, row_group_size=_GROUP_ROWS_MAX)
+                numbered = dictionaries.rows(rows, is_first=rows is first)
+                writer.write_table(numbered, row_group_size=_GROUP_ROWS_MAX)
         stats = self._stats(census, writer.writer.metadata)
         return EncodedFile(sink.tell(), census.rows, stats)
 

@@ -42,8 +42,9 @@ def recoded(
         NeedsAttention, SchemaMismatch: as of `Decoder.batches`.
     """
     pairs = [*zip(columns.logical.names, columns.physical, strict=True)]
-    texts = [field for _, field in pairs if field.name in by_dictionary and _is_text(field.type)]
-    others = [logical for logical, field in pairs if field.name in names and field not in texts]
+    wanted = [(logical, field) for logical, field in pairs if field.name in names]
+    texts = [field for _, field in wanted if field.name in by_dictionary and _is_text(field.type)]
+    others = [logical for logical, field in wanted if field not in texts]
     found: dict[str, tuple[pa.Field, pa.ChunkedArray]] = {}
     if texts:
         rows = _with_dictionaries(files, pa.schema(texts))
