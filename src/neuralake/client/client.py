@@ -37,7 +37,8 @@ class Client:
     folder; one client at a time can use it.
 
     Args:
-        url: of the server, such as `http://127.0.0.1:8765`.
+        url: of the server, such as `http://127.0.0.1:8765`. The certificate of an `https` server is
+            checked by those of the system, or of the file that SSL_CERT_FILE names.
         token: for a server that asks for one.
         spool: a folder for rows that are not acknowledged yet.
         spool_bytes_max: how many bytes of rows it may hold, before `send` waits.
@@ -116,7 +117,8 @@ class Client:
             UsageError: they are no rows, or the client is closed.
             QueueFull: there was no room within `block_s_max`; nothing of `rows` was taken.
             TooLarge: there never is; nothing was taken.
-            Unavailable: the spool's disk is full; `error.rows_taken` of them were taken.
+            Unavailable: the spool's disk is full, or a file of it was removed while it was open;
+                `error.rows_taken` of them were taken.
             NeedsAttention: the client has stopped, and says why.
         """
         self._check_process()

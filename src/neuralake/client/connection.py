@@ -10,7 +10,7 @@ import http.client
 import io
 import socket
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from select import POLLIN, poll
 from ssl import SSLContext, SSLSocket
@@ -80,7 +80,11 @@ class Connection:
         if self._clock.monotonic_s() - self._used_s > _IDLE_S_MAX or self._is_ended():
             self.close()
         if self._connection.sock is None:
-            self._connection.connect()
+            try:
+                self._connection.connect()
+            except BaseException:
+                self.close()  # Else a socket that TLS has taken over seems to be there.
+                raise
             self._used_s = self._clock.monotonic_s()
         if self._is_aborted:
             raise ConnectionAbortedError("the client is being closed")
@@ -129,22 +133,21 @@ class Connection:
         self._connection.response_class = partial(  # type: ignore[assignment]
             _Response, clock=self._clock, answer_s_max=answer_s_max
         )
-        response = self._connection.getresponse()
-        # The library takes a head that ends early for a whole one, and so what is no answer at
-        # all for a refusal: ours always say where they end.
-        if response.length is None and not response.chunked:
-            raise http.client.HTTPException("an answer that does not say where it ends")
-        body = response.read(self._answer_bytes_max + 1)
-        if len(body) > self._answer_bytes_max:
-            raise http.client.HTTPException(
-                f"an answer of more than {self._answer_bytes_max} bytes"
-            )
-        # With a limit `read` gives what there is, also of an answer that ended early.
-        if response.length:
-            raise http.client.IncompleteRead(body, response.length)
-        return Answer(
-            response.status, {name.lower(): value for name, value in response.getheaders()}, body
-        )
+        with closing(self._connection.getresponse()) as response:
+            # The library takes a head that ends early for a whole one, and so what is no answer at
+            # all for a refusal: ours always say where they end.
+            if response.length is None and not response.chunked:
+                raise http.client.HTTPException("an answer that does not say where it ends")
+            body = response.read(self._answer_bytes_max + 1)
+            if len(body) > self._answer_bytes_max:
+                raise http.client.HTTPException(
+                    f"an answer of more than {self._answer_bytes_max} bytes"
+                )
+            # With a limit `read` gives what there is, also of an answer that ended early.
+            if response.length:
+                raise http.client.IncompleteRead(body, response.length)
+            headers = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, headers, body)
 
     def _is_ended(self) -> bool:
         """Whether the server has closed it: a request that meets that would be in doubt."""
@@ -186,6 +189,13 @@ class _Response(http.client.HTTPResponse):
         raw = sock.makefile("rb", buffering=0)
         self.fp.close()
         self.fp = io.BufferedReader(_Timed(raw, sock, clock, answer_s_max))
+
+    def begin(self) -> None:
+        try:
+            super().begin()
+        except BaseException:
+            self.close()  # The library leaves that to the garbage collector.
+            raise
 
 
 class _Timed(io.RawIOBase):
