@@ -87,7 +87,7 @@ class KafkaServer:
         return name
 
     def _format(self, identity: str) -> None:
-        options = ["format", "-t", identity, "-c", str(self._properties)]
+        options = ["format", f"--cluster-id={identity}", "-c", str(self._properties)]
         done = subprocess.run(
             self._java("kafka.tools.StorageTool", *options), capture_output=True, check=False
         )
