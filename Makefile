@@ -22,6 +22,10 @@ ifneq ($(filter command environment,$(origin SECONDS)),)
 DEMO_OPTIONS += --seconds $(SECONDS)
 endif
 
+# Where a container sets it, each of the hundreds of processes that the tests start would compile
+# the platform anew: a quarter of the time. `make clean` removes what they leave.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test test-slow test-browser test-services chaos lint format bench clean
 .DEFAULT_GOAL := help
 
@@ -32,7 +36,7 @@ demo: $(VENV)/.demo ## Run the platform on real flights; SECONDS=30 ends it by i
 	@$(BIN)/neuralake demo $(DEMO_OPTIONS)
 
 test: $(VENV)/.dev ## Run the tests, without the slow suites, and measure coverage.
-	$(BIN)/python -m pytest -n 2 -m "not slow and not services" --cov \
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not services" --cov \
 	  --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE_PERCENT_MIN) $(TEST_OPTIONS)
 
 test-slow: $(VENV)/.dev ## Run the slow suites but the browser's; TEST_OPTIONS="-k name" picks some.
