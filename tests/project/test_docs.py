@@ -62,7 +62,7 @@ def has_programs(page: Path) -> bool:
 
 
 @pytest.mark.timeout(_PAGE_S_MAX + 20)
-@pytest.mark.parametrize("page", list(filter(has_programs, pages())), ids=page_name)
+@pytest.mark.parametrize("page", [page for page in pages() if has_programs(page)], ids=page_name)
 def test_the_programs_of_a_page_run_as_written(page: Path, tmp_path: Path) -> None:
     # The `neuralake` and `python` of a page are those that run this test.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
