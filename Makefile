@@ -22,6 +22,10 @@ ifneq ($(filter command environment,$(origin SECONDS)),)
 DEMO_OPTIONS += --seconds $(SECONDS)
 endif
 
+# Where a container sets it, each of the hundreds of processes that the tests start would compile
+# the platform anew: a quarter of the time. `make clean` removes what they leave.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test test-slow test-browser test-services chaos lint format bench clean
 .DEFAULT_GOAL := help
 
@@ -32,7 +36,7 @@ demo: $(VENV)/.demo ## Run the platform on real flights; SECONDS=30 ends it by i
 	@$(BIN)/neuralake demo $(DEMO_OPTIONS)
 
 test: $(VENV)/.dev ## Run the tests, without the slow suites, and measure coverage.
-	$(BIN)/python -m pytest -n 2 -m "not slow and not services" --cov \
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not services" --cov \
 	  --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE_PERCENT_MIN) $(TEST_OPTIONS)
 
 test-slow: $(VENV)/.dev ## Run the slow suites but the browser's; TEST_OPTIONS="-k name" picks some.
@@ -48,8 +52,9 @@ test-services: $(VENV)/.dev ## Fetch and start real S3, DynamoDB and rival write
 	$(BIN)/python tests/support/service_builds.py
 	$(BIN)/python -m pytest -n 2 -m services --timeout 300 tests/services $(TEST_OPTIONS)
 
-chaos: $(VENV)/.dev ## Simulate SEEDS=10000 lakes where all fails, and kill -9 processes of the demo.
+chaos: $(VENV)/.dev ## Simulate SEEDS=10000 lakes where all fails, try ten times the examples, kill the demo.
 	NEURALAKE_SEEDS=$(SEEDS) $(BIN)/python -m pytest -n 2 --timeout 1200 tests/simulation $(TEST_OPTIONS)
+	NEURALAKE_EXAMPLES_TIMES=10 $(BIN)/python -m pytest -n 2 --timeout 1200 -m "hypothesis and not services" $(TEST_OPTIONS)
 	$(BIN)/python -m pytest -m slow --timeout 1200 tests/demo $(TEST_OPTIONS)
 
 lint: $(VENV)/.dev ## Check types, style and format.

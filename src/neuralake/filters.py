@@ -8,6 +8,7 @@ with a number), so a typing mistake does not come back as an empty table. Pure: 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -15,12 +16,15 @@ from decimal import Decimal, InvalidOperation
 from functools import reduce
 from itertools import product
 from numbers import Integral, Real
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import polars as pl
 import pyarrow as pa
 
 from neuralake.errors import UnknownName, UsageError, suggestion
+
+# Filters are data; only their expression needs Polars, which takes its time to load.
+if TYPE_CHECKING:
+    import polars as pl
 
 __all__ = [
     "OPERATORS",
@@ -127,6 +131,8 @@ def check(filters: Filters | Conditions, schema: pa.Schema, *, name: str = "tabl
 
 def expression(filters: Filters | Conditions, schema: pa.Schema, *, name: str = "table") -> pl.Expr:
     """One Polars expression that is true for the rows that `filters` keep; errors as `check`."""
+    import polars as pl
+
     groups = [
         reduce(lambda a, b: a & b, [_compile(condition, schema, name) for condition in group])
         for group in normalise(filters)
@@ -150,7 +156,7 @@ def _alternatives(filters: Any) -> list[list[Filter]]:
         return []
     if (single := _as_filter(filters)) is not None:
         return [[single]]
-    if isinstance(filters, pl.Expr):
+    if _is_expression(filters):
         raise UsageError("A Polars expression is no Filter; use .filter(expression) on the frame.")
     if not isinstance(filters, (list, tuple)):
         raise UsageError(
@@ -168,6 +174,11 @@ def _alternatives(filters: Any) -> list[list[Filter]]:
     return [entry[0] if entry else [] for entry in alternatives]
 
 
+def _is_expression(value: Any) -> bool:
+    polars = sys.modules.get("polars")  # Whoever made an expression has loaded it.
+    return polars is not None and isinstance(value, polars.Expr)
+
+
 def _as_filter(value: Any) -> Filter | None:
     if isinstance(value, Filter):
         return value
@@ -176,6 +187,8 @@ def _as_filter(value: Any) -> Filter | None:
 
 
 def _compile(condition: Filter, schema: pa.Schema, name: str) -> pl.Expr:
+    import polars as pl
+
     if condition.column not in schema.names:
         raise UnknownName(
             f"{name!r} has no column {condition.column!r} to filter by."
@@ -218,6 +231,8 @@ def _compile(condition: Filter, schema: pa.Schema, name: str) -> pl.Expr:
 
 
 def _includes(condition: Filter, column: pl.Expr, kind: pa.DataType) -> pl.Expr:
+    import polars as pl
+
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         raise _misfit(condition, kind, "The column must be a list.")
     values = condition.value if condition.operator in _MANY else (condition.value,)

@@ -8,11 +8,16 @@ use instead. `conform` never changes a value: what does not fit exactly is an er
 
 from __future__ import annotations
 
-import polars as pl
+from typing import TYPE_CHECKING
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from neuralake.errors import SchemaMismatch, UsageError, suggestion
+
+# Processes that read no frame, as those that run SQL, start without Polars: a third sooner.
+if TYPE_CHECKING:
+    import polars as pl
 
 __all__ = ["conform", "declare", "polars_schema", "with_more"]
 
@@ -76,6 +81,8 @@ def conform(table: pa.Table, schema: pa.Schema, *, name: str = "table") -> pa.Ta
 
 def polars_schema(schema: pa.Schema) -> pl.Schema:
     """The Polars types in which a table of the declared `schema` comes out of a frame."""
+    import polars as pl
+
     return pl.Schema(schema)
 
 
@@ -256,6 +263,8 @@ def _may_lack(field: pa.Field) -> bool:
 def _refuse_nulls(column: pa.ChunkedArray, field: pa.Field, name: str) -> None:
     if not column.null_count and not any(_may_lack(child) for child in _children(field.type)):
         return  # The common case, without a row number for every value.
+    import polars as pl
+
     begin = 0
     for chunk in column.chunks:
         rows = pl.int_range(begin, begin + len(chunk), eager=True).to_arrow()

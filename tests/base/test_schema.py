@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -426,7 +427,7 @@ def requirements(draw: st.DrawFn, kind: pa.DataType) -> pa.DataType:
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(100))
 def test_what_comes_out_equals_what_went_in_or_an_error_names_column_and_row(
     data: st.DataObject,
 ) -> None:

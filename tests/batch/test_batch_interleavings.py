@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -149,7 +150,7 @@ WRITES = ["append", "delete", "replace", "upsert"]
 OTHERS = st.sampled_from([None, None, "compact", *WRITES])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(
     before=st.lists(st.sampled_from([*WRITES, "compact"]), max_size=3),
     name=st.sampled_from(WRITES),

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -250,7 +251,7 @@ def shown(row: Row) -> str:
     return repr([row[name] for name in SCHEMA.names])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(steps=st.lists(STEP, min_size=3, max_size=10), partitioned=st.booleans())
 def test_the_table_is_the_model_after_every_step(
     steps: list[tuple[Any, ...]], partitioned: bool

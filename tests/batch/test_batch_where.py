@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,7 +56,7 @@ def files(draw: st.DrawFn) -> tuple[pa.DataType, list[Any], Filter]:
     return kind, values, Filter("x", operator, draw(literal))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(case=files())
 def test_statistics_rule_out_no_file_with_a_row_that_a_frame_shows(
     case: tuple[pa.DataType, list[Any], Filter],
@@ -70,7 +71,7 @@ def test_statistics_rule_out_no_file_with_a_row_that_a_frame_shows(
     assert Where(condition, schema, (), "t").may_hold({}, encoded.stats) or not shown
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(case=files())
 def test_a_mask_is_what_a_frame_shows_and_null_is_not(
     case: tuple[pa.DataType, list[Any], Filter],
@@ -93,7 +94,7 @@ for unfit in (pa.decimal128(5, 2), pa.decimal128(38, 19)):
     del PARTITIONED[unfit]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(data=st.data())
 def test_a_partition_settles_its_part_of_a_condition_as_its_rows_would(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(list(PARTITIONED)))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,7 +35,7 @@ values = st.tuples(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=examples(25))
 @given(
     batches=st.lists(st.lists(values, max_size=12), max_size=8),
     by=st.permutations(["a", "b", "c"]).flatmap(

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from delta_tables import put_entry
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -165,7 +166,7 @@ def test_what_is_missing_or_no_parquet_file_needs_a_person() -> None:
             list(log.files.read(file))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     groups=st.lists(st.integers(0, 70_000), min_size=1, max_size=4),
     width=st.sampled_from([1, 500]),

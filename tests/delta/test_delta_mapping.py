@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from delta_tables import put_entry, read_all
 from deltalake import DeltaTable, QueryBuilder
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -258,7 +259,7 @@ def values(kind: pa.DataType) -> st.SearchStrategy[Any]:
     return st.none() | inner
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(data=st.data(), mode=st.sampled_from(MODES))
 def test_rows_of_any_nested_type_come_back(data: st.DataObject, mode: str) -> None:
     """Also from slices, which hold more than they show."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -104,7 +105,7 @@ class Table:
         assert seen.txn("app") == (len(self.batches) - 1 if self.batches else None)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(rounds=STEPS)
 def test_the_table_is_the_model_after_every_step(rounds: list[tuple[tuple[Any, ...], ...]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

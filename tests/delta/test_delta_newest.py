@@ -12,6 +12,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 from delta_tables import delete_rows, inline_vector, put_entry
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -101,7 +102,7 @@ STEPS: dict[str, Callable[[str], object]] = {
 }
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(20))
 @given(steps=st.lists(st.tuples(st.sampled_from([*STEPS]), st.booleans()), max_size=12))
 def test_after_any_history_it_is_what_opening_gives(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, bool]]

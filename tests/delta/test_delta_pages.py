@@ -16,6 +16,7 @@ import pytest
 from delta_tables import delete_rows, inline_vector, read_all
 from deltalake import DeltaTable, Field, QueryBuilder
 from deltalake.schema import PrimitiveType
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,7 +92,7 @@ def laid_end_to_end(files: Sequence[bytes], recoded: bytes | None) -> bytes:
     return sink.getvalue()
 
 
-@settings(deadline=None)  # Machines are busy; time is not the claim.
+@settings(deadline=None, max_examples=examples(25))  # Machines are busy; time is not the claim.
 @given(parts=PARTS, size=st.integers(1, 25), page_bytes=st.sampled_from([1, 2**20]))
 def test_every_reader_sees_the_same_rows_in_the_same_order(
     parts: list[list[dict[str, object]]], size: int, page_bytes: int
@@ -116,7 +117,7 @@ def test_every_reader_sees_the_same_rows_in_the_same_order(
     assert pl.read_parquet(data).equals(pl.DataFrame(twice), null_equal=True)
 
 
-@settings(deadline=None)  # Machines are busy; time is not the claim.
+@settings(deadline=None, max_examples=examples(25))  # Machines are busy; time is not the claim.
 @given(parts=PARTS, size=st.integers(1, 25))
 def test_bounds_are_those_of_all_rows_or_absent(
     parts: list[list[dict[str, object]]], size: int
@@ -191,7 +192,7 @@ def test_equal_dictionaries_serve_all_pages(tmp_path: Path) -> None:
     assert kept["text"].to_pylist() == [each.as_py() for each in whole if each.as_py() == "y"]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=examples(25))
 @given(flip=st.integers(0, 10**6), bit=st.integers(0, 7))
 def test_a_damaged_footer_is_refused_or_stays_inside_its_file(flip: int, bit: int) -> None:
     rows = pa.table({"a": [1, 2], "b": [{"c": True, "d": [1]}, None]})

@@ -16,6 +16,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,7 +76,7 @@ def joined(*files: bytes) -> bytes:
     return sink.getvalue()
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=examples(25))
 @given(parts=st.lists(st.lists(ROW, max_size=20), min_size=1, max_size=5), size=st.integers(1, 25))
 def test_every_reader_sees_the_same_rows_in_the_same_order(
     parts: list[list[dict[str, object]]], size: int
@@ -143,7 +144,7 @@ def test_files_of_other_schemas_or_writers_are_no_kin() -> None:
     assert not footer(polars.getvalue()).is_kin(first)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=examples(25))
 @given(cut=st.integers(0, 400), flip=st.integers(0, 10**6), bit=st.integers(0, 7))
 def test_a_damaged_footer_is_refused_or_stays_inside_its_file(
     cut: int, flip: int, bit: int
@@ -167,7 +168,7 @@ def test_a_footer_is_written_as_it_was_read() -> None:
     assert encode(decode(data[-8 - length : -8])) == data[-8 - length : -8]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=examples(25))
 @given(st.lists(st.lists(ROW, min_size=1, max_size=6), min_size=1, max_size=4))
 def test_combined_statistics_bound_every_row(parts: list[list[dict[str, object]]]) -> None:
     tables = [pa.Table.from_pylist(rows, SCHEMA) for rows in parts]

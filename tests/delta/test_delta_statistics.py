@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.fs as fs
 import pytest
 from deltalake import DeltaTable
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,7 +61,7 @@ def cases(draw: st.DrawFn) -> tuple[pa.DataType, list[list[Any]], Any]:
     return kind, files, literal
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(case=cases(), operator=st.sampled_from(OPERATORS))
 def test_filtered_reads_find_what_a_filter_in_memory_finds(
     case: tuple[pa.DataType, list[list[Any]], Any], operator: str
@@ -141,7 +142,7 @@ def _stats(kind: pa.DataType, values: list[Any]) -> dict[str, Any]:
     return decoded
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(values=st.lists(VALUES[pa.string()], min_size=1))
 def test_bounds_of_strings_hold_all_of_them(values: list[str]) -> None:
     stats = _stats(pa.string(), values)

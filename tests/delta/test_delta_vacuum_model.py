@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -141,7 +142,7 @@ histories = st.lists(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(20))
 @given(history=histories)
 def test_every_version_inside_the_retention_stays_readable_and_no_live_file_is_missing(
     history: list[tuple[str, float]],

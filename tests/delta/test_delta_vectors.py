@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from delta_tables import bitmap, delete_rows, inline_vector, read_all, stored_vector, z85
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -77,7 +78,7 @@ def test_the_inline_vector_of_delta_kernels_tests_is_read() -> None:
     assert [*deleted_rows(vector, MemoryStore(), path="f")] == [3, 4, 7, 11, 18, 29]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(deleted=st.sets(st.integers(0, 2**31) | st.integers(2**31, 2**40), max_size=50))
 def test_vectors_of_any_rows_are_read_back(deleted: set[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -85,7 +86,7 @@ def test_vectors_of_any_rows_are_read_back(deleted: set[int]) -> None:
             assert [*deleted_rows(vector, as_store(folder), path="f")] == sorted(deleted)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(data=st.data())
 def test_deleted_rows_are_left_out_of_every_batch(data: st.DataObject) -> None:
     """Also where a file is read in several batches: any rows, any file, in order."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +21,7 @@ def test_the_same_seed_gives_the_same_session() -> None:
     assert other.counts(123) != SESSION.counts(123)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(20))
 @given(st.integers(min_value=0, max_value=1_000_000))
 def test_every_bin_has_a_count_for_every_channel(number: int) -> None:
     counts = SESSION.counts(number)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pyarrow as pa
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,7 +40,7 @@ def drain(source: Source, steps_s: list[float]) -> list[Batch]:
     return batches
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=examples(25))
 @given(STEPS_S)
 def test_a_replay_leaves_no_gap_and_repeats_nothing(steps_s: list[float]) -> None:
     batches = drain(replay(), steps_s)
@@ -66,7 +67,7 @@ def test_a_replay_ends_with_its_rows() -> None:
     assert source.due(2000.0) is None
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=examples(20))
 @given(STEPS_S)
 def test_spikes_are_numbered_by_bin_and_channel(steps_s: list[float]) -> None:
     batches = drain(SpikeSource(SESSION, "s-1", start_s=1e9), [step_s / 10 for step_s in steps_s])
@@ -79,7 +80,7 @@ def test_spikes_are_numbered_by_bin_and_channel(steps_s: list[float]) -> None:
     assert len(ids) % CHANNELS == 0
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=examples(20))
 @given(STEPS_S)
 def test_cursor_events_are_numbered_by_bin(steps_s: list[float]) -> None:
     batches = drain(CursorSource(SESSION, "s-1", start_s=1e9), steps_s)

@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -105,7 +106,7 @@ EXPRESSIONS = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(50))
 @given(expression=EXPRESSIONS)
 def test_any_filter_keeps_the_rows_that_it_keeps_in_memory(uri: str, expression: pl.Expr) -> None:
     everything = pl.concat(pl.DataFrame(rows(seed)) for seed in range(16))

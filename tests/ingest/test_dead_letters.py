@@ -11,6 +11,7 @@ import httpx
 import polars as pl
 import pyarrow as pa
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ingest_lake import arrow_stream
@@ -235,7 +236,7 @@ LINE = st.one_of(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(bodies=st.lists(st.lists(LINE, min_size=1, max_size=12), min_size=1, max_size=3))
 def test_any_mix_of_lines_is_in_the_table_once_or_among_the_letters_once(
     tmp_path_factory: pytest.TempPathFactory, bodies: list[list[tuple[bool, bytes]]]

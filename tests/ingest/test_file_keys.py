@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ingest_lake import SPIKES, lake, stored
@@ -246,7 +247,7 @@ def parts_of(values: list[int | None], sizes: list[int], known: list[Known]) -> 
 
 
 @given(VALUES, SIZES, SIZES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_keys_depend_on_rows_only(
     values: list[int | None], sizes: list[int], others: list[int]
 ) -> None:
@@ -255,7 +256,7 @@ def test_keys_depend_on_rows_only(
 
 
 @given(VALUES, VALUES, SIZES, SIZES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_what_was_known_is_found_at_the_beginning_of_what_has_grown(
     values: list[int | None], more: list[int | None], sizes: list[int], others: list[int]
 ) -> None:
@@ -265,7 +266,7 @@ def test_what_was_known_is_found_at_the_beginning_of_what_has_grown(
 
 
 @given(VALUES, st.integers(0, 39))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_no_key_from_a_changed_row_on_is_known(values: list[int | None], at: int) -> None:
     values = [*values, 1]
     at %= len(values)

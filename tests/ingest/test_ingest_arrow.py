@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ingest_lake import arrow_stream
@@ -111,7 +112,7 @@ def test_nested_values_are_checked_at_every_depth() -> None:
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(75), deadline=None)
 def test_damaged_bytes_are_refused_or_read_as_valid_rows(data: st.DataObject) -> None:
     body = bytearray(arrow_stream(ROWS))
     for _ in range(data.draw(st.integers(1, 4))):

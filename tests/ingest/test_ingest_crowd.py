@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pyarrow as pa
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ingest_lake import NOTES, lake, stored
@@ -66,7 +67,7 @@ async def store_all(queue: Queue, requests: list[list[dict[str, Any]]]) -> list[
     return [await request.end for request in sent]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(20))
 @given(
     st.lists(
         st.lists(st.sampled_from(["ann", "bob", "", TOO_LONG]), min_size=1, max_size=3),
@@ -157,7 +158,7 @@ BODIES = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(75))
 @given(body=BODIES, media_type=st.sampled_from([JSON, NDJSON]))
 def test_small_bodies_are_read_like_large_ones(body: bytes, media_type: str) -> None:
     """To the value and to the words of the refusal."""

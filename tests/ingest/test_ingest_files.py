@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -159,7 +160,9 @@ def test_an_unknown_ending_lists_the_known_ones(tmp_path: Path) -> None:
 
 @given(st.lists(st.tuples(st.integers(-(2**31), 2**31 - 1), st.floats(), st.text(max_size=4))))
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_what_python_writes_as_csv_comes_back(
     tmp_path: Path, values: list[tuple[int, float, str]]

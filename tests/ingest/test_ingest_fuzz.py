@@ -15,6 +15,7 @@ import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ingest_lake import SPIKES, lake, stored
@@ -56,7 +57,7 @@ def test_any_request_is_stored_or_refused(tmp_path: Path) -> None:
     with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
 
         @given(bodies, types, keys)
-        @settings(max_examples=400, deadline=None)
+        @settings(max_examples=examples(100), deadline=None)
         def send(body: bytes, content_type: str, key: str | None) -> None:
             nonlocal rows
             headers = {"content-type": content_type} | ({"idempotency-key": key} if key else {})

@@ -45,7 +45,7 @@ def test_what_stands_for_too_much_is_refused_and_nothing_stored(
 ) -> None:
     bomb = parquet_bombs.texts_of_one_word(500, 100_000)
     large = client.post(PATH, content=bomb, headers=PARQUET)
-    damaged = client.post(PATH, content=parquet_bombs.BOMBS["deep nesting"], headers=PARQUET)
+    damaged = client.post(PATH, content=parquet_bombs.bombs()["deep nesting"], headers=PARQUET)
 
     assert (large.status_code, large.json()["unit"]) == (413, "bytes of values")
     assert (damaged.status_code, damaged.json()["reason"]) == (400, "not a Parquet file")

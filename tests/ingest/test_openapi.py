@@ -14,6 +14,7 @@ import jsonschema_rs
 import pyarrow as pa
 import pytest
 import schemathesis
+from examples import examples
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
@@ -101,9 +102,9 @@ def test_a_caller_sees_what_its_token_allows(catalog: Catalog) -> None:
 
 
 @pytest.mark.parametrize(
-    "examples", [40, pytest.param(1500, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
+    "cases", [40, pytest.param(1500, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])]
 )
-def test_what_is_sent_by_it_is_answered_by_it(every: Catalog, examples: int) -> None:
+def test_what_is_sent_by_it_is_answered_by_it(every: Catalog, cases: int) -> None:
     """Also what is sent against it: never 500, always in the documented shape."""
     load_all_checks()
     answers, refusals = CHECKS.get_by_names(ANSWERS), CHECKS.get_by_names(REFUSALS)
@@ -128,7 +129,7 @@ def test_what_is_sent_by_it_is_answered_by_it(every: Catalog, examples: int) -> 
             for mode in GenerationMode:
                 requests = result.ok().as_strategy(generation_mode=mode)
                 for_each = settings(
-                    max_examples=examples,
+                    max_examples=cases,
                     deadline=None,
                     database=None,
                     phases=[Phase.generate],
@@ -137,7 +138,7 @@ def test_what_is_sent_by_it_is_answered_by_it(every: Catalog, examples: int) -> 
                 with suppress(Unsatisfiable):  # What takes nothing cannot be asked wrongly.
                     seed(1)(for_each(given(case=requests, mode=st.just(mode))(ask)))()
 
-    assert asked["POST /v1/lab/every"] > examples
+    assert asked["POST /v1/lab/every"] > cases
     # Each operation, but that for the document itself.
     assert len(asked) == sum(len(found) for found in document(every)["paths"].values()) - 1
 
@@ -177,7 +178,7 @@ VALUES = st.recursive(
     value=VALUES,
     other=st.just({}) | st.just({"nonsense": 1}),
 )
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_the_schema_of_a_row_accepts_what_the_decoder_does(
     column: str, value: Any, other: dict[str, Any]
 ) -> None:

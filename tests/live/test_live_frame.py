@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from partitioned_queue import PartitionedQueue
@@ -172,7 +173,7 @@ class MeddledQueue:
 ACTIONS = st.lists(st.sampled_from(["write", "trim", "compact", "send", "nothing"]), max_size=8)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(before=ACTIONS, during=ACTIONS)
 def test_each_row_is_there_once_whatever_happens_between_the_steps_of_a_read(
     tmp_path_factory: pytest.TempPathFactory, before: list[str], during: list[str]

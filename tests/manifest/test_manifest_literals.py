@@ -11,6 +11,7 @@ import datafusion
 import polars as pl
 import pyarrow as pa
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -102,7 +103,7 @@ def test_the_python_of_a_value_makes_the_same_filter(condition: Filter) -> None:
 
 
 @given(st.text())
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(50))
 def test_any_text_comes_back_from_its_python_literal(text: str) -> None:
     literal = python_text(text)
 
@@ -111,7 +112,7 @@ def test_any_text_comes_back_from_its_python_literal(text: str) -> None:
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(20))
 def test_any_name_comes_back_from_sql(name: str) -> None:
     rows = datafusion.SessionContext().sql(f"SELECT 1 AS {sql_name(name)}").to_arrow_table()
 

@@ -24,6 +24,13 @@ class Block:
     line: int
 
     @property
+    def is_program(self) -> bool:
+        """Whether it runs."""
+        if self.language == "python":
+            return self.file is None and "illustration" not in self.words
+        return self.language == "bash" and "run" in self.words
+
+    @property
     def file(self) -> str | None:
         """The file that this block is the content of."""
         return next(
@@ -48,11 +55,11 @@ def run(page: Path) -> None:
         if block.file is not None:
             Path(block.file).parent.mkdir(parents=True, exist_ok=True)
             Path(block.file).write_text(block.text, encoding="utf-8")
-        elif block.language == "python" and "illustration" not in block.words:
+        elif block.is_program and block.language == "python":
             # Blank lines in front, so that a traceback names the page's own line.
             source = "\n" * (block.line - 1) + block.text
             exec(compile(source, str(page), "exec"), session)  # noqa: S102 our own pages
-        elif block.language == "bash" and "run" in block.words:
+        elif block.is_program:
             subprocess.run(["bash", "-euo", "pipefail", "-c", block.text], check=True)
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import pytest
 from moto_server import moto_account
+from tests.project.page import blocks
 
 import neuralake
 
@@ -55,8 +56,13 @@ def surroundings(page: Path) -> Iterator[dict[str, str]]:
         yield {**account.environment(), "NEURALAKE_STORAGE_LAB_ENDPOINT": account.s3_endpoint}
 
 
+def has_programs(page: Path) -> bool:
+    text = page.read_text(encoding="utf-8")
+    return any(block.is_program or block.file is not None for block in blocks(text))
+
+
 @pytest.mark.timeout(_PAGE_S_MAX + 20)
-@pytest.mark.parametrize("page", pages(), ids=page_name)
+@pytest.mark.parametrize("page", [page for page in pages() if has_programs(page)], ids=page_name)
 def test_the_programs_of_a_page_run_as_written(page: Path, tmp_path: Path) -> None:
     # The `neuralake` and `python` of a page are those that run this test.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -71,26 +72,40 @@ class Import:
         return f"{self.path}:{self.line} imports {self.module}"
 
 
-def imports() -> Iterator[Import]:
-    for file in sorted(SOURCE.rglob("*.py")):
-        path = file.relative_to(SOURCE).as_posix()
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                yield from (Import(alias.name, path, node.lineno) for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{path}:{node.lineno}: write the import absolute"
-                assert node.module is not None
-                if node.module == "neuralake":
-                    # `from neuralake import schema` names a part, or a name of the package.
-                    yield from (
-                        Import(f"neuralake.{alias.name}", path, node.lineno)
-                        if is_part(alias.name)
-                        else Import("neuralake", path, node.lineno)
-                        for alias in node.names
-                        if alias.name != "__version__"
-                    )
-                else:
-                    yield Import(node.module, path, node.lineno)
+# Read once for all tests: the source has hundreds of files, and the tables above dozens of rows.
+@cache
+def nodes() -> tuple[tuple[str, ast.Import | ast.ImportFrom | ast.Call], ...]:
+    """Every import and call of the source, each with its file."""
+    return tuple(
+        (file.relative_to(SOURCE).as_posix(), node)
+        for file in sorted(SOURCE.rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.Call)
+    )
+
+
+@cache
+def imports() -> tuple[Import, ...]:
+    return tuple(found for path, node in nodes() for found in imports_of(path, node))
+
+
+def imports_of(path: str, node: ast.AST) -> Iterator[Import]:
+    if isinstance(node, ast.Import):
+        yield from (Import(alias.name, path, node.lineno) for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, f"{path}:{node.lineno}: write the import absolute"
+        assert node.module is not None
+        if node.module == "neuralake":
+            # `from neuralake import schema` names a part, or a name of the package.
+            yield from (
+                Import(f"neuralake.{alias.name}", path, node.lineno)
+                if is_part(alias.name)
+                else Import("neuralake", path, node.lineno)
+                for alias in node.names
+                if alias.name != "__version__"
+            )
+        else:
+            yield Import(node.module, path, node.lineno)
 
 
 def is_part(name: str) -> bool:
@@ -175,14 +190,14 @@ BANNED = {
 }
 
 
-def calls() -> Iterator[tuple[str, str, int]]:
+@cache
+def calls() -> tuple[tuple[str, str, int], ...]:
     """`(dotted name, path, line)` of every call; of `a.b.c()` the last two names."""
-    for file in sorted(SOURCE.rglob("*.py")):
-        path = file.relative_to(SOURCE).as_posix()
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call):
-                names = ast.unparse(node.func).split(".")
-                yield ".".join(names[-2:]), path, node.lineno
+    return tuple(
+        (".".join(ast.unparse(node.func).split(".")[-2:]), path, node.lineno)
+        for path, node in nodes()
+        if isinstance(node, ast.Call)
+    )
 
 
 @pytest.mark.parametrize("banned", BANNED)
@@ -201,9 +216,8 @@ def test_banned_calls_are_not_hidden_behind_a_name(module: str) -> None:
     """`from time import sleep` would pass the test above unseen."""
     hidden = {"time": {"time", "sleep", "monotonic"}, "os": {"fork", "forkpty"}}[module]
     wrong = [
-        f"{path.name}:{node.lineno}"
-        for path in sorted(SOURCE.rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        f"{path}:{node.lineno}"
+        for path, node in nodes()
         if isinstance(node, ast.ImportFrom)
         and node.module == module
         and hidden & {alias.name for alias in node.names}

@@ -101,6 +101,20 @@ def test_importing_the_package_loads_no_server_library() -> None:
     assert not loaded & set(SERVER_LIBRARIES)
 
 
+def test_the_processes_of_the_platform_start_without_polars() -> None:
+    """Loading it takes a third of a second, and they look definitions up and move bytes."""
+    parts = "catalog, cli.app, ingest.server, maintain, serve.worker, supervise, writer"
+    script = f"import sys; {'; '.join(f'import neuralake.{part}' for part in parts.split(', '))}"
+    answer = subprocess.run(
+        [sys.executable, "-c", f"{script}; print('polars' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert answer.stdout == "False\n"
+
+
 def test_the_decorator_is_not_hidden_by_the_folder_of_the_same_name() -> None:
     """Python puts each imported submodule on its parent; `nl.table` stays callable."""
     script = "import neuralake.catalog, neuralake.tables, neuralake as nl; nl.table(lambda: None)"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from examples import examples
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -179,8 +180,14 @@ class FilesMachine(SqliteMachine):
 
 
 TestMemoryMachine = MemoryMachine.TestCase
-TestMemoryMachine.settings = settings(deadline=None, max_examples=50, stateful_step_count=30)
+TestMemoryMachine.settings = settings(
+    deadline=None, max_examples=examples(20), stateful_step_count=30
+)
 TestSqliteMachine = SqliteMachine.TestCase
-TestSqliteMachine.settings = settings(deadline=None, max_examples=25, stateful_step_count=30)
+TestSqliteMachine.settings = settings(
+    deadline=None, max_examples=examples(25), stateful_step_count=30
+)
 TestFilesMachine = FilesMachine.TestCase
-TestFilesMachine.settings = settings(deadline=None, max_examples=25, stateful_step_count=30)
+TestFilesMachine.settings = settings(
+    deadline=None, max_examples=examples(25), stateful_step_count=30
+)

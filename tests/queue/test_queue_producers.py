@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -185,7 +186,7 @@ CALLS = st.lists(
 
 
 @given(calls=CALLS)
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(20))
 def test_both_queues_do_the_same_and_hold_each_number_once(
     calls: list[tuple[str, int, float]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

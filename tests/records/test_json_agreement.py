@@ -7,6 +7,7 @@ from base64 import b64encode
 
 import pyarrow as pa
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -195,7 +196,7 @@ def shown(table: pa.Table) -> str:
 
 
 @given(st.data(), schemas)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(125), deadline=None)
 def test_a_block_read_quickly_is_what_the_exact_path_reads(
     data: st.DataObject, schema: pa.Schema
 ) -> None:
@@ -208,7 +209,7 @@ def test_a_block_read_quickly_is_what_the_exact_path_reads(
 
 
 @given(st.data(), schemas)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(75), deadline=None)
 def test_a_body_is_the_same_rows_or_the_same_refusal_with_and_without_the_quick_path(
     data: st.DataObject, schema: pa.Schema
 ) -> None:

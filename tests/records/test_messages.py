@@ -7,6 +7,7 @@ import json
 import dataframely as dy
 import pyarrow as pa
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sent_messages import Sent
@@ -99,7 +100,7 @@ PIECES = st.one_of(
 
 
 @pytest.mark.parametrize("format_", ["json", "ndjson"])
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(sent=st.lists(PIECES, max_size=12))
 def test_together_gives_what_one_by_one_gives(format_: str, sent: list[bytes | None]) -> None:
     reading = reader(format_)

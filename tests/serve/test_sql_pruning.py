@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from datafusion import SessionContext
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -120,7 +121,7 @@ def ids(session_uri: str, sql: str) -> list[int]:
     return [row for batch in frame.collect() for row in batch.column(0).to_pylist()]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(37), deadline=None)
 @given(where=conditions())
 def test_any_condition_finds_the_same_rows_as_in_memory(
     uri: str, whole: SessionContext, where: str

@@ -16,6 +16,7 @@ import httpx
 import polars as pl
 import pyarrow as pa
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sql_lake import EVERY_TYPE, ROWS, Lake, every_row
@@ -186,7 +187,7 @@ def same(found: Any, wanted: Any) -> bool:
     return bool(found == wanted)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(37), deadline=None)
 @given(columns(), st.integers(0, 3), st.integers(0, 3))
 def test_any_value_reads_back_from_json(
     column: tuple[pa.DataType, list[Any]], skipped: int, dropped: int
@@ -204,7 +205,7 @@ def test_any_value_reads_back_from_json(
     assert same([read_back(row[0], kind) for row in rows], array.to_pylist())
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.lists(st.tuples(st.none() | st.text(), st.none() | st.integers(-(2**63), 2**63 - 1))))
 def test_any_text_and_integer_reads_back_from_csv(
     rows: list[tuple[str | None, int | None]],

@@ -28,7 +28,8 @@ def test_the_same_seed_gives_the_same_trace_in_another_process(digests: list[str
     found = subprocess.run(
         [sys.executable, "-c", program],
         cwd=_ROOT,
-        env={**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": str(_ROOT)},
+        # This source, whatever is installed.
+        env={**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": f"{_ROOT}:{_ROOT / 'src'}"},
         capture_output=True,
         text=True,
         check=True,

@@ -11,8 +11,8 @@ import os
 import pytest
 from tests.simulation.run import simulate
 
-# So many that each kind of trouble meets each kind of work a few times, in a quarter of a minute.
-_SEEDS = int(os.environ.get("NEURALAKE_SEEDS", "200"))
+# So many that each kind of trouble meets each kind of work a few times, in seconds.
+_SEEDS = int(os.environ.get("NEURALAKE_SEEDS", "100"))
 _BLOCK = 25
 
 

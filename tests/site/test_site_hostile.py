@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from examples import examples
 from html_document import parse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -78,7 +79,7 @@ texts = st.text(st.characters(codec="utf-8"), max_size=40) | st.sampled_from(
 
 
 @given(texts, texts, texts, texts)
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(20), suppress_health_check=[HealthCheck.too_slow])
 def test_any_text_at_all_gives_well_formed_pages(a: str, b: str, c: str, d: str) -> None:
     table = Table(
         database=a,

@@ -6,6 +6,7 @@ import re
 from html import unescape
 
 import pytest
+from examples import examples
 from html_document import parse
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -83,7 +84,7 @@ markup = st.lists(
 
 
 @given(markup | st.text())
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(75))
 def test_only_our_own_tags_come_out_and_they_are_balanced(text: str) -> None:
     html = str(prose(text))
 
@@ -92,7 +93,7 @@ def test_only_our_own_tags_come_out_and_they_are_balanced(text: str) -> None:
 
 
 @given(markup)
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(50))
 def test_no_word_of_a_description_is_lost(text: str) -> None:
     """Marks may go; the letters stay, in their order."""
     shown = unescape(re.sub(r"<[^>]*>", "", str(prose(text))))
@@ -137,7 +138,7 @@ def test_a_summary_is_the_first_paragraph_without_marks_cut_at_a_word() -> None:
 
 
 @given(st.text(), st.sampled_from(["python", "sql", "shell"]))
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(50))
 def test_colour_never_changes_the_code(code: str, language: str) -> None:
     html = str(highlight(code, language))
 

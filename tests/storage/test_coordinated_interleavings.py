@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lock_world import LockWorld, entry
@@ -53,7 +54,10 @@ def append(store: CoordinatedStore, version: int, data: bytes) -> int:
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    max_examples=examples(37),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,
 )
 @given(
     order=st.lists(st.integers(0, 2), max_size=120),
@@ -83,7 +87,7 @@ def test_in_any_order_and_with_any_crash_each_acknowledged_entry_is_there_once(
     assert {*acknowledged} <= {*entries}
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=examples(20), deadline=None, derandomize=True)
 @given(order=st.lists(st.integers(0, 1), max_size=60), moment=st.integers(0, 40))
 def test_readers_finish_commits_beside_a_writer_and_never_see_a_gap(
     order: list[int], moment: int

@@ -4,6 +4,7 @@ import posixpath
 from pathlib import Path
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,7 +71,7 @@ def test_only_paths_and_file_urls_are_local() -> None:
 
 
 @given(uri=st.lists(st.sampled_from(["a", "b c", "..", ".", "", "é"]), max_size=8).map("/".join))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(75))
 def test_whatever_is_written_it_stays_below_the_root_and_is_stable(uri: str) -> None:
     """An answer to a relative URI lies below the root; resolving it again changes nothing."""
     if uri.startswith("/"):

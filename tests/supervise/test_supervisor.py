@@ -29,15 +29,26 @@ def watched(platform: Supervisor) -> Iterator[None]:
         thread.join()
 
 
-def test_every_acknowledged_row_is_in_the_table_after_the_stop(tmp_path: Path) -> None:
-    """Also those that were acknowledged a moment before: the writer drains."""
+def test_after_the_stop_every_acknowledged_row_is_in_the_table_and_nothing_runs(
+    tmp_path: Path,
+) -> None:
+    """Also those that were acknowledged a moment before: the writer drains. A second platform on
+    the lake is refused meanwhile."""
     settings = make_project(tmp_path)
     with Supervisor(settings) as platform:
-        assert set(platform.pids) == set(PARTS)
+        pids = platform.pids
+        assert set(pids) == set(PARTS)
+        state = read_state(settings.state_folder)
+        assert state is not None
+        assert (state.url, state.processes) == (platform.url, pids)
+        with pytest.raises(UsageError, match="already runs"):
+            Supervisor(settings).__enter__()
         for first in range(0, 500, 5):
             post(platform.url, range(first, first + 5))
 
     assert ids_in(settings) == list(range(500))
+    assert not [pid for pid in pids.values() if is_running(pid)]
+    assert read_state(settings.state_folder) is None
 
 
 def test_a_platform_that_is_stopped_while_its_writer_starts_still_drains(tmp_path: Path) -> None:
@@ -49,18 +60,6 @@ def test_a_platform_that_is_stopped_while_its_writer_starts_still_drains(tmp_pat
         pass
 
     assert ids_in(settings) == list(range(10))
-
-
-def test_nothing_runs_after_the_stop(tmp_path: Path) -> None:
-    settings = make_project(tmp_path)
-    with Supervisor(settings) as platform:
-        pids = platform.pids
-        state = read_state(settings.state_folder)
-        assert state is not None
-        assert (state.url, state.processes) == (platform.url, pids)
-
-    assert not [pid for pid in pids.values() if is_running(pid)]
-    assert read_state(settings.state_folder) is None
 
 
 def test_a_killed_part_is_started_again_and_why_is_said(tmp_path: Path) -> None:
@@ -136,12 +135,6 @@ def test_no_part_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     with Supervisor(settings) as platform:
         post(platform.url, range(10, 20))
     assert ids_in(settings) == list(range(20))
-
-
-def test_a_second_platform_on_the_lake_is_refused(tmp_path: Path) -> None:
-    settings = make_project(tmp_path)
-    with Supervisor(settings), pytest.raises(UsageError, match="already runs"):
-        Supervisor(settings).__enter__()
 
 
 def test_a_taken_port_is_said_before_anything_starts(tmp_path: Path) -> None:

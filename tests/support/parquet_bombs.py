@@ -11,6 +11,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from neuralake.delta.thrift import BINARY, I16, I32, I64, LIST, STRUCT, Struct, 
 from neuralake.errors import NeuralakeError
 from neuralake.records.parquet_body import ParquetReader
 
-__all__ = ["BOMBS", "parquet"]
+__all__ = ["bombs", "parquet"]
 
 GIGABYTE = 2**30
 _INT32, _INT64, _BYTE_ARRAY, _FIXED = 1, 2, 6, 7
@@ -193,35 +194,42 @@ def _in_another_file(tree: Struct) -> Struct:
     return tree
 
 
-BOMBS: dict[str, bytes] = {
-    "a dictionary's long text in every row": texts_of_one_word(_MILLION, 100_000),
-    "one list of a billion": one_list(GIGABYTE),
-    "columns of nothing": nulls(200, _MILLION, 1000),
-    "wide nothing": nulls(1, 1000, 2**31 - 1),
-    "zeros": zeros(64 * 2**20, 15),
-    "a page that says it is large": parquet(
-        [page(b"", 0, data(1, _PLAIN), packed=gzip.compress(b""), size=2**31 - 1)], codec=2
-    ),
-    "a dictionary that says it is large": parquet(
-        [page(b"\0" * 4, 2, words(2**31 - 1)) + page(b"\1" + run(1), 0, data(1, _BY_DICTIONARY))]
-    ),
-    "texts of their prefixes": repeated_prefix(50, _MILLION),
-    "many row groups": parquet([_ONE], groups=30_000),
-    "many pages": parquet([_ONE * 30_000], rows=30_000),
-    "deep nesting": nested(3000),
-    "more values than rows": parquet([_ONE], values=2**40),
-    "more rows than values": parquet([_ONE], rows=2**40, values=1),
-    "a page of more values": parquet([page(b"\0" * 4, 0, data(2**31 - 1, _PLAIN))]),
-    "a chunk behind the file": parquet([_ONE], meta={9: (I64, 2**62)}),
-    "a chunk before the file": parquet([_ONE], meta={9: (I64, -5)}),
-    "numbers of another type": parquet([_ONE], meta={5: (I32, 1)}),
-    "a list of another type": parquet([_ONE], footer=numbers_of_a_lying_list),
-    "lists of lists": parquet([_ONE], footer=lambda tree: tree | {9: (LIST, _lists_of_lists(400))}),
-    "an encrypted file": parquet([_ONE], footer=lambda tree: tree | {8: (STRUCT, {})}),
-    "another file's column": parquet([_ONE], footer=_in_another_file),
-    "no columns": parquet([], rows=_MILLION),
-}
-"""Each stands for a gigabyte and more, or is a lie."""
+@cache
+def bombs() -> dict[str, bytes]:
+    """Each stands for a gigabyte and more, or is a lie. Made when asked for: it takes a second."""
+    return {
+        "a dictionary's long text in every row": texts_of_one_word(_MILLION, 100_000),
+        "one list of a billion": one_list(GIGABYTE),
+        "columns of nothing": nulls(200, _MILLION, 1000),
+        "wide nothing": nulls(1, 1000, 2**31 - 1),
+        "zeros": zeros(64 * 2**20, 15),
+        "a page that says it is large": parquet(
+            [page(b"", 0, data(1, _PLAIN), packed=gzip.compress(b""), size=2**31 - 1)], codec=2
+        ),
+        "a dictionary that says it is large": parquet(
+            [
+                page(b"\0" * 4, 2, words(2**31 - 1))
+                + page(b"\1" + run(1), 0, data(1, _BY_DICTIONARY))
+            ]
+        ),
+        "texts of their prefixes": repeated_prefix(50, _MILLION),
+        "many row groups": parquet([_ONE], groups=30_000),
+        "many pages": parquet([_ONE * 30_000], rows=30_000),
+        "deep nesting": nested(3000),
+        "more values than rows": parquet([_ONE], values=2**40),
+        "more rows than values": parquet([_ONE], rows=2**40, values=1),
+        "a page of more values": parquet([page(b"\0" * 4, 0, data(2**31 - 1, _PLAIN))]),
+        "a chunk behind the file": parquet([_ONE], meta={9: (I64, 2**62)}),
+        "a chunk before the file": parquet([_ONE], meta={9: (I64, -5)}),
+        "numbers of another type": parquet([_ONE], meta={5: (I32, 1)}),
+        "a list of another type": parquet([_ONE], footer=numbers_of_a_lying_list),
+        "lists of lists": parquet(
+            [_ONE], footer=lambda tree: tree | {9: (LIST, _lists_of_lists(400))}
+        ),
+        "an encrypted file": parquet([_ONE], footer=lambda tree: tree | {8: (STRUCT, {})}),
+        "another file's column": parquet([_ONE], footer=_in_another_file),
+        "no columns": parquet([], rows=_MILLION),
+    }
 
 
 def reader(bytes_max: int) -> ParquetReader:

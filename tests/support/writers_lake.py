@@ -40,6 +40,7 @@ class WritersLake:
         self.settings: Settings = load_settings(folder / "neuralake.toml", environment={})
         self.queue = SqliteQueue(self.settings.queue_path)
         self._sent = dict.fromkeys(self.topics, 0)
+        self._rows_of: dict[Path, list[int]] = {}
 
     def send(self, topic: str, rows: int = 1) -> None:
         """Append the next `rows` rows of a topic, numbered from 0 on."""
@@ -78,10 +79,16 @@ class WritersLake:
     def committed(self, topic: str) -> list[int]:
         """The rows of a table in the order of its commits; nothing compacts it here."""
         table = Path(self.settings.root, topic.removeprefix("lab."))
-        entries = sorted((table / "_delta_log").glob("*.json"))
         ids: list[int] = []
-        for entry in entries:
-            for action in map(json.loads, entry.read_text().splitlines()):
-                if "add" in action:
-                    ids += pl.read_parquet(table / action["add"]["path"])["id"].to_list()
+        for entry in sorted((table / "_delta_log").glob("*.json")):
+            # Asked again and again; what is committed stays as it is.
+            if entry not in self._rows_of:
+                self._rows_of[entry] = list(_rows(table, entry))
+            ids += self._rows_of[entry]
         return ids
+
+
+def _rows(table: Path, entry: Path) -> Iterator[int]:
+    for action in map(json.loads, entry.read_text().splitlines()):
+        if "add" in action:
+            yield from pl.read_parquet(table / action["add"]["path"])["id"].to_list()

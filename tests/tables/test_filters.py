@@ -13,8 +13,8 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import settings as examples
+from examples import examples
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuralake.errors import UnknownName, UsageError
@@ -216,7 +216,7 @@ PYTHON: dict[str, Callable[[float, float], bool]] = {
 }
 
 
-@examples(max_examples=200, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(
     column=st.lists(st.none() | st.integers(-128, 127), max_size=20),
     operator=st.sampled_from(sorted(PYTHON)),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stream_lake import LIMITS, SCHEMA, TOPIC, StreamLake, payload
@@ -186,7 +187,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STEPS)
 def test_in_any_order_of_steps_of_two_writers_each_row_is_there_once(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str]

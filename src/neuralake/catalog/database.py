@@ -2,6 +2,9 @@
 
 A table's name is its definition's, whatever variable holds it. Looking up does no I/O; only
 function tables run at once, because their rows are their code's business.
+
+What reads and writes rows is imported when rows are read or written: the processes of the platform
+look definitions up, and start without Polars.
 """
 
 from __future__ import annotations
@@ -13,15 +16,15 @@ from html import escape
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from neuralake.batch import BatchWriter
-from neuralake.catalog.read import follower_of, read_function, read_table
 from neuralake.errors import UnknownName, UsageError, suggestion
-from neuralake.frame import NlkDataFrame
-from neuralake.live import Followed, Follower, Start, follow, follow_async
+from neuralake.live import follow, follow_async
 from neuralake.tables import Definition, DeltaTable, FunctionTable
 
 if TYPE_CHECKING:
+    from neuralake.batch import BatchWriter
     from neuralake.catalog.catalog import Catalog
+    from neuralake.frame import NlkDataFrame
+    from neuralake.live import Followed, Follower, Start
 
 __all__ = ["Database", "ModuleDatabase", "NoSuchName"]
 
@@ -160,6 +163,8 @@ class Database:
             UnknownName: no such table; the message lists what there is.
             UsageError: it is no Delta table.
         """
+        from neuralake.batch import BatchWriter
+
         definition = self._defined(name)
         if not isinstance(definition, DeltaTable):
             raise UsageError(
@@ -230,6 +235,8 @@ class Database:
         *,
         evolved: bool = False,
     ) -> NlkDataFrame:
+        from neuralake.catalog.read import read_function, read_table
+
         definition = self._defined(name, stacklevel=4)
         title = f"{self._name}.{name}" if self._name else name
         if isinstance(definition, FunctionTable):
@@ -252,6 +259,8 @@ class Database:
     def _follower(
         self, name: str, filters: Sequence[Any], columns: Sequence[str] | None, after: Start
     ) -> Follower:
+        from neuralake.catalog.read import follower_of
+
         definition, catalog = self._defined(name, stacklevel=4), self._in_catalog()
         return follower_of(catalog, definition, filters, columns, after, f"{self._name}.{name}")
 

@@ -12,10 +12,14 @@ import random
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import Unavailable
-from neuralake.live.follower import LONG_POLL_S, Followed, Follower
+from neuralake.live.tail import LONG_POLL_S
+
+if TYPE_CHECKING:
+    from neuralake.live.follower import Followed, Follower
 
 __all__ = ["follow", "follow_async"]
 

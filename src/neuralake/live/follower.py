@@ -19,20 +19,18 @@ from neuralake.clock import Clock, SystemClock
 from neuralake.delta import Snapshot
 from neuralake.errors import Conflict, Trimmed, UsageError
 from neuralake.frame import scan_snapshot
-from neuralake.live.tail import TailPage, lazy_rows, read_page
+from neuralake.live.tail import LONG_POLL_S, TailPage, lazy_rows, read_page
 from neuralake.queue import Envelope, QueueReader
 from neuralake.queue.topic import app_id
 from neuralake.records.envelopes import EnvelopeReader
 from neuralake.schema import polars_schema
 
-__all__ = ["LONG_POLL_S", "Followed", "Follower", "Position", "Start"]
+__all__ = ["Followed", "Follower", "Position", "Start"]
 
 Position = dict[str, Any]
 """Where a follower is, as JSON: `{"queue": "…", "partitions": {"lab.notes": 17}}`."""
 Start = Literal["now", "start"] | Mapping[str, Any]
 
-LONG_POLL_S = 2.0
-"""A server answers sooner if a row comes; a thread that nobody waits for any more ends by then."""
 _PAGE_BYTES = 8 * 1024 * 1024
 # How often it is asked whether there are more partitions.
 _PARTITIONS_S = 5.0

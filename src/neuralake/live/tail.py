@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
-import polars as pl
 import pyarrow as pa
 
 from neuralake.delta import Snapshot
@@ -22,7 +22,13 @@ from neuralake.queue.topic import app_id
 from neuralake.records.envelopes import EnvelopeReader
 from neuralake.schema import conform, with_more
 
-__all__ = ["TailPage", "existing", "lazy_rows", "read_page", "read_tail", "together"]
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["LONG_POLL_S", "TailPage", "existing", "lazy_rows", "read_page", "read_tail", "together"]
+
+LONG_POLL_S = 2.0
+"""A server answers sooner if a row comes; a thread that nobody waits for any more ends by then."""
 
 # Each retry takes a newer snapshot, which the grace time of trimming lets succeed; more than a few
 # mean that trimming runs without grace.
@@ -189,6 +195,8 @@ def _same(schema: pa.Schema | None) -> pa.Schema | None:
 
 def lazy_rows(rows: pa.Table) -> pl.LazyFrame:
     """`rows` for Polars, without a copy where their types allow it."""
+    import polars as pl  # SQL joins tails without it, and its processes start without it.
+
     found = pl.from_arrow(rows)
     assert isinstance(found, pl.DataFrame)  # noqa: S101 a table is never a Series; for mypy
     return found.lazy()

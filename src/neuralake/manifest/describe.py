@@ -21,7 +21,6 @@ from neuralake.delta import Snapshot, exists, snapshot
 from neuralake.delta.coordination import COORDINATION
 from neuralake.errors import SchemaMismatch
 from neuralake.filters import Filter
-from neuralake.frame import scan_parquet
 from neuralake.manifest.columns import example_row, partition_value, type_text
 from neuralake.manifest.facts import (
     delta_log,
@@ -192,6 +191,8 @@ def _look(catalog: Catalog, definition: Definition, data: _Data) -> None:
             files = list_parquet(uri, catalog.store_at)
             data.log = remote_parquet_log(files, definition.partition_by, hive=is_hive)
         if data.schema is None:
+            from neuralake.frame import scan_parquet  # With Polars, which nothing else here needs.
+
             frame = scan_parquet(
                 uri,
                 partition_schema=definition.partition_schema,

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from neuralake.clock import Clock, SystemClock
-from neuralake.errors import NeuralakeError
+from neuralake.errors import NeedsAttention, NeuralakeError
 from neuralake.queue.group import GroupCommitter, Submit
 from neuralake.queue.limits import Amount, QueueLimits
 from neuralake.queue.payload_files import FILE_BYTES_MIN, PayloadFiles

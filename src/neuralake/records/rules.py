@@ -11,7 +11,6 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-import polars as pl
 import pyarrow as pa
 
 from neuralake.errors import InvalidRows, MissingExtra, NeedsAttention
@@ -84,6 +83,8 @@ class Rules:
         Raises:
             NeedsAttention: a rule cannot be evaluated.
         """
+        import polars as pl  # Loaded with dataframely; who has no rules starts without both.
+
         frame = pl.from_arrow(rows.select(self._columns))
         assert isinstance(frame, pl.DataFrame)  # noqa: S101 a table is never a Series; for mypy
         try:

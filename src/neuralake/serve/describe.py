@@ -8,7 +8,6 @@ import pyarrow as pa
 
 from neuralake.catalog import Catalog
 from neuralake.errors import QueryError, TooLarge
-from neuralake.frame.frame import as_frame
 from neuralake.serve.messages import Source
 from neuralake.tables import Definition, FunctionTable, ParquetTable, PartitioningScheme
 
@@ -43,6 +42,8 @@ def function_rows(catalog: Catalog, database: str, name: str) -> bytes:
             table=f"{database}.{name}",
             required=definition.required,
         )
+    from neuralake.frame.frame import as_frame  # With Polars; a server starts without it.
+
     frame = as_frame(definition(), name=name).head(FUNCTION_ROWS_MAX + 1).collect()
     if frame.height > FUNCTION_ROWS_MAX:
         raise TooLarge(

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar, NamedTuple
 
-import polars as pl
 import pyarrow as pa
 
 from neuralake.errors import UsageError
@@ -98,6 +97,8 @@ class ParquetTable(Definition):
 def _arrow_type(kind: Any, column: str) -> pa.DataType:
     if isinstance(kind, pa.DataType):
         return kind
+    import polars as pl  # Not before it is needed: see `schema.py`.
+
     try:
         arrow = pl.DataFrame(schema={column: kind}).to_arrow().schema.field(0).type
     except Exception as error:

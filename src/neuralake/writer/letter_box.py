@@ -9,18 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-import polars as pl
 import pyarrow as pa
 
 from neuralake.catalog import Catalog
 from neuralake.delta import exists, snapshot
 from neuralake.errors import UnknownName
-from neuralake.frame.delta import scan_snapshot
 from neuralake.queue.topic import topic_of
 from neuralake.storage import LogStore
 from neuralake.tables import REJECTED_SUFFIX, REPLAYED_SUFFIX, DeltaTable
 from neuralake.writer.rejected import REJECTED_SCHEMA, letter_id
+
+# Letters are read now and then; the writer, which only writes them, starts without Polars.
+if TYPE_CHECKING:
+    import polars as pl
 
 __all__ = ["REPLAYED_SCHEMA", "LetterBox", "StoredLetter"]
 
@@ -87,6 +90,8 @@ class LetterBox:
             replayed: also those that are not open any more.
             values: with their bytes.
         """
+        import polars as pl
+
         found = _scan(self._rejected, REJECTED_SCHEMA)
         if found is None:
             return []
@@ -131,6 +136,10 @@ def _scan(store: LogStore, schema: pa.Schema) -> pl.LazyFrame | None:
     """The table at `store`, with the columns that it has not as null; None: there is no table."""
     if not exists(store):
         return None
+    import polars as pl
+
+    from neuralake.frame.delta import scan_snapshot
+
     at = snapshot(store)
     there = pa.schema([field for field in schema if field.name in at.schema.names])
     lacking = [
@@ -152,6 +161,8 @@ def _id_of(row: dict[str, object]) -> str:
 
 def _values(found: pl.LazyFrame, rows: list[dict[str, object]]) -> dict[tuple[object, ...], bytes]:
     """The bytes of `rows`, by what names a letter in the table."""
+    import polars as pl
+
     keys = ["partition", "position", "row"]
     positions = sorted({int(str(row["position"])) for row in rows})
     values = found.filter(pl.col("position").is_in(positions)).select(*keys, "value").collect()
