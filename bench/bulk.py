@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from bench.flights_lake import FLIGHTS, READINGS, catalog, child_process, flights
 from bench.ingest import Client, await_position, await_table
-from bench.machine import describe
+from bench.machine import cpu_s, describe
 from deltalake import DeltaTable, write_deltalake
 
 from neuralake.delta import snapshot
@@ -39,7 +39,6 @@ SENDERS = 2
 # Of text a body has at most 16 MiB; what a commit takes is what the peers take.
 BODY_ROWS = {ARROW: 100_000, PARQUET: 100_000, NDJSON: 25_000}
 COMMIT_ROWS = 500_000
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -103,12 +102,6 @@ def body(part: pa.Table, media_type: str) -> bytes:
             writer.write_table(part)
     made: bytes = sink.getvalue().to_pybytes()
     return made
-
-
-def cpu_s(pid: int) -> float:
-    """CPU seconds of a process up to now, all threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 @contextmanager

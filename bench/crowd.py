@@ -3,8 +3,9 @@
     python -m bench.crowd [--senders 100] [--seconds 5] [--rounds 3]
 
 The senders are one process of raw sockets, so that it does not cost what it measures. Beside us, in
-turns: a bare Starlette route on the same server that collects what arrives, writes it to a file and
-syncs it once for all (group commit), which is the least that a durable endpoint can do.
+turns: a bare Starlette route on the same server that stores nothing, and one that collects what
+arrives, writes it to a file and syncs it once for all (group commit), which is the least that a
+durable endpoint in that framework can do. CPU time is that of the server's process.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import json
 import multiprocessing
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
-from bench.flights_lake import process
-from bench.machine import describe
+from bench.flights_lake import child_process
+from bench.machine import cpu_s, describe
 
 from neuralake.telemetry import quantile
 
@@ -103,19 +105,29 @@ def main() -> None:
     given = parser.parse_args()
     print(describe(given.folder))
     rates: dict[str, list[float]] = {}
-    with (
-        tempfile.TemporaryDirectory(dir=given.folder) as below,
-        process("grouped-peer", Path(below)) as peer,
-        process("serve", Path(below)) as ours,
-        multiprocessing.get_context("spawn").Pool(1) as pool,
-    ):
+    sides = {
+        "bare route, nothing stored": "bare-peer",
+        "bare route, grouped fdatasync": "grouped-peer",
+        "neuralake": "serve",
+    }
+    with ExitStack() as stack:
+        below = stack.enter_context(tempfile.TemporaryDirectory(dir=given.folder))
+        servers = {
+            name: stack.enter_context(child_process(part, Path(below)))
+            for name, part in sides.items()
+        }
+        pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(1))
         for _ in range(given.rounds):
-            for name, url in [("bare route, grouped fdatasync", peer), ("neuralake", ours)]:
+            for name, (url, pid) in servers.items():
+                used_s = cpu_s(pid)
                 samples = pool.apply(run, (url, given.senders, given.seconds))
+                used_s = cpu_s(pid) - used_s
                 rates.setdefault(name, []).append(len(samples) / given.seconds)
                 print(
-                    f"  {name:<34}{rates[name][-1]:>9,.0f} events/s   p50 "
-                    f"{quantile(samples, 0.5):.1f} ms   p99 {quantile(samples, 0.99):.1f} ms"
+                    f"  {name:<32}{rates[name][-1]:>8,.0f} events/s   "
+                    f"p50 {quantile(samples, 0.5):.1f} ms   p99 {quantile(samples, 0.99):.1f} ms   "
+                    f"{used_s / len(samples) * 1e6:.0f} us of CPU each",
+                    flush=True,
                 )
     medians = {name: quantile(each, 0.5) for name, each in rates.items()}
     print(f"  medians: {', '.join(f'{name} {rate:,.0f}/s' for name, rate in medians.items())}")

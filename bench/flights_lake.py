@@ -1,6 +1,6 @@
 """The lake that `bench.ingest` measures: flights and single events; and its processes.
 
-python -m bench.flights_lake serve|write|compact|peer|grouped-peer FOLDER
+python -m bench.flights_lake serve|write|compact|peer|bare-peer|grouped-peer FOLDER
 """
 
 from __future__ import annotations
@@ -143,6 +143,20 @@ def _peer(folder: Path) -> None:
     _run(Starlette(routes=[Route("/v1/bench/events", post, methods=["POST"])]))
 
 
+def _bare_peer(_: Path) -> None:
+    """A bare route that reads the body and forgets it."""
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    async def post(request: Request) -> Response:
+        await request.body()
+        return Response(b"{}", status_code=202)
+
+    _run(Starlette(routes=[Route("/v1/bench/events", post, methods=["POST"])]))
+
+
 def _grouped_peer(folder: Path) -> None:
     """The same for many at once: what came while the disk was busy is written and synced as one."""
     import asyncio
@@ -198,5 +212,6 @@ if __name__ == "__main__":
         "write": _write,
         "compact": _compact,
         "peer": _peer,
+        "bare-peer": _bare_peer,
         "grouped-peer": _grouped_peer,
     }[sys.argv[1]](Path(sys.argv[2]))

@@ -9,7 +9,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["describe"]
+__all__ = ["cpu_s", "describe"]
 
 _LIBRARIES = ("polars", "pyarrow", "deltalake", "datafusion", "starlette", "uvicorn", "msgspec")
 
@@ -27,6 +27,12 @@ def describe(folder: Path | None = None) -> str:
             f"with:    {libraries}",
         )
     )
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds of a running process up to now, all threads (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _version(name: str) -> str:
