@@ -53,7 +53,7 @@ test-services: $(VENV)/.dev ## Fetch and start real S3, DynamoDB and rival write
 	$(BIN)/python -m pytest -n 2 -m services --timeout 300 tests/services $(TEST_OPTIONS)
 
 chaos: $(VENV)/.dev ## Simulate SEEDS=10000 lakes where all fails, try ten times the examples, kill the demo.
-	NEURALAKE_SEEDS=$(SEEDS) $(BIN)/python -m pytest -n 2 --timeout 1200 tests/simulation $(TEST_OPTIONS)
+	NEURALAKE_SEEDS=$(SEEDS) NEURALAKE_EXAMPLES_TIMES=10 $(BIN)/python -m pytest -n 2 --timeout 1200 tests/simulation $(TEST_OPTIONS)
 	NEURALAKE_EXAMPLES_TIMES=10 $(BIN)/python -m pytest -n 2 --timeout 1200 -m "hypothesis and not services" $(TEST_OPTIONS)
 	$(BIN)/python -m pytest -m slow --timeout 1200 tests/demo $(TEST_OPTIONS)
 

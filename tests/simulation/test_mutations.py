@@ -7,10 +7,11 @@ one does, must not. What only saves work may be taken out, and all seeds pass.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+from examples import examples
 from tests.simulation.run import simulate
 
 from neuralake.clock import Clock
@@ -92,30 +93,32 @@ def what_others_began_in_the_lock_table_is_left(patch: pytest.MonkeyPatch) -> No
     patch.setattr(CoordinatedStore, "repair", lambda _store, _entry: None)
 
 
-MUTATIONS: list[Mutation] = [
-    an_unknown_outcome_is_taken_for_a_failure,
-    a_store_that_fails_after_the_commit_takes_it_back,
-    transactions_are_not_looked_up,
-    compaction_looks_at_no_other_commit,
-    clocks_are_trusted,
-    clean_up_forgets_the_retention,
-    what_others_began_in_the_lock_table_is_left,
-    old_files_are_committed,
-    vacuum_puts_no_fence,
-]
+# Each with the seed that found it last, which is tried first: the ones before it take a minute. If
+# the engine has changed so that another one does, write that one here.
+MUTATIONS: dict[Mutation, int] = {
+    an_unknown_outcome_is_taken_for_a_failure: 7,
+    a_store_that_fails_after_the_commit_takes_it_back: 0,
+    transactions_are_not_looked_up: 0,
+    compaction_looks_at_no_other_commit: 117,
+    clocks_are_trusted: 0,
+    clean_up_forgets_the_retention: 0,
+    what_others_began_in_the_lock_table_is_left: 7,
+    old_files_are_committed: 205,
+    vacuum_puts_no_fence: 155,
+}
 
 
-def first_failing_seed(seeds: int) -> int | None:
-    return next((seed for seed in range(seeds) if simulate(seed).failure is not None), None)
+def first_failing_seed(seeds: Iterable[int]) -> int | None:
+    return next((seed for seed in seeds if simulate(seed).failure is not None), None)
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("mutate", MUTATIONS, ids=lambda mutate: mutate.__name__)
 def test_a_broken_engine_is_found(mutate: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
     mutate(monkeypatch)
-    assert first_failing_seed(_SEEDS_MAX) is not None
+    assert first_failing_seed([MUTATIONS[mutate], *range(_SEEDS_MAX)]) is not None
 
 
 def test_leases_only_save_work(monkeypatch: pytest.MonkeyPatch) -> None:
     nobody_minds_leases(monkeypatch)
-    assert first_failing_seed(60) is None
+    assert first_failing_seed(range(examples(20))) is None
