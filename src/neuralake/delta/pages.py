@@ -207,7 +207,7 @@ def _group(chosen: Sequence[tuple[Pages, _Column]], rows: int, at: int) -> Merge
     for pages, column in chosen:
         leaves = pages._of(column)
         if len(column.elements) == 1 and [leaf.values for leaf in leaves] != [rows]:
-            raise ValueError(f"_Column {column.name} has not {rows} values in {rows} rows.")
+            raise ValueError(f"Column {column.name} has not {rows} values in {rows} rows.")
         for leaf in leaves:
             metas.append(leaf.meta(place))
             chunks.append(leaf.chunk())
