@@ -17,7 +17,7 @@ from neuralake.delta.thrift import I32, I64, LIST, STRUCT, Struct, decode_at
 __all__ = ["LeafChunks"]
 
 # Pages of so many values, or of so many bytes before compression, are read about as quickly as full
-# ones (20,000 values) and take up to 6 % more room.
+# ones (20,000 values) and take up to 7 % more room.
 _PAGE_VALUES_MIN = 1_000
 _PAGE_BYTES_MIN = 16 * 1024
 # What was compressed lightly, because it was little, is compressed well once.

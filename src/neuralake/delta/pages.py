@@ -37,7 +37,7 @@ _VALUE_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class _Column:
     """A top-level column: its part of the schema, and where its leaves are among all."""
 
     name: str
@@ -188,7 +188,7 @@ class Pages:
         chosen = [anew.get(column.name, (self, column)) for column in self._columns]
         return _group(chosen, self.rows, at)
 
-    def _of(self, column: Column) -> list[LeafChunks]:
+    def _of(self, column: _Column) -> list[LeafChunks]:
         return self._leaves[column.leaves.start : column.leaves.stop]
 
 
@@ -200,7 +200,7 @@ def are_like(footer: Footer, recoded: Footer) -> bool:
     )
 
 
-def _group(chosen: Sequence[tuple[Pages, Column]], rows: int, at: int) -> MergedGroup:
+def _group(chosen: Sequence[tuple[Pages, _Column]], rows: int, at: int) -> MergedGroup:
     metas: list[Struct] = []
     chunks: list[bytes] = []
     place = at
@@ -224,12 +224,12 @@ def _group(chosen: Sequence[tuple[Pages, Column]], rows: int, at: int) -> Merged
     return MergedGroup(group, chunks, rows)
 
 
-def _leaves(chosen: Sequence[tuple[Pages, Column]]) -> Iterator[LeafChunks]:
+def _leaves(chosen: Sequence[tuple[Pages, _Column]]) -> Iterator[LeafChunks]:
     for pages, column in chosen:
         yield from pages._of(column)
 
 
-def _columns(footer: Footer) -> list[Column]:
+def _columns(footer: Footer) -> list[_Column]:
     """Raises ValueError: the schema contradicts itself or the row groups."""
     elements: list[Struct] = footer.tree[_SCHEMA][1][1]
     columns, at, leaf = [], 1, 0
@@ -243,7 +243,7 @@ def _columns(footer: Footer) -> list[Column]:
             leaves += children == 0
             end += 1
         name: bytes = elements[at][_NAME][1]
-        columns.append(Column(name.decode(), elements[at:end], range(leaf, leaf + leaves)))
+        columns.append(_Column(name.decode(), elements[at:end], range(leaf, leaf + leaves)))
         at, leaf = end, leaf + leaves
     if any(len(group[_COLUMNS][1][1]) != leaf for group in footer.groups):
         raise ValueError("A row group has other columns than the schema.")
