@@ -197,6 +197,7 @@ class SqliteFile:
             Unavailable: the files are not those that are open.
         """
         self.check_process()
+        self._check_open()  # First: the last one that closes takes the log with it.
         self.check_files()
         with self._lock:
             self._check_open()
