@@ -15,6 +15,14 @@ print("ready", flush=True)
 stop.wait()
 print("stopped in order", flush=True)
 """
+LATE_LIBRARY = """
+from neuralake.supervise import stop_event
+stop = stop_event(lifeline=True)
+import polars
+print("ready", flush=True)
+stop.wait()
+print("stopped in order", flush=True)
+"""
 STUBBORN = """
 import threading
 from neuralake.supervise.lifeline import watch_lifeline
@@ -38,8 +46,10 @@ def start(script: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_a_part_in_order(number: signal.Signals) -> None:
-    with start(PART) as part:
+@pytest.mark.parametrize("script", [PART, LATE_LIBRARY])
+def test_a_signal_stops_a_part_in_order(number: signal.Signals, script: str) -> None:
+    """Also where a library was loaded later, and took SIGINT over."""
+    with start(script) as part:
         part.send_signal(number)
         # Its standard input stays open: the signal alone must do.
         assert part.stdout is not None

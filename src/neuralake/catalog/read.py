@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-import pyarrow as pa
 
+from neuralake.catalog.columns import tail_columns, with_evolved
 from neuralake.errors import UnknownName, UsageError, suggestion
 from neuralake.filters import Conditions, normalise
 from neuralake.frame import NlkDataFrame, scan_delta, scan_parquet
@@ -16,7 +15,7 @@ from neuralake.frame.declared import conforming, filtered
 from neuralake.frame.frame import as_frame
 from neuralake.live import Follower, Start, existing, live_frame
 from neuralake.records.envelopes import reader_of
-from neuralake.schema import polars_schema, with_more
+from neuralake.schema import polars_schema
 from neuralake.storage import LogStore
 from neuralake.tables import (
     Definition,
@@ -29,14 +28,7 @@ from neuralake.tables import (
 if TYPE_CHECKING:
     from neuralake.catalog.catalog import Catalog
 
-__all__ = [
-    "columns_now",
-    "follower_of",
-    "read_function",
-    "read_table",
-    "tail_columns",
-    "with_evolved",
-]
+__all__ = ["follower_of", "read_function", "read_table"]
 
 
 def read_table(
@@ -130,35 +122,6 @@ def follower_of(
         take=lambda: existing(lambda: catalog.newest_at(uri)),
         shape=shape,
     )
-
-
-def with_evolved(catalog: Catalog, definition: Definition, title: str) -> Definition:
-    """`definition` with the columns that its table has besides; reads the table's log.
-
-    Raises:
-        UsageError: it is no Delta table.
-    """
-    if not isinstance(definition, DeltaTable):
-        raise UsageError(f"{title!r} is a {definition.kind} table: its columns do not evolve.")
-    found = columns_now(catalog, definition)
-    if found is None:
-        if not definition.is_stream:
-            catalog.newest_at(catalog.uri_of(definition))  # Raises.
-        return definition
-    schema = with_more(definition.schema, found)
-    return replace(definition, schema=schema, table_metadata_args=None)
-
-
-def tail_columns(catalog: Catalog, definition: Definition) -> pa.Schema | None:
-    """What the queue's tail is read into: `columns_now` of a table that takes new columns."""
-    is_evolving = definition.stream is not None and definition.stream.evolves
-    return columns_now(catalog, definition) if is_evolving else None
-
-
-def columns_now(catalog: Catalog, definition: Definition) -> pa.Schema | None:
-    """The columns of a Delta table as it is now; None if it is not there yet."""
-    found = existing(lambda: catalog.newest_at(catalog.uri_of(definition)))
-    return None if found is None else found.schema
 
 
 def _scan(

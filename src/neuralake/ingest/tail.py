@@ -31,7 +31,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from neuralake.catalog import Catalog
-from neuralake.catalog.read import tail_columns
+from neuralake.catalog.columns import tail_columns
 from neuralake.errors import NeuralakeError, Unavailable, UnknownName, UsageError
 from neuralake.ingest.arrivals import Arrivals
 from neuralake.live import TailPage, read_page

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from neuralake.catalog import Catalog
-from neuralake.catalog.read import tail_columns
+from neuralake.catalog.columns import tail_columns
 from neuralake.live import read_page
 from neuralake.queue import Queue
 from neuralake.queue.protocol import TAIL_BYTES_MAX

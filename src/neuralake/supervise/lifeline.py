@@ -37,10 +37,29 @@ def stop_event(*, lifeline: bool = False) -> threading.Event:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
+    _wake_by_signals(stop)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # As a child of ours begins.
     if lifeline:
         watch_lifeline(0, stop)
     return stop
+
+
+def _wake_by_signals(stop: threading.Event) -> None:
+    """Let signals set `stop` from a thread, too.
+
+    A library that takes SIGINT over when it is loaded, later than we (Polars), lets system calls go
+    on behind its handler: the main thread would wait for ever, and never come to run ours.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def watch() -> None:
+        while not {signal.SIGTERM, signal.SIGINT}.intersection(os.read(reading, 64)):
+            pass
+        stop.set()
+
+    threading.Thread(target=watch, name="signals", daemon=True).start()
 
 
 def watch_lifeline(descriptor: int, stop: threading.Event, *, grace_s: float = _GRACE_S) -> None:
