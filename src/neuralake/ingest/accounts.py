@@ -40,6 +40,10 @@ class Sender:
         topic = topic_of(path["database"], path["table"])
         return cls(caller_of(scope), client[0] if client else "", topic)
 
+    def check(self) -> None:
+        """Raises Forbidden: its token does not allow it to write there."""
+        self.caller.check("write", self.topic)
+
     @property
     def name(self) -> str:
         """Whose rate it counts for: the token's, or the machine's."""
@@ -72,10 +76,8 @@ class Accounts:
         """Count a request.
 
         Raises:
-            Forbidden: its token does not allow it to write there.
             QueueFull: the sender asked for too much; with `retry_after_s`.
         """
-        sender.caller.check("write", sender.topic)
         self._rates.take(sender.name, self._clock.monotonic_s())
 
     def give_back(self, sender: Sender) -> None:

@@ -122,6 +122,7 @@ class IngestRoutes:
 
     async def _store(self, request: Request) -> Response:
         sender = Sender.of(request.scope)
+        sender.check()
         self._accounts.admit(sender)
         target = await self._target(request)
         media_type = reader_of(request.headers.get("content-type", ""))
