@@ -14,6 +14,9 @@ USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 # Lines and branches, of the part of the suite that `make test` runs.
 COVERAGE_PERCENT_MIN := 85
 
+# A test waits for its processes and their syncs for a quarter of the time: three keep two cores busy.
+WORKERS := 3
+
 # Lakes that `make chaos` simulates: minutes on two cores.
 SEEDS := 10000
 
@@ -36,7 +39,7 @@ demo: $(VENV)/.demo ## Run the platform on real flights; SECONDS=30 ends it by i
 	@$(BIN)/neuralake demo $(DEMO_OPTIONS)
 
 test: $(VENV)/.dev ## Run the tests, without the slow suites, and measure coverage.
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not services" --cov \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not services" --cov \
 	  --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE_PERCENT_MIN) $(TEST_OPTIONS)
 
 test-slow: $(VENV)/.dev ## Run the slow suites but the browser's; TEST_OPTIONS="-k name" picks some.

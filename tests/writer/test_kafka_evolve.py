@@ -209,7 +209,10 @@ def messages(chance: random.Random, first: int, count: int) -> list[bytes]:
     return found
 
 
-def test_a_crash_at_any_step_loses_and_doubles_no_message(tmp_path: Path, kafka: MockKafka) -> None:
+@pytest.mark.parametrize("stride", [3, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_crash_at_any_step_loses_and_doubles_no_message(
+    tmp_path: Path, kafka: MockKafka, stride: int
+) -> None:
     """Between the dead one and the next, a writer of another partition brings the same columns."""
     values = [message(1, x=1), message(2, x=2.5), message(3, y="y"), message(4), message("bad")]
     others = [message(10, x="text"), message(11, y=1), message("no", y=2)]
@@ -233,7 +236,7 @@ def test_a_crash_at_any_step_loses_and_doubles_no_message(tmp_path: Path, kafka:
         lake.close()
         if is_done:
             break
-        steps += 1
+        steps += stride
     assert steps > 10
 
 
