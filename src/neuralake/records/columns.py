@@ -22,7 +22,7 @@ from neuralake.records.dropped import Dropped
 from neuralake.records.numbers import may_exceed_decimal256, may_exceed_double
 from neuralake.records.scalars import DAY_US, DAYS_MIN, TIMESTAMP_US_MAX, TIMESTAMP_US_MIN
 
-__all__ = ["ColumnReader", "Doubt", "binaries", "dates", "timestamps"]
+__all__ = ["AnyObject", "ColumnReader", "Doubt", "binaries", "dates", "timestamps"]
 
 _DOUBLE_EXACT_MAX = 2.0**53
 # "2013-01-01T10" is the shortest timestamp we accept; a date alone is not one.
@@ -33,7 +33,7 @@ class Doubt(Exception):
     """The exact path may read this block differently."""
 
 
-class _AnyObject(msgspec.Struct, gc=False):
+class AnyObject(msgspec.Struct, gc=False):
     """Any JSON object: decoding to it checks the grammar and skips the content."""
 
 
@@ -54,7 +54,7 @@ class ColumnReader:
         self._has_integers = any(_contains(field.type, pa.types.is_integer) for field in schema)
         self._wire = _wire_schema(schema)
         self._loose_wire = _wire_schema(schema, integers=pa.float64())
-        self._objects = msgspec.json.Decoder(_AnyObject)
+        self._objects = msgspec.json.Decoder(AnyObject)
 
     def read(self, block: bytes, *, dropped: Dropped | None = None) -> pa.Table | None:
         """The rows of `block` (JSON objects, one after another), or None: ask the exact path.

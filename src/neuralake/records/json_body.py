@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 
 from neuralake.errors import TooLarge, UsageError
-from neuralake.records.columns import ColumnReader
+from neuralake.records.columns import AnyObject, ColumnReader
 from neuralake.records.dropped import Dropped
 from neuralake.records.rows import Row, RowReader, malformed
 from neuralake.records.scalars import Misfit, after_space, parse_json
@@ -30,10 +30,6 @@ _BLOCK_ROWS = 4096
 # Below this the exact path is quicker: pyarrow's parser costs 100 us to start.
 SMALL_BYTES = 4096
 """Bodies up to here are read row by row."""
-
-
-class _AnyObject(msgspec.Struct, gc=False):
-    """Any JSON object: decoding to it checks the grammar and skips the content."""
 
 
 class JsonReader:
@@ -61,7 +57,7 @@ class JsonReader:
         )
         self._fast = ColumnReader(schema, drops=drops)
         self._texts = msgspec.json.Decoder(msgspec.Raw)
-        self._objects = msgspec.json.Decoder(_AnyObject)
+        self._objects = msgspec.json.Decoder(AnyObject)
         self._array = msgspec.json.Decoder(list[msgspec.Raw])
 
     def document(self, body: bytes, *, dropped: Dropped | None = None) -> pa.Table:
