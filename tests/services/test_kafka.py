@@ -57,6 +57,7 @@ def writing(lake: KafkaLake, folder: Path) -> Child:
 
 def stop_and_drain(children: list[Child]) -> None:
     for child in children:
+        assert child.answer() == "ready"  # Before, a signal would end it at once.
         child.process.send_signal(signal.SIGTERM)
     for child in children:
         child.end()
@@ -264,13 +265,14 @@ def test_staged_rows_are_kept_until_they_are_committed_and_then_trimmed(
 
 def test_rows_that_wait_for_a_broker_are_stored_once_when_it_is_back(tmp_path: Path) -> None:
     with kafka_server() as server:
-        queue = KafkaQueue(KafkaSettings(brokers=server.address))
+        # A broker takes half a minute to come back where others keep the machine busy.
+        queue = KafkaQueue(KafkaSettings(brokers=server.address, answer_s_max=40.0))
         queue.append("lab.events", b"first", 1)
         server.kill()
         waiting = [queue.submit("lab.events", b"%d" % i, 1) for i in range(50)]
         server.start()
 
-        positions = [future.result(60).position for future in waiting]
+        positions = [future.result(120).position for future in waiting]
 
         (partition,) = queue.partitions("lab.events")
         found = queue.read(partition, after=1)
