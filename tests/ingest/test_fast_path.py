@@ -294,6 +294,36 @@ def test_a_full_queue_is_told_with_when_to_come_back(tmp_path: Path) -> None:
         assert telemetry.counter("ingest_rows", table="lab.spikes") == 2
 
 
+def test_a_client_that_breaks_off_behind_its_request_harms_nobody(tmp_path: Path) -> None:
+    """Its first request waits to be stored while what follows closes its connection."""
+    lake = catalog(tmp_path)
+    with serving(lake) as connection:
+        address, body = connection.getpeername(), json.dumps(GOOD).encode()
+        for _ in range(30):
+            with socket.create_connection(address, timeout=20) as bad:
+                bad.sendall(request("spikes", body) + b"garbage\r\n\r\n")
+                connection.sendall(request("spikes", body))
+                assert receive(connection)[0] == 202
+
+        assert 30 <= len(stored(lake.queue(), "lab.spikes")) <= 60
+
+
+def test_pipelining_without_end_is_ended(tmp_path: Path) -> None:
+    lake = catalog(tmp_path)
+    with serving(lake) as connection:
+        address, one = connection.getpeername(), request("spikes", json.dumps(GOOD).encode())
+
+        def flood() -> None:
+            while True:
+                connection.sendall(one * 1000)
+
+        with pytest.raises(ConnectionError):
+            flood()
+        with socket.create_connection(address, timeout=20) as other:
+            other.sendall(one)
+            assert receive(other)[0] == 202
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_what_was_dropped_is_told_to_each_sender(tmp_path: Path, count: int) -> None:
     lake = catalog(tmp_path)

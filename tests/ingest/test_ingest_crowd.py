@@ -39,18 +39,18 @@ class Told(SmallRequest):
     def __init__(self, body: bytes, reader: Decoder) -> None:
         super().__init__(body, JSON)
         self.decoder = reader
-        self.end: asyncio.Future[Appended | BaseException] = asyncio.Future()
+        self.end_told: asyncio.Future[Appended | BaseException] = asyncio.Future()
 
     def stored(self, appended: Appended) -> None:
-        self.end.set_result(appended)
+        self.end_told.set_result(appended)
 
     def failed(self, error: BaseException) -> None:
-        self.end.set_result(error)
+        self.end_told.set_result(error)
 
     def declined(self) -> None:
         with pytest.raises(NeuralakeError) as refused:
             self.decoder.envelope(self.body, self.reader)
-        self.end.set_result(refused.value)
+        self.end_told.set_result(refused.value)
 
 
 async def store_all(queue: Queue, requests: list[list[dict[str, Any]]]) -> list[Any]:
@@ -64,7 +64,7 @@ async def store_all(queue: Queue, requests: list[list[dict[str, Any]]]) -> list[
     ]
     for request in sent:
         combiner.add(request)
-    return [await request.end for request in sent]
+    return [await request.end_told for request in sent]
 
 
 @settings(deadline=None, max_examples=examples(20))
@@ -132,6 +132,52 @@ def test_requests_that_fit_only_one_by_one_are_stored_one_by_one() -> None:
         sorted(type(answer).__name__ for answer in answers) == ["Appended"] * 3 + ["QueueFull"] * 3
     )
     assert queue.bounds("lab.notes").rows == 3
+
+
+class Faulty(Told):
+    """Its connection is not what it should be."""
+
+    def stored(self, appended: Appended) -> None:
+        super().stored(appended)
+        raise RuntimeError("closed")
+
+
+def test_a_request_that_cannot_be_told_its_end_takes_nobody_else_with_it() -> None:
+    async def send() -> list[Any]:
+        reader = decoder()
+        combiner = Combiner(MemoryQueue(), "lab.notes", reader)
+        sent = [(Faulty if i % 3 else Told)(b'{"text": "a"}', reader) for i in range(40)]
+        for request in sent:
+            combiner.add(request)
+        await combiner.drained()
+        return [await request.end_told for request in sent]
+
+    answers = asyncio.run(send())
+
+    assert [answer.position for answer in answers] == [1] * 40
+
+
+class BrokenQueue(MemoryQueue):
+    """Fails in a way that nobody foresaw, once."""
+
+    def submit(self, *arguments: Any, **options: Any) -> Any:
+        self.submit = super().submit  # type: ignore[method-assign]  # on purpose
+        raise ZeroDivisionError
+
+
+def test_after_an_unforeseen_error_those_that_came_meanwhile_are_stored() -> None:
+    async def send() -> list[Any]:
+        reader = decoder()
+        combiner = Combiner(BrokenQueue(), "lab.notes", reader)
+        first, second = (Told(b'{"text": "a"}', reader) for _ in range(2))
+        first.end_told.add_done_callback(lambda _: combiner.add(second))
+        combiner.add(first)
+        return [await first.end_told, await second.end_told]
+
+    failed, stored_ = asyncio.run(send())
+
+    assert isinstance(failed, ZeroDivisionError)
+    assert stored_.position == 1
 
 
 BODIES = st.one_of(

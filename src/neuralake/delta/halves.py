@@ -7,8 +7,8 @@ is one that a single pass could have written, with a row group more; nothing is 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import pyarrow as pa
@@ -22,7 +22,6 @@ __all__ = ["encoded"]
 # A row group of half of this is read as quickly as a larger one.
 _ROWS_MIN = 200_000
 _BYTES_MIN = 4 * 1024 * 1024
-_POOL = ThreadPoolExecutor(2, thread_name_prefix="neuralake-encode")
 
 
 def encoded(
@@ -33,9 +32,36 @@ def encoded(
     if not is_large or (os.cpu_count() or 1) < 2:
         return encoder.encode(rows)
     half = rows.num_rows // 2
-    other = _POOL.submit(encoder.encode, rows.slice(half))
+    other = _Other(encoder, rows.slice(half))
+    try:
+        other.start()
+    except RuntimeError:  # The interpreter ends, or there may be no more threads.
+        return encoder.encode(rows)
     first = encoder.encode(rows.slice(0, half))
     return _joined([first, other.result()])
+
+
+class _Other(threading.Thread):
+    """Encodes one half. A thread each time: one of a pool would be missing after a fork."""
+
+    def __init__(self, encoder: Encoder, rows: pa.Table) -> None:
+        super().__init__(name="neuralake-encode", daemon=True)
+        self._encoder, self._rows = encoder, rows
+        self._found: tuple[EncodedFile, memoryview] | BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._found = self._encoder.encode(self._rows)
+        except BaseException as error:  # noqa: BLE001 the caller gets it
+            self._found = error
+
+    def result(self) -> tuple[EncodedFile, memoryview]:
+        """What was encoded, or the error."""
+        self.join()
+        if isinstance(self._found, BaseException):
+            raise self._found
+        assert self._found is not None  # noqa: S101 it has ended; for mypy
+        return self._found
 
 
 def _joined(parts: Sequence[tuple[EncodedFile, memoryview]]) -> tuple[EncodedFile, memoryview]:

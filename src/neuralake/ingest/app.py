@@ -69,6 +69,7 @@ def create_app(
     async def lifespan(_: Starlette) -> AsyncIterator[Mapping[str, Any]]:
         with gateway:
             yield {FAST_PATH: fast_path}
+        await targets.drained()
         ingest.close()
         accounts.close()
         tail.close()

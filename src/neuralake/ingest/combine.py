@@ -8,8 +8,10 @@ nobody, and groups grow with load, as in the queue's own group commit (`queue/gr
 from __future__ import annotations
 
 import asyncio
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from neuralake.errors import NeuralakeError, TooLarge
 from neuralake.queue import Appended, Queue
@@ -23,14 +25,18 @@ __all__ = ["Combiner", "SmallRequest"]
 
 # Reading so many as one is quicker than each by itself: half a millisecond, whatever their number.
 _QUICK_MIN = 16
-# Decoding so much takes 2 ms, in which nobody else is served.
+# Decoding so much takes 2 ms, in which nobody else is served; so does much less, row by row.
 _GROUP_BYTES_MAX = 256 * 1024
+_EXACT_BYTES_MAX = 16 * 1024
+# Twice as many as there may be connections: more are of clients that went away.
+_WAITING_MAX = 1024
+_log = logging.getLogger(__name__)
 
 
 class SmallRequest(ABC):
     """A request whose rows may travel with those of others. One of three ends is told, once."""
 
-    __slots__ = ("body", "dropped", "reader", "rows")
+    __slots__ = ("_is_ended", "body", "dropped", "reader", "rows")
 
     def __init__(self, body: bytes, reader: str) -> None:
         self.body, self.reader = body, reader
@@ -38,6 +44,17 @@ class SmallRequest(ABC):
         """How many it has, once that is known."""
         self.dropped: Dropped | None = None
         """Columns that were left out."""
+        self._is_ended = False
+
+    def end(self, tell: Callable[..., None], *what: Any) -> None:
+        """`tell` it its end, if none was told yet. A fault in that is logged, and nobody else's."""
+        if self._is_ended:
+            return
+        self._is_ended = True
+        try:
+            tell(*what)
+        except Exception:  # noqa: BLE001 others wait for theirs
+            _log.exception("the end of a small request could not be told")
 
     @abstractmethod
     def stored(self, appended: Appended) -> None:
@@ -45,10 +62,7 @@ class SmallRequest(ABC):
 
     @abstractmethod
     def failed(self, error: BaseException) -> None:
-        """They could not be stored. After an error that is not ours nobody knows whether they are.
-
-        Told after another end by a fault of ours, it changes nothing.
-        """
+        """They could not be stored; after an error that is not ours nobody knows if they are."""
 
     @abstractmethod
     def declined(self) -> None:
@@ -68,7 +82,7 @@ class Combiner:
 
     def takes(self, body_bytes: int, reader: str) -> bool:
         """Whether a body of so many bytes is one for `add`."""
-        return self._decoder.is_small(body_bytes, reader)
+        return len(self._waiting) < _WAITING_MAX and self._decoder.is_small(body_bytes, reader)
 
     def add(self, request: SmallRequest) -> None:
         """Store the rows of `request`, all of them or none; it is told what became of them."""
@@ -76,20 +90,27 @@ class Combiner:
         if self._task is None:
             self._task = asyncio.create_task(self._run())
 
+    async def drained(self) -> None:
+        """Return when all that was added has been told its end."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
+
     async def _run(self) -> None:
-        taken: list[SmallRequest] = []
         try:
             while self._waiting:
                 taken, self._waiting = self._waiting, []
-                for group in _groups(taken):
-                    await self._store(group)
-        except Exception as error:
-            left, self._waiting = [*taken, *self._waiting], []
-            for request in left:
-                request.failed(error)
-            raise
+                for group in _groups(taken, _GROUP_BYTES_MAX):
+                    await self._store_or_fail(group)
         finally:
             self._task = None
+
+    async def _store_or_fail(self, group: Sequence[SmallRequest]) -> None:
+        try:
+            await self._store(group)
+        except Exception as error:  # noqa: BLE001 each of them is told
+            _log.exception("a group of small requests for %s failed", self._topic)
+            for request in group:
+                request.end(request.failed, error)
 
     async def _store(self, group: Sequence[SmallRequest]) -> None:
         if len(group) >= _QUICK_MIN:
@@ -101,7 +122,8 @@ class Combiner:
                     request.rows = count or 0
                 await self._append(counted, encoded)
                 group = [r for r, count in zip(group, counts, strict=True) if not count]
-        await self._store_exactly(group)
+        for part in _groups(group, _EXACT_BYTES_MAX) if group else ():
+            await self._store_exactly(part)
 
     async def _store_exactly(self, group: Sequence[SmallRequest]) -> None:
         read = [(request, found) for request in group if (found := self._few(request)) is not None]
@@ -120,7 +142,7 @@ class Combiner:
         except NeuralakeError:
             found = None
         if found is None:
-            request.declined()
+            request.end(request.declined)
             return None
         request.rows = len(found)
         return found
@@ -129,7 +151,7 @@ class Combiner:
         try:
             self._decoder.joined(rows)
         except NeuralakeError:
-            request.declined()
+            request.end(request.declined)
             return False
         return True
 
@@ -140,24 +162,24 @@ class Combiner:
             appended = await awaited(self._queue.submit(self._topic, encoded.payload, encoded.rows))
         except TooLarge as error:
             if len(group) == 1:
-                group[0].failed(error)
+                group[0].end(group[0].failed, error)
                 return
             half = len(group) // 2  # Smaller ones may fit.
             await self._store(group[:half])
             await self._store(group[half:])
         except NeuralakeError as error:
             for request in group:
-                request.failed(error)
+                request.end(request.failed, error)
         else:
             for request in group:
-                request.stored(appended)
+                request.end(request.stored, appended)
 
 
-def _groups(requests: Sequence[SmallRequest]) -> Iterator[Sequence[SmallRequest]]:
+def _groups(requests: Sequence[SmallRequest], bytes_max: int) -> Iterator[Sequence[SmallRequest]]:
     """`requests` in groups of bounded size."""
     first = held_bytes = 0
     for at, request in enumerate(requests):
-        if held_bytes and held_bytes + len(request.body) > _GROUP_BYTES_MAX:
+        if held_bytes and held_bytes + len(request.body) > bytes_max:
             yield requests[first:at]
             first, held_bytes = at, 0
         held_bytes += len(request.body)

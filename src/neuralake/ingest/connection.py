@@ -44,6 +44,8 @@ class BoundedConnection(HttpToolsProtocol):
     body_s: ClassVar[float] = 20.0
     body_bytes_per_s: ClassVar[int] = 16 * 1024
     drain_s: ClassVar[float] = 30.0
+    pipelined_max: ClassVar[int] = 512
+    """Requests that may wait for the answer to the one before."""
     spare_s: ClassVar[float] = 1.0
     """Who is less behind than this is not closed for others."""
 
@@ -105,6 +107,8 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
+        if len(self.pipeline) > self.pipelined_max:
+            self.transport.abort()
         self._body_seen = self._body
         self._came_by_s = self.loop.time()
         self._start_request_timer(self.body_s, self._look_at_body)
@@ -128,6 +132,8 @@ class BoundedConnection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         is_next_known = bool(self.pipeline)
         super().on_response_complete()
+        if self.pipeline:
+            self.flow.pause_reading()  # Others wait: no more may come.
         if not is_next_known:
             self._await_request()
 

@@ -61,17 +61,18 @@ class FastConnection(BoundedConnection):
 class _Reply:
     """The answer to one request: what uvicorn's `RequestResponseCycle.send` does, in one write."""
 
-    __slots__ = ("_connection", "_cycle")
+    __slots__ = ("_connection", "_cycle", "_is_ended")
 
     def __init__(self, connection: FastConnection, cycle: RequestResponseCycle) -> None:
-        self._connection, self._cycle = connection, cycle
+        self._connection, self._cycle, self._is_ended = connection, cycle, False
 
     def answer(self, status: int, headers: bytes, body: bytes) -> None:
         cycle = self._cycle
-        if cycle.response_complete:
+        if self._is_ended:
             return
-        cycle.response_started = cycle.response_complete = True
-        if cycle.disconnected:
+        self._is_ended = cycle.response_started = cycle.response_complete = True
+        # uvicorn marks only the newest request of a connection that was lost.
+        if cycle.disconnected or cycle.transport.is_closing():
             return
         defaults = b"".join([b"%s: %s\r\n" % header for header in cycle.default_headers])
         closing = b"" if cycle.keep_alive else b"connection: close\r\n"
@@ -82,6 +83,9 @@ class _Reply:
             cycle.transport.close()
         cycle.on_response()
 
-    def decline(self) -> None:
-        if not self._cycle.disconnected:
-            self._connection.start_usual(self._cycle)
+    def decline(self) -> bool:
+        if self._is_ended or self._cycle.disconnected or self._cycle.transport.is_closing():
+            return False
+        self._is_ended = True
+        self._connection.start_usual(self._cycle)
+        return True

@@ -63,8 +63,8 @@ class Reply(Protocol):
     def answer(self, status: int, headers: bytes, body: bytes) -> None:
         """Send an answer; `headers` are whole lines, each with its end."""
 
-    def decline(self) -> None:
-        """Let the application answer."""
+    def decline(self) -> bool:
+        """Let the application answer; False: nobody waits for an answer any more."""
 
 
 class Head:
@@ -183,12 +183,14 @@ class _Event(SmallRequest):
 
     def failed(self, error: BaseException) -> None:
         response = problem_response(error)
-        self._accounts.refused(self._sender, response.status_code)
+        if isinstance(error, NeuralakeError):
+            self._accounts.refused(self._sender, response.status_code)
         self._reply.answer(response.status_code, *_rendered(response))
 
     def declined(self) -> None:
-        self._accounts.give_back(self._sender)
-        self._reply.decline()
+        # Given back only if it is counted once more.
+        if self._reply.decline():
+            self._accounts.give_back(self._sender)
 
 
 def _accepting(topic: str, queue_id: str, stored: Stored) -> Response:

@@ -68,6 +68,11 @@ class Targets:
         """The target of `database.table` if it was found before; never waits."""
         return self._found.get((database, table))
 
+    async def drained(self) -> None:
+        """Return when the small requests for all of them have been told their end."""
+        for target in [*self._found.values()]:
+            await target.combiner.drained()
+
     def find(self, database: str, table: str) -> Target:
         """The target of `database.table`. The first time it reads the table's log.
 
