@@ -70,10 +70,14 @@ def test_rivals_that_are_killed_beside_our_writer_cost_no_row(
     acknowledged: list[int] = []
     with writer(table, "ours", 10_000, tmp_path, flush_ms=100) as ours:
         assert ours.answer() == "ready"
-        for number in range(RIVALS):
+        for number in range(4 * RIVALS):
+            if number >= RIVALS and len(acknowledged) > RIVALS / 2:
+                break
+            # On a busy machine they need longer to come to work at all.
+            longer = 1 + number // RIVALS
             with rival(table, "rival", 0, tmp_path, first=number * 1000) as child:
                 assert child.answer() == "ready"
-                assert child.is_killed_after(seed.uniform(0.05, 0.6))
+                assert child.is_killed_after(longer * seed.uniform(0.05, 0.6))
                 acknowledged += [int(line) for line in child.printed()]
         assert ours.process.poll() is None, ours.errors()
     count = goal("ours", tmp_path)
