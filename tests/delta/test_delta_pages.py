@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from delta_tables import delete_rows, inline_vector, read_all
+from delta_tables import delete_rows, inline_vector, put_entry, read_all
 from deltalake import DeltaTable, Field, QueryBuilder
 from deltalake.schema import PrimitiveType
 from examples import examples
@@ -21,8 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuralake.delta import TableLog, compact_once, create_table, pages, snapshot
+from neuralake.delta.actions import Add
 from neuralake.delta.pages import Pages
 from neuralake.delta.row_groups import Footer, Joiner, read_footer
+from neuralake.delta.thrift import Struct, encode
 
 MIB = 2**20
 MERGEABLE = pa.schema(
@@ -71,6 +73,32 @@ def footer(data: bytes) -> Footer:
     found = read_footer(io.BytesIO(data))
     assert found is not None
     return found
+
+
+def described(data: bytes, change: Callable[[Struct], object]) -> bytes:
+    """A file whose footer was changed."""
+    tree = footer(data).tree
+    change(tree)
+    changed, before = encode(tree), int.from_bytes(data[-8:-4], "little")
+    return data[: -8 - before] + changed + len(changed).to_bytes(4, "little") + data[-4:]
+
+
+def table_of(uri: str, schema: pa.Schema, files: Sequence[bytes], rows: int) -> None:
+    """A table of files of another writer, of so many rows each."""
+    create_table(uri, schema)
+    adds = []
+    for number, data in enumerate(files):
+        Path(uri, f"{number}.parquet").write_bytes(data)
+        add = Add(
+            path=f"{number}.parquet",
+            partition_values={},
+            size=len(data),
+            modification_time=number,
+            data_change=True,
+            stats=f'{{"numRecords":{rows}}}',
+        )
+        adds.append(add)
+    put_entry(uri, snapshot(uri).version + 1, adds)
 
 
 def pages_of(files: Sequence[bytes]) -> Pages:
@@ -382,3 +410,15 @@ def test_a_row_group_holds_no_more_than_fits_into_memory(
         (file,) = snapshot(uri).files
         assert pq.read_metadata(Path(uri, file.path)).num_row_groups == groups
         assert read_all(uri).equals(rows.drop_columns(["p"]))
+
+
+@pytest.mark.parametrize("count", [600, 12_000])
+def test_files_that_do_not_name_their_writer_are_decoded(tmp_path: Path, count: int) -> None:
+    """That field is optional; pages below a size that is read well, and above it."""
+    uri = str(tmp_path / "t")
+    rows = pa.table({"id": range(count), "text": [f"x{number}" for number in range(count)]})
+    data = described(parquet(rows, use_dictionary=False), lambda tree: tree.pop(6))
+    table_of(uri, rows.schema, [data] * 3, count)
+
+    assert compact_once(uri, target_bytes=128 * MIB, files_min=2).files_added == 1
+    assert read_all(uri).equals(pa.concat_tables([rows] * 3))
