@@ -24,7 +24,7 @@ from neuralake.delta import TableLog, compact_once, create_table, pages, snapsho
 from neuralake.delta.actions import Add
 from neuralake.delta.pages import Pages
 from neuralake.delta.row_groups import Footer, Joiner, read_footer
-from neuralake.delta.thrift import Struct, encode
+from neuralake.delta.thrift import I32, Struct, encode
 
 MIB = 2**20
 MERGEABLE = pa.schema(
@@ -422,3 +422,25 @@ def test_files_that_do_not_name_their_writer_are_decoded(tmp_path: Path, count: 
 
     assert compact_once(uri, target_bytes=128 * MIB, files_min=2).files_added == 1
     assert read_all(uri).equals(pa.concat_tables([rows] * 3))
+
+
+def _without_dictionary(tree: Struct) -> None:
+    """The data pages begin at the dictionary, and no encoding tells that it is one."""
+    for group in tree[4][1][1]:
+        for chunk in group[1][1][1]:
+            meta = chunk[3][1]
+            meta[9] = meta.pop(11)
+            meta[2] = (meta[2][0], (I32, [0, 3]))
+
+
+def test_a_dictionary_that_the_footer_does_not_mention_is_found(tmp_path: Path) -> None:
+    uri, count = str(tmp_path / "t"), 6_000
+    parts = [pa.table({"text": ["a", "b", "c", last] * (count // 4)}) for last in (None, "b")]
+    files = [described(parquet(rows), _without_dictionary) for rows in parts]
+    assert pages_of(files).recipe().joined == ()
+    assert pages_of([parquet(rows, use_dictionary=False) for rows in parts]).recipe().joined
+    table_of(uri, parts[0].schema, files, count)
+
+    compact_once(uri, target_bytes=128 * MIB, files_min=2)
+    assert len(snapshot(uri).files) == 1
+    assert read_all(uri).equals(pa.concat_tables(parts))
