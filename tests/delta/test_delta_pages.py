@@ -174,13 +174,29 @@ def test_bounds_are_those_of_all_rows_or_absent(
             assert column.statistics.max == wanted.statistics.max, column.path_in_schema
 
 
-def test_unsigned_numbers_have_no_bounds() -> None:
-    """As signed numbers they would be in another order."""
+def _without_converted_types(tree: Struct) -> None:
+    for element in tree[2][1][1]:
+        element.pop(6, None)
+
+
+@pytest.mark.parametrize("change", [lambda _: None, _without_converted_types])
+def test_unsigned_numbers_have_no_bounds(change: Callable[[Struct], object]) -> None:
+    """As signed numbers they would be in another order; the older name of the type is optional."""
     tables = [pa.table({"n": pa.array([n], pa.uint64())}) for n in (1, 2**64 - 1)]
-    data = laid_end_to_end([parquet(table, use_dictionary=False) for table in tables], None)
+    files = [described(parquet(table, use_dictionary=False), change) for table in tables]
+    data = laid_end_to_end(files, None)
 
     assert not pq.read_metadata(io.BytesIO(data)).row_group(0).column(0).statistics.has_min_max
     assert pq.read_table(io.BytesIO(data))["n"].to_pylist() == [1, 2**64 - 1] * 2
+
+
+def test_signed_numbers_have_bounds_without_the_older_name_of_their_type() -> None:
+    tables = [pa.table({"n": pa.array([n], pa.int16())}) for n in (-1, 1)]
+    files = [parquet(table, use_dictionary=False) for table in tables]
+    data = laid_end_to_end([described(each, _without_converted_types) for each in files], None)
+
+    statistics = pq.read_metadata(io.BytesIO(data)).row_group(0).column(0).statistics
+    assert (statistics.min, statistics.max) == (-1, 1)
 
 
 def test_what_does_not_fit_together_is_refused() -> None:

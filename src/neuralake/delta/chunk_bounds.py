@@ -19,7 +19,8 @@ _CONVERTED, _LOGICAL = 6, 10
 _NULLS, _MAX, _MIN, _MAX_IS_EXACT, _MIN_IS_EXACT = 3, 5, 6, 7, 8
 _BOOLEAN, _INT32, _INT64, _BYTES, _FIXED = 0, 1, 2, 6, 7
 _TEXT, _DECIMAL, _UNSIGNED = 0, 5, {11, 12, 13, 14}  # ConvertedType
-_LOGICAL_TEXT = 1  # LogicalType
+_LOGICAL_TEXT, _LOGICAL_INTEGER = 1, 10  # LogicalType
+_IS_SIGNED = 2  # IntType
 _NONE: Struct = {}
 
 
@@ -78,12 +79,16 @@ class ChunkBounds:
 def _order(kind: int, element: Struct) -> Callable[[bytes], Any] | None:
     """What bounds of a type are compared by; None where that is not certain."""
     converted = element.get(_CONVERTED, (0, None))[1]
+    logical: Struct = element.get(_LOGICAL, (STRUCT, _NONE))[1]
+    if _LOGICAL_INTEGER in logical:
+        integer: Struct = logical[_LOGICAL_INTEGER][1]
+        if integer.get(_IS_SIGNED, (0, None))[0] != TRUE:
+            return None
     if kind == _FIXED:
         return _big_endian if converted == _DECIMAL else None
     if kind in (_BOOLEAN, _INT32, _INT64) and converted not in _UNSIGNED:
         return _little_endian
     if kind == _BYTES and converted in (None, _TEXT):
-        logical = element.get(_LOGICAL, (STRUCT, _NONE))[1]
         return bytes if logical.keys() <= {_LOGICAL_TEXT} else None
     return None  # Floats: NaN, and two zeros.
 
