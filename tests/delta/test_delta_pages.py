@@ -24,7 +24,7 @@ from neuralake.delta import TableLog, compact_once, create_table, pages, snapsho
 from neuralake.delta.actions import Add
 from neuralake.delta.pages import Pages
 from neuralake.delta.row_groups import Footer, Joiner, read_footer
-from neuralake.delta.thrift import I32, Struct, encode
+from neuralake.delta.thrift import FALSE, I32, TRUE, Struct, encode
 
 MIB = 2**20
 MERGEABLE = pa.schema(
@@ -197,6 +197,39 @@ def test_signed_numbers_have_bounds_without_the_older_name_of_their_type() -> No
 
     statistics = pq.read_metadata(io.BytesIO(data)).row_group(0).column(0).statistics
     assert (statistics.min, statistics.max) == (-1, 1)
+
+
+@pytest.mark.parametrize(
+    ("parts", "whole"),
+    [
+        ((TRUE, TRUE), TRUE),
+        ((TRUE, FALSE), FALSE),
+        ((FALSE, None), FALSE),
+        ((TRUE, None), None),
+        ((None, None), None),
+    ],
+)
+def test_bounds_of_which_one_was_cut_are_not_taken_for_values(
+    parts: Sequence[int | None], whole: int | None
+) -> None:
+    """A reader may answer `min` by a bound that does not say that it is none."""
+    files = []
+    for number, kind in enumerate(parts):
+
+        def tell(tree: Struct, kind: int | None = kind) -> None:
+            statistics = tree[4][1][1][0][1][1][1][0][3][1][12][1]
+            for field in (7, 8):
+                statistics.pop(field, None)
+                if kind is not None:
+                    statistics[field] = (kind, None)
+
+        rows = pa.table({"text": [f"text {number}"]})
+        files.append(described(parquet(rows, use_dictionary=False), tell))
+    tree = footer(laid_end_to_end(files, None)).tree
+
+    statistics = tree[4][1][1][0][1][1][1][0][3][1][12][1]
+    wanted = None if whole is None else (whole, None)
+    assert (statistics.get(7), statistics.get(8)) == (wanted, wanted)
 
 
 def test_what_does_not_fit_together_is_refused() -> None:

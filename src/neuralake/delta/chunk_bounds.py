@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from neuralake.delta.thrift import I64, STRUCT, TRUE, Struct
+from neuralake.delta.thrift import FALSE, I64, STRUCT, TRUE, Struct
 
 __all__ = ["ChunkBounds"]
 
@@ -34,7 +34,9 @@ class ChunkBounds:
         self._counts_nulls = self._has_bounds = True
         self._low: tuple[Any, Any] | None = None
         self._high: tuple[Any, Any] | None = None
-        self._low_is_exact = self._high_is_exact = True
+        # FALSE, TRUE, or 0 where a part does not tell.
+        self._low_is_exact: set[int] = set()
+        self._high_is_exact: set[int] = set()
 
     def add(self, statistics: Struct, values: int) -> None:
         """Note the statistics of a chunk of so many values, nulls among them."""
@@ -57,8 +59,8 @@ class ChunkBounds:
             self._low = (low_place, low)
         if self._high is None or high_place > self._high[0]:
             self._high = (high_place, high)
-        self._low_is_exact &= statistics.get(_MIN_IS_EXACT, (0, None))[0] == TRUE
-        self._high_is_exact &= statistics.get(_MAX_IS_EXACT, (0, None))[0] == TRUE
+        self._low_is_exact.add(statistics.get(_MIN_IS_EXACT, (0, None))[0])
+        self._high_is_exact.add(statistics.get(_MAX_IS_EXACT, (0, None))[0])
 
     def statistics(self) -> Struct:
         """Those of all chunks; empty if nothing is certain."""
@@ -69,11 +71,18 @@ class ChunkBounds:
         whole: Struct = {_NULLS: (I64, self._nulls)}
         if self._has_bounds and self._low is not None and self._high is not None:
             whole[_MIN], whole[_MAX] = self._low[1], self._high[1]
-            if self._low_is_exact:
-                whole[_MIN_IS_EXACT] = (TRUE, None)
-            if self._high_is_exact:
-                whole[_MAX_IS_EXACT] = (TRUE, None)
+            if is_exact := _of_all(self._low_is_exact):
+                whole[_MIN_IS_EXACT] = (is_exact, None)
+            if is_exact := _of_all(self._high_is_exact):
+                whole[_MAX_IS_EXACT] = (is_exact, None)
         return whole
+
+
+def _of_all(told: set[int]) -> int:
+    """TRUE if each part says so, FALSE if one does, else 0; some readers take 0 for TRUE."""
+    if FALSE in told:
+        return FALSE
+    return TRUE if told == {TRUE} else 0
 
 
 def _order(kind: int, element: Struct) -> Callable[[bytes], Any] | None:
