@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from delta_tables import delete_rows, inline_vector, read_all
+from delta_tables import delete_rows, inline_vector, put_entry, read_all
 from deltalake import DeltaTable, Field, QueryBuilder
 from deltalake.schema import PrimitiveType
 from examples import examples
@@ -21,8 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuralake.delta import TableLog, compact_once, create_table, pages, snapshot
+from neuralake.delta.actions import Add
 from neuralake.delta.pages import Pages
 from neuralake.delta.row_groups import Footer, Joiner, read_footer
+from neuralake.delta.thrift import FALSE, I32, TRUE, Struct, encode
 
 MIB = 2**20
 MERGEABLE = pa.schema(
@@ -71,6 +73,32 @@ def footer(data: bytes) -> Footer:
     found = read_footer(io.BytesIO(data))
     assert found is not None
     return found
+
+
+def described(data: bytes, change: Callable[[Struct], object]) -> bytes:
+    """A file whose footer was changed."""
+    tree = footer(data).tree
+    change(tree)
+    changed, before = encode(tree), int.from_bytes(data[-8:-4], "little")
+    return data[: -8 - before] + changed + len(changed).to_bytes(4, "little") + data[-4:]
+
+
+def table_of(uri: str, schema: pa.Schema, files: Sequence[bytes], rows: int) -> None:
+    """A table of files of another writer, of so many rows each."""
+    create_table(uri, schema)
+    adds = []
+    for number, data in enumerate(files):
+        Path(uri, f"{number}.parquet").write_bytes(data)
+        add = Add(
+            path=f"{number}.parquet",
+            partition_values={},
+            size=len(data),
+            modification_time=number,
+            data_change=True,
+            stats=f'{{"numRecords":{rows}}}',
+        )
+        adds.append(add)
+    put_entry(uri, snapshot(uri).version + 1, adds)
 
 
 def pages_of(files: Sequence[bytes]) -> Pages:
@@ -146,13 +174,62 @@ def test_bounds_are_those_of_all_rows_or_absent(
             assert column.statistics.max == wanted.statistics.max, column.path_in_schema
 
 
-def test_unsigned_numbers_have_no_bounds() -> None:
-    """As signed numbers they would be in another order."""
+def _without_converted_types(tree: Struct) -> None:
+    for element in tree[2][1][1]:
+        element.pop(6, None)
+
+
+@pytest.mark.parametrize("change", [lambda _: None, _without_converted_types])
+def test_unsigned_numbers_have_no_bounds(change: Callable[[Struct], object]) -> None:
+    """As signed numbers they would be in another order; the older name of the type is optional."""
     tables = [pa.table({"n": pa.array([n], pa.uint64())}) for n in (1, 2**64 - 1)]
-    data = laid_end_to_end([parquet(table, use_dictionary=False) for table in tables], None)
+    files = [described(parquet(table, use_dictionary=False), change) for table in tables]
+    data = laid_end_to_end(files, None)
 
     assert not pq.read_metadata(io.BytesIO(data)).row_group(0).column(0).statistics.has_min_max
     assert pq.read_table(io.BytesIO(data))["n"].to_pylist() == [1, 2**64 - 1] * 2
+
+
+def test_signed_numbers_have_bounds_without_the_older_name_of_their_type() -> None:
+    tables = [pa.table({"n": pa.array([n], pa.int16())}) for n in (-1, 1)]
+    files = [parquet(table, use_dictionary=False) for table in tables]
+    data = laid_end_to_end([described(each, _without_converted_types) for each in files], None)
+
+    statistics = pq.read_metadata(io.BytesIO(data)).row_group(0).column(0).statistics
+    assert (statistics.min, statistics.max) == (-1, 1)
+
+
+@pytest.mark.parametrize(
+    ("parts", "whole"),
+    [
+        ((TRUE, TRUE), TRUE),
+        ((TRUE, FALSE), FALSE),
+        ((FALSE, None), FALSE),
+        ((TRUE, None), None),
+        ((None, None), None),
+    ],
+)
+def test_bounds_of_which_one_was_cut_are_not_taken_for_values(
+    parts: Sequence[int | None], whole: int | None
+) -> None:
+    """A reader may answer `min` by a bound that does not say that it is none."""
+    files = []
+    for number, kind in enumerate(parts):
+
+        def tell(tree: Struct, kind: int | None = kind) -> None:
+            statistics = tree[4][1][1][0][1][1][1][0][3][1][12][1]
+            for field in (7, 8):
+                statistics.pop(field, None)
+                if kind is not None:
+                    statistics[field] = (kind, None)
+
+        rows = pa.table({"text": [f"text {number}"]})
+        files.append(described(parquet(rows, use_dictionary=False), tell))
+    tree = footer(laid_end_to_end(files, None)).tree
+
+    statistics = tree[4][1][1][0][1][1][1][0][3][1][12][1]
+    wanted = None if whole is None else (whole, None)
+    assert (statistics.get(7), statistics.get(8)) == (wanted, wanted)
 
 
 def test_what_does_not_fit_together_is_refused() -> None:
@@ -382,3 +459,37 @@ def test_a_row_group_holds_no_more_than_fits_into_memory(
         (file,) = snapshot(uri).files
         assert pq.read_metadata(Path(uri, file.path)).num_row_groups == groups
         assert read_all(uri).equals(rows.drop_columns(["p"]))
+
+
+@pytest.mark.parametrize("count", [600, 12_000])
+def test_files_that_do_not_name_their_writer_are_decoded(tmp_path: Path, count: int) -> None:
+    """That field is optional; pages below a size that is read well, and above it."""
+    uri = str(tmp_path / "t")
+    rows = pa.table({"id": range(count), "text": [f"x{number}" for number in range(count)]})
+    data = described(parquet(rows, use_dictionary=False), lambda tree: tree.pop(6))
+    table_of(uri, rows.schema, [data] * 3, count)
+
+    assert compact_once(uri, target_bytes=128 * MIB, files_min=2).files_added == 1
+    assert read_all(uri).equals(pa.concat_tables([rows] * 3))
+
+
+def _without_dictionary(tree: Struct) -> None:
+    """The data pages begin at the dictionary, and no encoding tells that it is one."""
+    for group in tree[4][1][1]:
+        for chunk in group[1][1][1]:
+            meta = chunk[3][1]
+            meta[9] = meta.pop(11)
+            meta[2] = (meta[2][0], (I32, [0, 3]))
+
+
+def test_a_dictionary_that_the_footer_does_not_mention_is_found(tmp_path: Path) -> None:
+    uri, count = str(tmp_path / "t"), 6_000
+    parts = [pa.table({"text": ["a", "b", "c", last] * (count // 4)}) for last in (None, "b")]
+    files = [described(parquet(rows), _without_dictionary) for rows in parts]
+    assert pages_of(files).recipe().joined == ()
+    assert pages_of([parquet(rows, use_dictionary=False) for rows in parts]).recipe().joined
+    table_of(uri, parts[0].schema, files, count)
+
+    compact_once(uri, target_bytes=128 * MIB, files_min=2)
+    assert len(snapshot(uri).files) == 1
+    assert read_all(uri).equals(pa.concat_tables(parts))

@@ -29,6 +29,8 @@ _DATA, _INDEX_PAGE, _DICTIONARY, _STATISTICS, _PAGES = 9, 10, 11, 12, 13
 _PAGE_TYPE, _PAGE_ENCODING, _PAGE_COUNT = 1, 2, 3
 _PAGE_PLAIN, _PAGE_COMPRESSED = 2, 3
 _DATA_PAGES, _DICTIONARY_PAGE = {0, 3}, 2
+# Field 1, an integer; Thrift's compact protocol has the integer twice as large.
+_TYPE_FIELD = _PAGE_TYPE << 4 | I32
 _INT96, _BYTES, _ZSTD = 3, 6, 6
 _DICTIONARY_ENCODINGS = {2, 8}
 _NOTHING = (I64, 0)
@@ -82,6 +84,9 @@ class LeafChunks:
     def add(self, meta: Struct, data: bytes) -> None:
         """Note a chunk of the file `data` with the metadata `meta`, which lies inside the file.
 
+        Args:
+            data: empty: only the metadata is looked at.
+
         Raises:
             ValueError, KeyError, TypeError: its metadata is damaged, or of another leaf.
         """
@@ -100,7 +105,7 @@ class LeafChunks:
             plain, size = plain - self._spared(), size - len(own)
         if own:
             self.has_dictionary = True
-        elif not _DICTIONARY_ENCODINGS.isdisjoint(encodings):
+        elif not _DICTIONARY_ENCODINGS.isdisjoint(encodings) or _is_dictionary(data, start, size):
             self._is_joinable = False  # It is somewhere that the footer does not tell.
         if meta[_CODEC] != self.codec or meta.get(_INDEX_PAGE, _NOTHING)[1] > 0:
             self._is_joinable = False
@@ -166,6 +171,17 @@ class LeafChunks:
                 raise ValueError("Something else than a dictionary lies before the data pages.")
             self._dictionary_plain_bytes = header_bytes + header[_PAGE_PLAIN][1]
         return self._dictionary_plain_bytes
+
+
+def _is_dictionary(data: bytes, at: int, size: int) -> bool:
+    """Whether the page that begins at `at` is one; False without data."""
+    if not data or not size:
+        return False
+    head = data[at : at + 2]
+    # Its type comes first; to decode all of each header would be a tenth of compaction's time.
+    if len(head) == 2 and head[0] == _TYPE_FIELD and head[1] < 0x80:
+        return head[1] == 2 * _DICTIONARY_PAGE
+    return bool(decode_at(data, at)[0][_PAGE_TYPE][1] == _DICTIONARY_PAGE)
 
 
 def _page_count(counted: tuple[tuple[int, int], int]) -> Struct:

@@ -22,6 +22,7 @@ __all__ = ["MergedGroup", "Pages", "Recipe", "are_like"]
 
 # FileMetaData
 _VERSION, _SCHEMA, _ROWS, _GROUPS, _CREATED_BY, _ORDERS = 1, 2, 3, 4, 6, 7
+_NEEDED = {_VERSION, _CREATED_BY}
 # RowGroup
 _COLUMNS, _GROUP_BYTES, _GROUP_ROWS, _GROUP_OFFSET, _GROUP_COMPRESSED = 1, 2, 3, 5, 6
 # SchemaElement
@@ -80,10 +81,13 @@ class Pages:
         first: a footer of that kinship.
 
     Raises:
-        ValueError: here and below: a footer is damaged, or contradicts itself or the others.
+        ValueError: here and below: a footer is damaged, contradicts itself or the others, or does
+            not name its writer.
     """
 
     def __init__(self, first: Footer) -> None:
+        if _NEEDED - first.tree.keys():
+            raise ValueError("A footer does not tell its version or its writer.")
         self.first = first
         self.rows = 0
         self._plain_bytes = 0
