@@ -161,6 +161,31 @@ else:
 _OTHER = f"CODE = {_OTHER!r}\n{_OTHER}"
 
 
+def test_a_log_stays_that_somebody_goes_on_with_by_another_index(path: Path) -> None:
+    """Only the index is removed: the other process appends to the same log, and has closed."""
+    subprocess.run([sys.executable, "-c", _SAME_LOG, str(path)], timeout=60, check=True)
+
+    with closing(SqliteQueue(path)) as queue:
+        assert payloads(queue) == [b"before", b"new"]
+
+
+_SAME_LOG = """
+import os, subprocess, sys
+from neuralake.queue import SqliteQueue
+
+queue = SqliteQueue(sys.argv[1])
+if len(sys.argv) > 2:
+    queue.append("t", b"new", 1)
+    queue.close()
+    sys.exit()
+queue.append("t", b"before", 1)
+os.unlink(sys.argv[1] + "-shm")
+subprocess.run([sys.executable, "-c", CODE, sys.argv[1], "other"], check=True)
+queue.close()
+"""
+_SAME_LOG = f"CODE = {_SAME_LOG!r}\n{_SAME_LOG}"
+
+
 def test_what_was_committed_while_the_file_went_is_not_acknowledged(path: Path) -> None:
     """The file is removed in the middle of a transaction: whether it is stored is unknown."""
     with closing(SqliteQueue(path)) as queue:
