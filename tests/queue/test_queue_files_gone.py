@@ -37,6 +37,12 @@ def replace(path: Path) -> None:
     copy.rename(path)
 
 
+def write_without_sync(queue: SqliteQueue) -> None:
+    """As a trim and the renewal of a lease do."""
+    with queue._file.trimmer():
+        pytest.fail("It was let in.")
+
+
 def assert_refuses(queue: SqliteQueue, name: str) -> None:
     for call in (
         lambda: queue.append("t", b"y", 1),
@@ -44,6 +50,8 @@ def assert_refuses(queue: SqliteQueue, name: str) -> None:
         lambda: queue.bounds("t"),
         queue.topics,
         queue.probe,
+        lambda: write_without_sync(queue),
+        queue._file.give_back,
     ):
         with pytest.raises(
             Unavailable, match=f"replaced while they were open: {name}\\. "

@@ -172,7 +172,12 @@ class SqliteFile:
 
     @contextmanager
     def trimmer(self, *, is_durable: bool = False) -> Iterator[sqlite3.Connection]:
-        """A transaction that a power loss may undo, unless it `is_durable`."""
+        """A transaction that a power loss may undo, unless it `is_durable`.
+
+        Raises:
+            NeuralakeError: see `explain`; Unavailable also if the files are not those that are
+                open.
+        """
         with self._trimming() as trimmer:
             trimmer.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
             with self._trimmer_turns.turn(), _transaction(trimmer) as connection:
@@ -264,6 +269,8 @@ class SqliteFile:
     @contextmanager
     def _trimming(self) -> Iterator[sqlite3.Connection]:
         self.check_process()
+        self._check_open()  # First, as in `reader`.
+        self.check_files()
         with self._trim_lock:
             self._check_open()
             try:
