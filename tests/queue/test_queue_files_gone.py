@@ -208,7 +208,7 @@ def test_a_log_without_its_file_is_not_taken_for_that_of_a_new_one(path: Path) -
     with closing(SqliteQueue(path)) as queue:
         queue.append("t", b"x", 1)
         away = path.rename(path.with_name("away"))
-        with pytest.raises(NeedsAttention, match=r"queue.sqlite-wal and .* start it") as caught:
+        with pytest.raises(NeedsAttention, match=r"-wal and .*-payloads if .* start it") as caught:
             SqliteQueue(path)
         assert caught.value.found == [f"{path}-wal", f"{path}-shm"]
         assert not path.exists()
