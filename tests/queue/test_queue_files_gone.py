@@ -37,6 +37,12 @@ def replace(path: Path) -> None:
     copy.rename(path)
 
 
+def write_without_sync(queue: SqliteQueue) -> None:
+    """As a trim and the renewal of a lease do."""
+    with queue._file.trimmer():
+        pytest.fail("It was let in.")
+
+
 def assert_refuses(queue: SqliteQueue, name: str) -> None:
     for call in (
         lambda: queue.append("t", b"y", 1),
@@ -44,6 +50,8 @@ def assert_refuses(queue: SqliteQueue, name: str) -> None:
         lambda: queue.bounds("t"),
         queue.topics,
         queue.probe,
+        lambda: write_without_sync(queue),
+        queue._file.give_back,
     ):
         with pytest.raises(
             Unavailable, match=f"replaced while they were open: {name}\\. "
@@ -161,6 +169,31 @@ else:
 _OTHER = f"CODE = {_OTHER!r}\n{_OTHER}"
 
 
+def test_a_log_stays_that_somebody_goes_on_with_by_another_index(path: Path) -> None:
+    """Only the index is removed: the other process appends to the same log, and has closed."""
+    subprocess.run([sys.executable, "-c", _SAME_LOG, str(path)], timeout=60, check=True)
+
+    with closing(SqliteQueue(path)) as queue:
+        assert payloads(queue) == [b"before", b"new"]
+
+
+_SAME_LOG = """
+import os, subprocess, sys
+from neuralake.queue import SqliteQueue
+
+queue = SqliteQueue(sys.argv[1])
+if len(sys.argv) > 2:
+    queue.append("t", b"new", 1)
+    queue.close()
+    sys.exit()
+queue.append("t", b"before", 1)
+os.unlink(sys.argv[1] + "-shm")
+subprocess.run([sys.executable, "-c", CODE, sys.argv[1], "other"], check=True)
+queue.close()
+"""
+_SAME_LOG = f"CODE = {_SAME_LOG!r}\n{_SAME_LOG}"
+
+
 def test_what_was_committed_while_the_file_went_is_not_acknowledged(path: Path) -> None:
     """The file is removed in the middle of a transaction: whether it is stored is unknown."""
     with closing(SqliteQueue(path)) as queue:
@@ -175,7 +208,7 @@ def test_a_log_without_its_file_is_not_taken_for_that_of_a_new_one(path: Path) -
     with closing(SqliteQueue(path)) as queue:
         queue.append("t", b"x", 1)
         away = path.rename(path.with_name("away"))
-        with pytest.raises(NeedsAttention, match=r"queue.sqlite-wal and .* start it") as caught:
+        with pytest.raises(NeedsAttention, match=r"-wal and .*-payloads if .* start it") as caught:
             SqliteQueue(path)
         assert caught.value.found == [f"{path}-wal", f"{path}-shm"]
         assert not path.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -21,6 +22,7 @@ from neuralake.queue import Envelope, Queue, SqliteQueue
 CHILD = Path(__file__).with_name("children") / "queue_child.py"
 TOPIC = "lab.events"
 LARGE, SMALL = b"large" * 10, b"small"
+MONTH_S = 31 * 86_400.0
 
 
 @pytest.fixture
@@ -133,13 +135,13 @@ def test_a_killed_process_leaves_what_it_acknowledged_and_its_remains_are_swept(
     child.kill()
     child.stdout.close()
     child.wait()
-    remains = folder / ("0" * 32 + "-5")
-    remains.write_bytes(b"never")
-
+    with closing(SqliteQueue(path)) as queue:
+        remains = folder / (queue.id + "0" * 32 + "-5")
+        remains.write_bytes(b"never")
     with closing(SqliteQueue(path)) as queue:
         stored = {e.position: e.payload.decode() for e in everything(queue)}
         assert remains.exists()  # Perhaps somebody is about to refer to it.
-    clock = ManualClock(remains.stat().st_mtime + 4000)
+    clock = ManualClock(remains.stat().st_mtime + MONTH_S)
     with closing(SqliteQueue(path, clock=clock)) as queue:
         again = {e.position: e.payload.decode() for e in everything(queue)}
 
@@ -147,6 +149,43 @@ def test_a_killed_process_leaves_what_it_acknowledged_and_its_remains_are_swept(
     assert acknowledged.items() <= stored.items()
     assert again == stored
     assert len([*folder.iterdir()]) == sum(len(payload) >= 6 for payload in stored.values())
+
+
+def test_the_payloads_of_a_file_that_is_elsewhere_wait_for_it(tmp_path: Path, folder: Path) -> None:
+    """It is moved away with its payloads left behind; a new queue would sweep what it lacks."""
+    path, away = tmp_path / "queue.sqlite", tmp_path / "away"
+    with closing(SqliteQueue(path, file_bytes_min=20)) as queue:
+        queue.append(TOPIC, LARGE, 1)
+    path.rename(away)
+    with pytest.raises(NeedsAttention, match=r"of it there are still .*-payloads") as caught:
+        SqliteQueue(path)
+    assert (caught.value.found, path.exists()) == ([str(folder)], False)
+
+    hidden = folder.rename(tmp_path / "hidden")
+    SqliteQueue(path).close()  # Now it is a new queue, and both folders are put into one.
+    hidden.rename(folder)
+    clock = ManualClock(folder.stat().st_mtime + MONTH_S)
+    SqliteQueue(path, clock=clock).close()
+    away.rename(path)
+
+    with closing(SqliteQueue(path)) as queue:
+        assert [e.payload for e in everything(queue)] == [LARGE]
+
+
+def test_an_older_copy_leaves_the_payloads_of_a_newer_one(tmp_path: Path) -> None:
+    path, older, newer = (tmp_path / name for name in ("queue.sqlite", "older", "newer"))
+    SqliteQueue(path).close()
+    shutil.copy(path, older)
+    with closing(SqliteQueue(path, file_bytes_min=20)) as queue:
+        queue.append(TOPIC, LARGE, 1)
+        clock = ManualClock(queue._clock.now_s() + MONTH_S - 2 * 86_400)
+    path.rename(newer)
+    older.rename(path)
+    SqliteQueue(path, clock=clock).close()
+    newer.rename(path)
+
+    with closing(SqliteQueue(path)) as queue:
+        assert [e.payload for e in everything(queue)] == [LARGE]
 
 
 def test_processes_append_follow_and_trim_files_at_once(tmp_path: Path, folder: Path) -> None:

@@ -19,8 +19,8 @@ class OpenFiles:
 
     def __init__(self, path: Path) -> None:
         real = path.resolve()  # SQLite puts the log beside the file that a link leads to.
-        self._log = f"{real}-wal"
-        names = (str(path), self._log, f"{real}-shm")
+        self._log, self._index = f"{real}-wal", f"{real}-shm"
+        names = (str(path), self._log, self._index)
         self._known = {name: _identity(name) for name in names}
 
     def gone(self) -> list[str]:
@@ -31,8 +31,14 @@ class OpenFiles:
         return [name for name in found if found[name] is None or found[name] != self._known[name]]
 
     def has_other_log(self) -> bool:
-        """Whether somebody has begun another log, and committed to it."""
+        """Whether somebody goes on with another log, or with another index of this one.
+
+        Another log counts once it was committed to. Another index counts at once: what is
+        committed by it is in our log, where we do not see it.
+        """
         log = self._log
+        if _identity(log) == self._known[log]:
+            return _identity(self._index) not in (None, self._known[self._index])
         with suppress(OSError):
             return _identity(log) != self._known[log] and os.path.getsize(log) > 0  # noqa: PTH202
         return False

@@ -3,7 +3,10 @@
 SQLite writes a payload page by page to its log, reads it back and writes it to its file: five
 times the processor time of one file, and twice the disk's. So what is large is written once and
 synced before the transaction that names it; nothing refers to it before. A file never changes. It
-is removed after the transaction that trims its envelope; what a crash left behind is swept.
+is removed after the transaction that trims its envelope; what a kill left behind is swept.
+
+Queue files are moved away, put back and made anew, and a file that the present one does not name
+may be another one's. So a name begins with its queue's id, and only old ones of this id are swept.
 """
 
 from __future__ import annotations
@@ -16,14 +19,20 @@ from pathlib import Path
 
 from neuralake.errors import NeedsAttention
 
-__all__ = ["FILE_BYTES_MIN", "PayloadFiles", "size_of"]
+__all__ = ["FILE_BYTES_MIN", "PayloadFiles", "payload_folder", "size_of"]
 
 FILE_BYTES_MIN = 512 * 1024
 """Payloads from here on are files: below, two more syncs cost more than they save."""
 
 _FOLDER_END = "-payloads"
-# Nothing depends on it: it spares those who open the queue a look at what is in use.
-_OLD_S = 3600.0
+# A copy of the queue's file that was put back does not name what the newer one does, which may be
+# put back in its turn. Only kills leave files behind: few enough to keep them for so long.
+_OLD_S = 30 * 86_400.0
+
+
+def payload_folder(queue_file: Path) -> Path:
+    """Beside the file that a link leads to, as SQLite's log is."""
+    return Path(f"{queue_file.resolve()}{_FOLDER_END}")
 
 
 def size_of(name: str) -> int:
@@ -34,12 +43,13 @@ def size_of(name: str) -> int:
 class PayloadFiles:
     """The folder beside `queue_file`, made when it is first needed. Raises OSError."""
 
-    def __init__(self, queue_file: Path) -> None:
-        self._folder = str(queue_file) + _FOLDER_END
+    def __init__(self, queue_file: Path, queue_id: str) -> None:
+        self._folder = str(payload_folder(queue_file))
+        self._queue_id = queue_id
 
     def write(self, payload: bytes) -> str:
         """Store `payload`, synced but for its name (`settle`); the name to read it by."""
-        name = f"{uuid.uuid4().hex}-{len(payload)}"
+        name = f"{self._queue_id}{uuid.uuid4().hex}-{len(payload)}"
         self._make_folder()
         path = self._path(name)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -86,10 +96,15 @@ class PayloadFiles:
                 os.unlink(self._path(name))  # noqa: PTH108 as the rest of this class
 
     def old(self, now_s: float) -> set[str]:
-        """The files that were written an hour ago or longer."""
+        """The files of this queue that were written 30 days ago or longer."""
         try:
             with os.scandir(self._folder) as entries:
-                return {entry.name for entry in entries if now_s - entry.stat().st_mtime > _OLD_S}
+                return {
+                    entry.name
+                    for entry in entries
+                    if entry.name.startswith(self._queue_id)
+                    and now_s - entry.stat().st_mtime > _OLD_S
+                }
         except OSError:
             return set()  # There is no folder yet, or another process sweeps it, too.
 

@@ -108,7 +108,7 @@ class SqliteQueue:
         self._file = SqliteFile(Path(path), lock_s_max=lock_s_max)
         self._id = self._file.id
         self._file_bytes_min = file_bytes_min
-        self._payloads = PayloadFiles(self._file.path)
+        self._payloads = PayloadFiles(self._file.path, self._id)
         self._sweep()
         self._producers = Producers(
             queue_id=self._id, retention_s=producers_retention_s, producers_max=producers_max

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from neuralake.errors import NeedsAttention, NeuralakeError, TooLarge, Unavailable, UsageError
 from neuralake.queue.open_files import OpenFiles
+from neuralake.queue.payload_files import payload_folder
 from neuralake.queue.sqlite_log import LogFolder
 from neuralake.queue.turns import Turns
 
@@ -172,7 +173,12 @@ class SqliteFile:
 
     @contextmanager
     def trimmer(self, *, is_durable: bool = False) -> Iterator[sqlite3.Connection]:
-        """A transaction that a power loss may undo, unless it `is_durable`."""
+        """A transaction that a power loss may undo, unless it `is_durable`.
+
+        Raises:
+            NeuralakeError: see `explain`; Unavailable also if the files are not those that are
+                open.
+        """
         with self._trimming() as trimmer:
             trimmer.execute(f"PRAGMA synchronous = {'FULL' if is_durable else 'NORMAL'}")
             with self._trimmer_turns.turn(), _transaction(trimmer) as connection:
@@ -247,8 +253,9 @@ class SqliteFile:
         if str(self.path) in gone:
             helps = (
                 "Put back what was moved away, and it goes on. If that is lost, stop all of the "
-                "platform, move what is left of these files away, and start it: it begins a new "
-                "queue, and rows that are in no table yet are lost with the old one."
+                f"platform, move what is left of these files and {payload_folder(self.path).name} "
+                "away, and start it: it begins a new queue, and rows that are in no table yet are "
+                "lost with the old one."
             )
         else:
             self._fold_once()
@@ -264,6 +271,8 @@ class SqliteFile:
     @contextmanager
     def _trimming(self) -> Iterator[sqlite3.Connection]:
         self.check_process()
+        self._check_open()  # First, as in `reader`.
+        self.check_files()
         with self._trim_lock:
             self._check_open()
             try:
@@ -409,17 +418,24 @@ def _make_file(path: Path) -> None:
 
 
 def _refuse_orphans(path: Path) -> None:
-    """A file that is made beside the log of another one would have that one's rows, or half."""
+    """A file that is made beside the log of another one would have that one's rows, or half.
+
+    Nor is one made beside another one's payloads: they would be taken for what belongs to it.
+    """
     if path.exists():
         return
-    logs = [log for end in ("-wal", "-shm") if (log := Path(f"{path.resolve()}{end}")).exists()]
-    if logs and not path.exists():  # Else another process has just made all of them.
+    left = [log for end in ("-wal", "-shm") if (log := Path(f"{path.resolve()}{end}")).exists()]
+    payloads = payload_folder(path)
+    if payloads.is_dir() and any(payloads.iterdir()):
+        left.append(payloads)
+    if left and not path.exists():  # Else another process has just made all of them.
         raise NeedsAttention(
-            f"The queue's file {path} is not there, and {' and '.join(map(str, logs))} of it are: "
-            f"they may hold rows that are in no table yet. Put the file back beside them. If it is "
-            f"lost, stop all of the platform, move them away, and start it: it begins a new queue.",
+            f"The queue's file {path} is not there, and of it there are still "
+            f"{' and '.join(map(str, left))}: they may hold rows that are in no table yet. Put the "
+            f"file back beside them. If it is lost, stop all of the platform, move them away, with "
+            f"{payloads.name} if there is one, and start it: it begins a new queue.",
             path=str(path),
-            found=[str(log) for log in logs],
+            found=[str(each) for each in left],
         )
 
 
