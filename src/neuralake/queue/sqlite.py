@@ -315,7 +315,7 @@ class SqliteQueue:
                 half = len(group) // 2
                 return [*self._commit(group[:half]), *self._commit(group[half:])]
             # One error each: an exception that two threads raise mixes their tracebacks.
-            return [explain(error, self._file.path) for _ in group]
+            return [explain(error, self._file.path, of_commit=True) for _ in group]
         except NeuralakeError as error:
             return [type(error)(error.message, **error.facts) for _ in group]
         inline = sum(len(each.payload) for each in group if not self._is_large(each))
