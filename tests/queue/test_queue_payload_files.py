@@ -188,6 +188,21 @@ def test_an_older_copy_leaves_the_payloads_of_a_newer_one(tmp_path: Path) -> Non
         assert [e.payload for e in everything(queue)] == [LARGE]
 
 
+def test_old_files_that_are_in_use_do_not_keep_an_open_waiting_for_a_writer(tmp_path: Path) -> None:
+    path = tmp_path / "queue.sqlite"
+    with closing(SqliteQueue(path, file_bytes_min=20)) as queue:
+        queue.append(TOPIC, LARGE, 1)
+        clock = ManualClock(queue._clock.now_s() + MONTH_S)
+        with queue._file.writer():
+            swept = SqliteQueue(path, clock=clock, lock_s_max=0.0)
+            asked: list[str] = []
+            swept._file._trimmer.set_trace_callback(asked.append)
+            swept._sweep()
+            swept.close()
+        assert asked == []
+        assert [e.payload for e in everything(queue)] == [LARGE]
+
+
 def test_processes_append_follow_and_trim_files_at_once(tmp_path: Path, folder: Path) -> None:
     path = tmp_path / "queue.sqlite"
 

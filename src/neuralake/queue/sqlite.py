@@ -52,6 +52,7 @@ from neuralake.queue.sqlite_rows import (
     Kept,
     Topic,
     add_topic,
+    files_named,
     kept_after,
     oldest,
     topic_row,
@@ -295,12 +296,15 @@ class SqliteQueue:
         old = self._payloads.old(self._clock.now_s())
         if not old:
             return
-        # Files are written in a writer's turn: in ours, what nothing refers to is of none.
-        with suppress(NeuralakeError), self._file.trimmer() as connection:
-            found = connection.execute(
-                "SELECT payload FROM envelopes WHERE typeof(payload) = 'text'"
-            ).fetchall()
-            self._payloads.remove(old.difference(name for (name,) in found))
+        with suppress(NeuralakeError):
+            # Look without the write lock first, as it takes long: most often nothing is left.
+            with self._reading() as connection:
+                old -= files_named(connection)
+            if not old:
+                return
+            # Files are written in a writer's turn: in ours, what nothing refers to is of none.
+            with self._file.trimmer() as connection:
+                self._payloads.remove(old - files_named(connection))
 
     def _commit(self, group: Sequence[Submit]) -> Sequence[Appended | Exception]:
         """Store a group in one transaction; if the disk is full for it, in ever smaller ones."""
