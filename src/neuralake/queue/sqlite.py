@@ -262,34 +262,37 @@ class SqliteQueue:
         return len(gone)
 
     def _whole(self, partition: str, after: int, kept: Sequence[Kept]) -> list[Envelope]:
-        """`kept` with their payloads, as far as they are there."""
+        """`kept` with their payloads, as far as they can be read."""
         envelopes: list[Envelope] = []
         for each in kept:
-            payload = each.payload
-            if isinstance(payload, str):
-                found = self._payload(payload)
-                if found is None and not envelopes:
-                    # Trimmed since we looked; or it should be there.
-                    check_kept(partition, after=after, trimmed=self.bounds(partition).trimmed)
-                    raise NeedsAttention(
-                        f"A file of the queue {self._file.path} is missing: {payload}, of the "
-                        f"envelope at position {each.slot & POSITION_MAX}. It and what came after "
-                        f"it wait in the queue. Restore the queue's files.",
-                        path=str(self._file.path),
-                    )
-                if found is None:
+            try:
+                payload = self._payload(partition, after, each)
+            except NeuralakeError:
+                if envelopes:
                     break  # Whoever reads on behind what is here finds out why.
-                payload = found
+                raise
             envelopes.append(
                 Envelope(each.slot & POSITION_MAX, payload, each.rows, each.appended_s)
             )
         return envelopes
 
-    def _payload(self, name: str) -> bytes | None:
+    def _payload(self, partition: str, after: int, kept: Kept) -> bytes:
+        if isinstance(kept.payload, bytes):
+            return kept.payload
         try:
-            return self._payloads.read(name)
+            payload = self._payloads.read(kept.payload)
         except OSError as error:
             raise explain(error, self._file.path) from error
+        if payload is None:
+            # Trimmed since we looked; or it should be there.
+            check_kept(partition, after=after, trimmed=self.bounds(partition).trimmed)
+            raise NeedsAttention(
+                f"A file of the queue {self._file.path} is missing: {kept.payload}, of the "
+                f"envelope at position {kept.slot & POSITION_MAX}. It and what came after it wait "
+                f"in the queue. Restore the queue's files.",
+                path=str(self._file.path),
+            )
+        return payload
 
     def _sweep(self) -> None:
         """Remove the files that a killed process has left."""

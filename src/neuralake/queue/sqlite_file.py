@@ -256,6 +256,7 @@ class SqliteFile:
         gone = self._files.gone()
         if not gone:
             return
+        self._check_open()  # The last one that closes removes the log itself.
         names = ", ".join(Path(name).name for name in gone)
         if str(self.path) in gone:
             helps = (
