@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from neuralake.errors import NeedsAttention, Unavailable
+from neuralake.errors import NeedsAttention, Unavailable, UsageError
 from neuralake.queue import SqliteQueue
 
 ENDS = ("", "-wal", "-shm")
@@ -82,6 +82,14 @@ def test_a_folder_that_was_moved_away_is_noticed_and_gone_on_with_when_it_is_bac
         (tmp_path / "elsewhere").rename(path.parent)
         assert queue.append("t", b"y", 1).position == 2
         assert payloads(queue) == [b"x", b"y"]
+
+
+def test_a_call_that_overlaps_with_close_is_told_of_that(path: Path) -> None:
+    """It has found the queue open, and then the log gone: closing takes that along."""
+    queue = SqliteQueue(path)
+    queue.close()
+    with pytest.raises(UsageError, match="closed"):
+        queue._file.check_files()
 
 
 def test_a_queue_behind_a_link_is_at_home(path: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 from neuralake.clock import ManualClock
 from neuralake.errors import NeedsAttention, Trimmed, Unavailable
 from neuralake.queue import Envelope, Queue, SqliteQueue
+from neuralake.queue.payload_files import PayloadFiles
 
 CHILD = Path(__file__).with_name("children") / "queue_child.py"
 TOPIC = "lab.events"
@@ -101,10 +102,48 @@ def test_a_missing_or_changed_file_needs_a_person(queue: SqliteQueue, folder: Pa
     file.write_bytes(LARGE[:-1])
     with pytest.raises(NeedsAttention, match="changed"):
         queue.read(TOPIC, after=1)
+    assert [e.payload for e in queue.read(TOPIC, after=0)] == [SMALL]
     file.unlink()
+    file.mkdir()  # Cannot be read at all.
+    with pytest.raises(Unavailable):
+        queue.read(TOPIC, after=1)
+    assert [e.payload for e in queue.read(TOPIC, after=0)] == [SMALL]
+    file.rmdir()
     with pytest.raises(NeedsAttention, match="missing"):
         queue.read(TOPIC, after=1)
     assert [e.payload for e in queue.read(TOPIC, after=0)] == [SMALL]
+
+
+def test_a_queue_behind_a_link_has_its_payloads_beside_its_file(tmp_path: Path) -> None:
+    real, link = tmp_path / "disk" / "real.sqlite", tmp_path / "queue.sqlite"
+    SqliteQueue(real).close()
+    link.symlink_to(real)
+    with (
+        closing(SqliteQueue(link, file_bytes_min=20)) as queue,
+        closing(SqliteQueue(real)) as other,
+    ):
+        queue.append(TOPIC, LARGE, 1)
+        assert [e.payload for e in everything(other)] == [LARGE]
+
+
+def test_each_process_syncs_the_name_of_the_folder_once(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of one that is there: who made it may have been killed before."""
+    folder.mkdir()
+    synced: list[os.stat_result] = []
+    fsync = os.fsync
+
+    def noted(handle: int) -> None:
+        synced.append(os.fstat(handle))
+        fsync(handle)
+
+    files = PayloadFiles(tmp_path / "queue.sqlite", "id")
+    monkeypatch.setattr(os, "fsync", noted)
+    for _ in range(2):
+        files.write(LARGE)
+
+    assert [os.path.samestat(each, tmp_path.stat()) for each in synced] == [True, False, False]
 
 
 def test_one_that_cannot_be_written_is_not_stored_and_holds_up_no_other(
@@ -185,6 +224,21 @@ def test_an_older_copy_leaves_the_payloads_of_a_newer_one(tmp_path: Path) -> Non
     newer.rename(path)
 
     with closing(SqliteQueue(path)) as queue:
+        assert [e.payload for e in everything(queue)] == [LARGE]
+
+
+def test_old_files_that_are_in_use_do_not_keep_an_open_waiting_for_a_writer(tmp_path: Path) -> None:
+    path = tmp_path / "queue.sqlite"
+    with closing(SqliteQueue(path, file_bytes_min=20)) as queue:
+        queue.append(TOPIC, LARGE, 1)
+        clock = ManualClock(queue._clock.now_s() + MONTH_S)
+        with queue._file.writer():
+            swept = SqliteQueue(path, clock=clock, lock_s_max=0.0)
+            asked: list[str] = []
+            swept._file._trimmer.set_trace_callback(asked.append)
+            swept._sweep()
+            swept.close()
+        assert asked == []
         assert [e.payload for e in everything(queue)] == [LARGE]
 
 

@@ -1,5 +1,7 @@
 """Claims about the SQLite file: what survives, what is shared, and how its faults are told."""
 
+import os
+import shutil
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -268,6 +270,41 @@ def test_a_full_disk_fails_what_does_not_fit_and_nothing_else(path: Path) -> Non
         with queue._file.writer() as connection:
             connection.execute("PRAGMA max_page_count = 100000")
         assert queue.append("t", b"x" * 500_000, 1).position > 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks for an open file there")
+def test_a_commit_whose_index_cannot_grow_may_be_stored(path: Path, tmp_path: Path) -> None:
+    """The log was synced before; who makes the index anew, as after a kill, finds the commit."""
+    index_frames, frame_bytes = 4062, 4096 + 24  # Of the first 32 KiB of the index; of the log.
+    log = path.with_name("queue.sqlite-wal")
+    with closing(SqliteQueue(path, file_bytes_min=20)) as queue:
+        queue.append("t", b"x", 1)
+        with queue._file.writer() as connection:
+            connection.execute("CREATE TABLE filler AS SELECT zeroblob(3900 * 4096)")
+        while log.stat().st_size < index_frames * frame_bytes:
+            with queue._file.writer() as connection:
+                connection.execute("INSERT INTO filler VALUES (1)")
+
+        shm, links = Path(f"{path}-shm").resolve(), Path("/proc/self/fd").iterdir()
+        index = next(int(link.name) for link in links if link.resolve() == shm)
+        kept, read_only = os.dup(index), os.open(shm, os.O_RDONLY)
+        writer = queue._file._writer
+        writer.create_function("hinder", 0, lambda: os.dup2(read_only, index))
+        writer.execute(
+            "CREATE TEMP TRIGGER late AFTER INSERT ON envelopes BEGIN SELECT hinder(); END"
+        )
+        with pytest.raises(NeedsAttention, match="unknown") as caught:
+            queue.append("t", b"y" * 20, 1)
+        os.dup2(kept, index)
+        for handle in (kept, read_only):
+            os.close(handle)
+        copied = shutil.copytree(
+            path.parent, tmp_path / "copy", ignore=shutil.ignore_patterns("*-shm")
+        )
+
+    assert caught.value.sqlite == "SQLITE_IOERR_SHMSIZE"
+    with closing(SqliteQueue(copied / path.name)) as queue:
+        assert [e.payload for e in queue.read("t", after=0)] == [b"x", b"y" * 20]
 
 
 def test_a_read_only_file_stores_nothing_and_takes_more_when_it_is_over(path: Path) -> None:

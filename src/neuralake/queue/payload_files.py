@@ -46,6 +46,7 @@ class PayloadFiles:
     def __init__(self, queue_file: Path, queue_id: str) -> None:
         self._folder = str(payload_folder(queue_file))
         self._queue_id = queue_id
+        self._is_folder_settled = False
 
     def write(self, payload: bytes) -> str:
         """Store `payload`, synced but for its name (`settle`); the name to read it by."""
@@ -109,10 +110,13 @@ class PayloadFiles:
             return set()  # There is no folder yet, or another process sweeps it, too.
 
     def _make_folder(self) -> None:
-        if not os.path.isdir(self._folder):  # noqa: PTH112 hot path
-            with suppress(FileExistsError):
-                os.mkdir(self._folder, 0o700)  # noqa: PTH102 as the rest of this class
-            _sync_folder(os.path.dirname(self._folder))  # noqa: PTH120 as the rest of this class
+        if self._is_folder_settled and os.path.isdir(self._folder):  # noqa: PTH112 hot path
+            return
+        with suppress(FileExistsError):
+            os.mkdir(self._folder, 0o700)  # noqa: PTH102 as the rest of this class
+        # Also if it is there: whoever made it may not have come to this, or not yet.
+        _sync_folder(os.path.dirname(self._folder))  # noqa: PTH120 as the rest of this class
+        self._is_folder_settled = True
 
     def _path(self, name: str) -> str:
         return f"{self._folder}/{name}"

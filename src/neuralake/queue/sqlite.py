@@ -52,6 +52,7 @@ from neuralake.queue.sqlite_rows import (
     Kept,
     Topic,
     add_topic,
+    files_named,
     kept_after,
     oldest,
     topic_row,
@@ -261,46 +262,52 @@ class SqliteQueue:
         return len(gone)
 
     def _whole(self, partition: str, after: int, kept: Sequence[Kept]) -> list[Envelope]:
-        """`kept` with their payloads, as far as they are there."""
+        """`kept` with their payloads, as far as they can be read."""
         envelopes: list[Envelope] = []
         for each in kept:
-            payload = each.payload
-            if isinstance(payload, str):
-                found = self._payload(payload)
-                if found is None and not envelopes:
-                    # Trimmed since we looked; or it should be there.
-                    check_kept(partition, after=after, trimmed=self.bounds(partition).trimmed)
-                    raise NeedsAttention(
-                        f"A file of the queue {self._file.path} is missing: {payload}, of the "
-                        f"envelope at position {each.slot & POSITION_MAX}. It and what came after "
-                        f"it wait in the queue. Restore the queue's files.",
-                        path=str(self._file.path),
-                    )
-                if found is None:
+            try:
+                payload = self._payload(partition, after, each)
+            except NeuralakeError:
+                if envelopes:
                     break  # Whoever reads on behind what is here finds out why.
-                payload = found
+                raise
             envelopes.append(
                 Envelope(each.slot & POSITION_MAX, payload, each.rows, each.appended_s)
             )
         return envelopes
 
-    def _payload(self, name: str) -> bytes | None:
+    def _payload(self, partition: str, after: int, kept: Kept) -> bytes:
+        if isinstance(kept.payload, bytes):
+            return kept.payload
         try:
-            return self._payloads.read(name)
+            payload = self._payloads.read(kept.payload)
         except OSError as error:
             raise explain(error, self._file.path) from error
+        if payload is None:
+            # Trimmed since we looked; or it should be there.
+            check_kept(partition, after=after, trimmed=self.bounds(partition).trimmed)
+            raise NeedsAttention(
+                f"A file of the queue {self._file.path} is missing: {kept.payload}, of the "
+                f"envelope at position {kept.slot & POSITION_MAX}. It and what came after it wait "
+                f"in the queue. Restore the queue's files.",
+                path=str(self._file.path),
+            )
+        return payload
 
     def _sweep(self) -> None:
         """Remove the files that a killed process has left."""
         old = self._payloads.old(self._clock.now_s())
         if not old:
             return
-        # Files are written in a writer's turn: in ours, what nothing refers to is of none.
-        with suppress(NeuralakeError), self._file.trimmer() as connection:
-            found = connection.execute(
-                "SELECT payload FROM envelopes WHERE typeof(payload) = 'text'"
-            ).fetchall()
-            self._payloads.remove(old.difference(name for (name,) in found))
+        with suppress(NeuralakeError):
+            # Look without the write lock first, as it takes long: most often nothing is left.
+            with self._reading() as connection:
+                old -= files_named(connection)
+            if not old:
+                return
+            # Files are written in a writer's turn: in ours, what nothing refers to is of none.
+            with self._file.trimmer() as connection:
+                self._payloads.remove(old - files_named(connection))
 
     def _commit(self, group: Sequence[Submit]) -> Sequence[Appended | Exception]:
         """Store a group in one transaction; if the disk is full for it, in ever smaller ones."""
@@ -315,7 +322,7 @@ class SqliteQueue:
                 half = len(group) // 2
                 return [*self._commit(group[:half]), *self._commit(group[half:])]
             # One error each: an exception that two threads raise mixes their tracebacks.
-            return [explain(error, self._file.path) for _ in group]
+            return [explain(error, self._file.path, of_commit=True) for _ in group]
         except NeuralakeError as error:
             return [type(error)(error.message, **error.facts) for _ in group]
         inline = sum(len(each.payload) for each in group if not self._is_large(each))

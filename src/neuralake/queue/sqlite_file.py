@@ -98,6 +98,13 @@ _WAIT_AND_RETRY = {
     sqlite3.SQLITE_IOERR_SHMOPEN: "The disk refuses to be written to",
     sqlite3.SQLITE_IOERR_SHMMAP: "The disk refuses to be written to",
 }
+# Not so of a commit: it writes to the index after the log was synced. What the log has then counts
+# if this process dies, as whoever makes the index anew finds it; else the next commit replaces it.
+_UNKNOWN_OF_COMMIT = {
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+    sqlite3.SQLITE_IOERR_SHMOPEN,
+    sqlite3.SQLITE_IOERR_SHMMAP,
+}
 
 
 class SqliteFile:
@@ -249,6 +256,7 @@ class SqliteFile:
         gone = self._files.gone()
         if not gone:
             return
+        self._check_open()  # The last one that closes removes the log itself.
         names = ", ".join(Path(name).name for name in gone)
         if str(self.path) in gone:
             helps = (
@@ -316,14 +324,20 @@ class SqliteFile:
             self._trim_lock.release()
 
 
-def explain(error: sqlite3.Error | OSError, path: Path) -> NeuralakeError:
-    """The error of ours for `error`: what happened to the file, and what to do."""
+def explain(
+    error: sqlite3.Error | OSError, path: Path, *, of_commit: bool = False
+) -> NeuralakeError:
+    """The error of ours for `error`: what happened to the file, and what to do.
+
+    Args:
+        of_commit: a transaction raised it, of which somebody is to know whether it is stored.
+    """
     if isinstance(error, OSError):
         return _explain_payload_file(error, path)
     code, primary = _code(error), _primary_code(error)
     why = _WAIT_AND_RETRY.get(code) or _WAIT_AND_RETRY.get(primary)
     facts = {"path": str(path), "sqlite": getattr(error, "sqlite_errorname", type(error).__name__)}
-    if why is not None:
+    if why is not None and not (of_commit and code in _UNKNOWN_OF_COMMIT):
         return Unavailable(
             f"The queue's file {path} took nothing: {error}. {why}; nothing was stored.",
             retry_after_s=1.0,
@@ -365,7 +379,8 @@ def is_surely_unstored(error: sqlite3.Error | OSError) -> bool:
     """Whether nothing of a transaction that raised `error` is stored; else it is unknown."""
     if isinstance(error, OSError):
         return True  # Of a payload's file, before the transaction was to be committed.
-    return _code(error) in _WAIT_AND_RETRY or _primary_code(error) in _WAIT_AND_RETRY
+    code = _code(error)
+    return code not in _UNKNOWN_OF_COMMIT and not {code, code & 0xFF}.isdisjoint(_WAIT_AND_RETRY)
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -20,6 +20,7 @@ __all__ = [
     "Kept",
     "Topic",
     "add_topic",
+    "files_named",
     "kept_after",
     "oldest",
     "topic_row",
@@ -148,3 +149,9 @@ def oldest(
         gone.append(Gone(slot, rows, size, file))
     cursor.close()
     return gone
+
+
+def files_named(connection: sqlite3.Connection) -> set[str]:
+    """The files of all envelopes; a look at each of them."""
+    found = connection.execute("SELECT payload FROM envelopes WHERE typeof(payload) = 'text'")
+    return {name for (name,) in found}
