@@ -1,22 +1,10 @@
 """What every queue keeps at most, in all and of each topic, whichever way it stores."""
 
-from collections.abc import Callable
-
 import pytest
+from queue_calls import NEVER_S, OpenQueue
 
 from neuralake.errors import QueueFull, TooLarge
-from neuralake.queue import Amount, Queue, QueueLimits
-
-OpenQueue = Callable[..., Queue]
-NEVER_S = float("inf")  # A time that every envelope was appended before.
-
-
-def payloads(queue: Queue, topic: str, after: int = 0, **limits: int) -> list[bytes]:
-    return [envelope.payload for envelope in queue.read(topic, after=after, **limits)]
-
-
-def fill(queue: Queue, topic: str, count: int) -> list[int]:
-    return [queue.append(topic, b"%d" % i, 1).position for i in range(count)]
+from neuralake.queue import Amount, QueueLimits
 
 
 def test_a_full_queue_stores_nothing_and_takes_more_after_a_trim(open_queue: OpenQueue) -> None:

@@ -6,22 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from queue_calls import NEVER_S, OpenQueue, fill, payloads
 
 from neuralake.clock import ManualClock
 from neuralake.errors import KeyReused, QueueFull, Trimmed, UsageError
 from neuralake.queue import Backlog, Bounds, Queue
-
-OpenQueue = Callable[..., Queue]
-NEVER_S = float("inf")  # A time that every envelope was appended before.
-
-
-def payloads(queue: Queue, topic: str, after: int = 0, **limits: int) -> list[bytes]:
-    return [envelope.payload for envelope in queue.read(topic, after=after, **limits)]
-
-
-def fill(queue: Queue, topic: str, count: int) -> list[int]:
-    return [queue.append(topic, b"%d" % i, 1).position for i in range(count)]
-
 
 # Order and positions
 
