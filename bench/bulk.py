@@ -173,6 +173,17 @@ def parquet_peer(table: pa.Table, rows: int) -> Run:
     return run
 
 
+def ways(name: str, table: pa.Table, rows: int) -> dict[str, Callable[[Path], Run]]:
+    """How rows of a table are stored, ours and the peers' in turns; each takes a folder."""
+    return {
+        "neuralake, arrow": lambda at: ours(at, name, table, ARROW, rows),
+        "write_deltalake": lambda at: delta_peer(at, table, rows),
+        "pyarrow parquet, memory": lambda _: parquet_peer(table, rows),
+        "neuralake, parquet": lambda at: ours(at, name, table, PARQUET, rows),
+        "neuralake, ndjson": lambda at: ours(at, name, table, NDJSON, rows // 4),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--folder", type=Path, default=Path.cwd())
@@ -184,15 +195,8 @@ def main() -> None:
     print(f"rows/s until committed, {SENDERS} connections; CPU seconds per million rows")
     for name, table in (("flights", flown()), ("readings", readings(500_000))):
         print(f"{name}: {table.num_columns} columns, {table.nbytes / table.num_rows:.0f} bytes/row")
-        ways: dict[str, Callable[[Path], Run]] = {
-            "neuralake, arrow": lambda at: ours(at, name, table, ARROW, options.rows),  # noqa: B023
-            "write_deltalake": lambda at: delta_peer(at, table, options.rows),  # noqa: B023
-            "pyarrow parquet, memory": lambda _: parquet_peer(table, options.rows),  # noqa: B023
-            "neuralake, parquet": lambda at: ours(at, name, table, PARQUET, options.rows),  # noqa: B023
-            "neuralake, ndjson": lambda at: ours(at, name, table, NDJSON, options.rows // 4),  # noqa: B023
-        }
         for _ in range(options.rounds):
-            for way, store in ways.items():
+            for way, store in ways(name, table, options.rows).items():
                 if options.only in way:
                     with tempfile.TemporaryDirectory(dir=options.folder) as below:
                         print(store(Path(below)).line(way), flush=True)

@@ -130,7 +130,8 @@ class Connection:
         return answer
 
     def _read(self, answer_s_max: float) -> Answer:
-        self._connection.response_class = partial(  # type: ignore[assignment]
+        # Anything that makes a response will do; the library's type asks for a class.
+        self._connection.response_class = partial(  # type: ignore[assignment]  # see above
             _Response, clock=self._clock, answer_s_max=answer_s_max
         )
         with closing(self._connection.getresponse()) as response:

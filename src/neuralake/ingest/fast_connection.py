@@ -24,7 +24,7 @@ class FastConnection(BoundedConnection):
 
     # A request of the fast path whose body is not there yet.
     _awaited: tuple[RequestResponseCycle, Head] | None = None
-    app_state: Mapping[str, Any]  # type: ignore[assignment]
+    app_state: Mapping[str, Any]  # type: ignore[assignment]  # uvicorn: a dict; only read
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         head = self._head(cycle) if app is self.app else None
