@@ -19,7 +19,7 @@ from pathlib import Path
 
 from neuralake.errors import NeedsAttention
 
-__all__ = ["FILE_BYTES_MIN", "PayloadFiles", "payload_folder", "size_of"]
+__all__ = ["FILE_BYTES_MIN", "PayloadFiles", "payload_folder", "size_of", "sync_folder"]
 
 FILE_BYTES_MIN = 512 * 1024
 """Payloads from here on are files: below, two more syncs cost more than they save."""
@@ -68,7 +68,7 @@ class PayloadFiles:
 
     def settle(self) -> None:
         """Sync the names of all that was written."""
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
 
     def read(self, name: str) -> bytes | None:
         """The payload; None if there is no such file.
@@ -115,14 +115,15 @@ class PayloadFiles:
         with suppress(FileExistsError):
             os.mkdir(self._folder, 0o700)  # noqa: PTH102 as the rest of this class
         # Also if it is there: whoever made it may not have come to this, or not yet.
-        _sync_folder(os.path.dirname(self._folder))  # noqa: PTH120 as the rest of this class
+        sync_folder(os.path.dirname(self._folder))  # noqa: PTH120 as the rest of this class
         self._is_folder_settled = True
 
     def _path(self, name: str) -> str:
         return f"{self._folder}/{name}"
 
 
-def _sync_folder(path: str) -> None:
+def sync_folder(path: Path | str) -> None:
+    """Sync the names in a folder."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

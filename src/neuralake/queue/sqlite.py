@@ -41,7 +41,8 @@ from neuralake.queue.protocol import (
     check_read,
     check_same,
 )
-from neuralake.queue.sqlite_file import SqliteFile, explain, is_disk_full, is_surely_unstored
+from neuralake.queue.sqlite_errors import explain, is_disk_full, is_surely_unstored
+from neuralake.queue.sqlite_file import SqliteFile
 from neuralake.queue.sqlite_leases import LEASE_S, TopicLeases
 from neuralake.queue.sqlite_producers import Producers, ProducersOfGroup
 from neuralake.queue.sqlite_rows import (

@@ -1,76 +1,29 @@
-"""The SQLite file below the queue: made once, opened by many, its faults told in our errors.
+"""The SQLite file below the queue, opened by many processes at once.
 
 Holds the connections of one process: one that commits with full sync, one that trims, and as many
-readers as there are threads reading at once. Knows the tables, not what they mean.
+readers as there are threads reading at once. What is in it says `sqlite_layout.py`.
 """
 
 from __future__ import annotations
 
 import ctypes
-import errno
 import fcntl
 import os
 import sqlite3
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from neuralake.errors import NeedsAttention, NeuralakeError, TooLarge, Unavailable, UsageError
+from neuralake.errors import NeedsAttention, Unavailable, UsageError
 from neuralake.queue.open_files import OpenFiles
 from neuralake.queue.payload_files import payload_folder
+from neuralake.queue.sqlite_errors import explain
+from neuralake.queue.sqlite_layout import make_file, pragma, prepare
 from neuralake.queue.sqlite_log import LogFolder
 from neuralake.queue.turns import Turns
 
-__all__ = ["SqliteFile", "explain", "is_disk_full", "is_surely_unstored"]
-
-_APPLICATION_ID = 0x4E4C4B51  # "NLKQ": tells our files from other people's.
-_LAYOUT = 4
-
-_PRODUCERS = """
-CREATE TABLE producers (
-    topic INTEGER NOT NULL,
-    producer TEXT NOT NULL,
-    sequence INTEGER NOT NULL,
-    position INTEGER NOT NULL,
-    appended_s REAL NOT NULL,
-    fingerprint BLOB,
-    UNIQUE (topic, producer, sequence)
-);
-"""
-_TABLES = f"""
-BEGIN IMMEDIATE;
-CREATE TABLE identity (id TEXT NOT NULL);
-CREATE TABLE topics (
-    number INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE,
-    last INTEGER NOT NULL DEFAULT 0,
-    trimmed INTEGER NOT NULL DEFAULT 0,
-    rows INTEGER NOT NULL DEFAULT 0,
-    bytes INTEGER NOT NULL DEFAULT 0
-);
--- The payload is last: what comes before it is read without touching its overflow pages. A text is
--- no payload, but the name of the file that has it.
-CREATE TABLE envelopes (
-    slot INTEGER PRIMARY KEY,
-    rows INTEGER NOT NULL,
-    appended_s REAL NOT NULL,
-    payload BLOB NOT NULL
-);
-CREATE TABLE keys (
-    topic INTEGER NOT NULL,
-    key TEXT NOT NULL,
-    position INTEGER NOT NULL,
-    appended_s REAL NOT NULL,
-    fingerprint BLOB,
-    UNIQUE (topic, key)
-);
-{_PRODUCERS}
-"""
-# What makes a file of an older layout one of the next, in one transaction with its new number.
-# (The third knew no payloads in files; nothing of what it has is changed.)
-_UPGRADES = {1: "ALTER TABLE keys ADD COLUMN fingerprint BLOB;", 2: _PRODUCERS, 3: ""}
+__all__ = ["SqliteFile"]
 
 # `LogFolder` folds the log long before this, beside the commits; but a process may only trim, or
 # its thread may have ended.
@@ -82,29 +35,6 @@ _LOG_BYTES_KEPT = 64 * 1024 * 1024
 # steps that hold the write lock for about as long as a trim does.
 _FREE_BYTES_KEPT = 16 * 1024 * 1024
 _FREE_PAGES_STEP = 2048
-
-# What stored nothing and may pass, and why. A write that failed did nothing by half: its frames in
-# the log count only with the last one. A failed sync is not here: what it left is unknown.
-_HELD = "Another process holds it"
-_WAIT_AND_RETRY = {
-    sqlite3.SQLITE_BUSY: _HELD,
-    sqlite3.SQLITE_LOCKED: _HELD,
-    sqlite3.SQLITE_FULL: "The disk is full",
-    sqlite3.SQLITE_READONLY: "The disk or the file is read-only",
-    sqlite3.SQLITE_CANTOPEN: "It cannot be opened",
-    sqlite3.SQLITE_IOERR_WRITE: "The disk refuses to be written to",
-    # The index of the log, which is a file beside it, could not grow.
-    sqlite3.SQLITE_IOERR_SHMSIZE: "The disk is full",
-    sqlite3.SQLITE_IOERR_SHMOPEN: "The disk refuses to be written to",
-    sqlite3.SQLITE_IOERR_SHMMAP: "The disk refuses to be written to",
-}
-# Not so of a commit: it writes to the index after the log was synced. What the log has then counts
-# if this process dies, as whoever makes the index anew finds it; else the next commit replaces it.
-_UNKNOWN_OF_COMMIT = {
-    sqlite3.SQLITE_IOERR_SHMSIZE,
-    sqlite3.SQLITE_IOERR_SHMOPEN,
-    sqlite3.SQLITE_IOERR_SHMMAP,
-}
 
 
 class SqliteFile:
@@ -120,7 +50,7 @@ class SqliteFile:
         self._trim_lock = threading.Lock()
         self._is_folded = False
         try:
-            _make_file(self.path)
+            make_file(self.path)
         except OSError as error:
             raise NeedsAttention(
                 f"Cannot make the queue's file {self.path}: {error.strerror}.", path=str(self.path)
@@ -129,7 +59,7 @@ class SqliteFile:
             with _opened_by_one(self.path):
                 self._writer = self._connect("FULL")
                 try:
-                    self.id = _prepare(self._writer, self.path)
+                    self.id = prepare(self._writer, self.path)
                 except BaseException:
                     self._writer.close()
                     raise
@@ -195,7 +125,7 @@ class SqliteFile:
         """Return free pages to the disk, if they are most of the file; a bounded step."""
         with self._trimming() as connection:
             free, pages, page_bytes = (
-                _pragma(connection, name) for name in ("freelist_count", "page_count", "page_size")
+                pragma(connection, name) for name in ("freelist_count", "page_count", "page_size")
             )
             if free * 2 > pages and free * page_bytes > _FREE_BYTES_KEPT:
                 # `execute` would stop after the first page: each page is a row without columns.
@@ -324,74 +254,6 @@ class SqliteFile:
             self._trim_lock.release()
 
 
-def explain(
-    error: sqlite3.Error | OSError, path: Path, *, of_commit: bool = False
-) -> NeuralakeError:
-    """The error of ours for `error`: what happened to the file, and what to do.
-
-    Args:
-        of_commit: a transaction raised it, of which somebody is to know whether it is stored.
-    """
-    if isinstance(error, OSError):
-        return _explain_payload_file(error, path)
-    code, primary = _code(error), _primary_code(error)
-    why = _WAIT_AND_RETRY.get(code) or _WAIT_AND_RETRY.get(primary)
-    facts = {"path": str(path), "sqlite": getattr(error, "sqlite_errorname", type(error).__name__)}
-    if why is not None and not (of_commit and code in _UNKNOWN_OF_COMMIT):
-        return Unavailable(
-            f"The queue's file {path} took nothing: {error}. {why}; nothing was stored.",
-            retry_after_s=1.0,
-            **facts,
-        )
-    if primary == sqlite3.SQLITE_TOOBIG:
-        return TooLarge(f"{path}: {error}. Send fewer rows at once.", **facts)
-    return NeedsAttention(
-        f"The queue's file {path} failed: {error} ({facts['sqlite']}). Whether the last appends "
-        f"were stored is unknown; send them again with the same keys once it is repaired.",
-        **facts,
-    )
-
-
-def _explain_payload_file(error: OSError, path: Path) -> NeuralakeError:
-    facts = {"path": str(path), "code": errno.errorcode.get(error.errno or 0, "")}
-    if error.errno != errno.EIO:
-        return Unavailable(
-            f"A file of the queue {path} could not be written: {error.strerror}; nothing was "
-            f"stored.",
-            retry_after_s=1.0,
-            **facts,
-        )
-    return NeedsAttention(
-        f"A file of the queue {path} failed: {error}. Nothing was stored; send it again once the "
-        f"disk is repaired.",
-        **facts,
-    )
-
-
-def is_disk_full(error: sqlite3.Error | OSError) -> bool:
-    """Whether a smaller transaction could have been stored."""
-    if isinstance(error, OSError):
-        return True  # Others of the group need no file.
-    return _primary_code(error) == sqlite3.SQLITE_FULL
-
-
-def is_surely_unstored(error: sqlite3.Error | OSError) -> bool:
-    """Whether nothing of a transaction that raised `error` is stored; else it is unknown."""
-    if isinstance(error, OSError):
-        return True  # Of a payload's file, before the transaction was to be committed.
-    code = _code(error)
-    return code not in _UNKNOWN_OF_COMMIT and not {code, code & 0xFF}.isdisjoint(_WAIT_AND_RETRY)
-
-
-def _code(error: sqlite3.Error) -> int:
-    # Errors of Python's own module have no code.
-    return int(getattr(error, "sqlite_errorcode", 0))
-
-
-def _primary_code(error: sqlite3.Error) -> int:
-    return _code(error) & 0xFF
-
-
 @contextmanager
 def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     connection.execute("BEGIN IMMEDIATE")
@@ -415,53 +277,6 @@ def _abandon(connection: sqlite3.Connection) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
-def _make_file(path: Path) -> None:
-    """An empty file that only the owner may open; its name survives power loss."""
-    _refuse_orphans(path)
-    new_folders = [folder for folder in path.parents if not folder.exists()]
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        # Only a file that is new is opened here: closing any handle of a file that SQLite has
-        # open in this process would drop SQLite's locks on it.
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-    except FileExistsError:
-        return
-    os.close(handle)
-    _sync_folder(path.parent)
-    for folder in new_folders:
-        _sync_folder(folder.parent)
-
-
-def _refuse_orphans(path: Path) -> None:
-    """A file that is made beside the log of another one would have that one's rows, or half.
-
-    Nor is one made beside another one's payloads: they would be taken for what belongs to it.
-    """
-    if path.exists():
-        return
-    left = [log for end in ("-wal", "-shm") if (log := Path(f"{path.resolve()}{end}")).exists()]
-    payloads = payload_folder(path)
-    if payloads.is_dir() and any(payloads.iterdir()):
-        left.append(payloads)
-    if left and not path.exists():  # Else another process has just made all of them.
-        raise NeedsAttention(
-            f"The queue's file {path} is not there, and of it there are still "
-            f"{' and '.join(map(str, left))}: they may hold rows that are in no table yet. Put the "
-            f"file back beside them. If it is lost, stop all of the platform, move them away, with "
-            f"{payloads.name} if there is one, and start it: it begins a new queue.",
-            path=str(path),
-            found=[str(each) for each in left],
-        )
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 @contextmanager
 def _opened_by_one(path: Path, *, wait: bool = True) -> Iterator[None]:
     """One process at a time: switching to WAL does not wait for others by itself."""
@@ -471,39 +286,3 @@ def _opened_by_one(path: Path, *, wait: bool = True) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> str:
-    """Make the tables if the file is new; the identity of the contents either way."""
-    layout = _pragma(connection, "user_version")
-    owner = _pragma(connection, "application_id")
-    if layout == 0 and owner == 0:
-        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise NeedsAttention(f"{path} is a SQLite file, but not a queue.", path=str(path))
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        if mode != "wal":
-            raise NeedsAttention(f"{path} cannot have a write-ahead log here.", path=str(path))
-        connection.executescript(_TABLES)
-        connection.execute("INSERT INTO identity VALUES (?)", (uuid.uuid4().hex,))
-        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {_LAYOUT}")
-        connection.execute("COMMIT")
-    elif owner == _APPLICATION_ID and layout in _UPGRADES:
-        for older in range(layout, _LAYOUT):
-            connection.executescript(
-                f"BEGIN IMMEDIATE; {_UPGRADES[older]} PRAGMA user_version = {older + 1}; COMMIT;"
-            )
-    elif owner != _APPLICATION_ID or layout != _LAYOUT:
-        raise NeedsAttention(
-            f"{path} is not a queue of this release: application {owner:#x}, layout {layout}; "
-            f"this release reads layout {_LAYOUT}. Upgrade neuralake, or move the file away.",
-            path=str(path),
-            found=layout,
-            known=_LAYOUT,
-        )
-    return str(connection.execute("SELECT id FROM identity").fetchone()[0])
-
-
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
-    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])

@@ -25,7 +25,8 @@ from pathlib import Path
 
 from neuralake.clock import Clock
 from neuralake.errors import NeuralakeError, Unavailable, UsageError
-from neuralake.queue.sqlite_file import SqliteFile, explain
+from neuralake.queue.sqlite_errors import explain
+from neuralake.queue.sqlite_file import SqliteFile
 
 __all__ = ["LEASE_S", "LEASE_S_MAX", "TopicLeases"]
 
