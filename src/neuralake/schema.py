@@ -19,7 +19,7 @@ from neuralake.errors import SchemaMismatch, UsageError, suggestion
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["conform", "declare", "polars_schema", "with_more"]
+__all__ = ["conform", "declare", "may_partition", "polars_schema", "with_more"]
 
 _SHOWN_LENGTH_MAX = 300
 _EXACT = (
@@ -54,6 +54,18 @@ def declare(schema: pa.Schema) -> pa.Schema:
 def with_more(schema: pa.Schema, there: pa.Schema) -> pa.Schema:
     """`schema`, and behind it the fields that only `there` has."""
     return pa.schema([*schema, *(field for field in there if field.name not in schema.names)])
+
+
+def may_partition(kind: pa.DataType) -> bool:
+    """Whether a column of type `kind` can be a partition column, that is, has one form as text."""
+    types = pa.types
+    return bool(
+        types.is_string(kind)
+        or types.is_integer(kind)
+        or types.is_boolean(kind)
+        or types.is_date(kind)
+        or types.is_timestamp(kind)
+    )
 
 
 def conform(table: pa.Table, schema: pa.Schema, *, name: str = "table") -> pa.Table:

@@ -1,7 +1,7 @@
 """Partition values: their text in the log, their folders, and splitting rows by them.
 
 Section "Partition Value Serialization" of the Delta protocol: the values live in the log as text,
-not in the data files, and an empty text *is* null. Folder names follow Hive's custom and are for
+not in the data files, and an empty text *is* null. Folder names follow Hive's custom and are
 mostly for people, but Polars takes the values from them, so they hold the whole value. What has no
 such form is refused by `normalise`, early enough to tell who sent it. `split` keeps the order of
 rows.
@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from neuralake.errors import InvalidRows, SchemaMismatch, UsageError
+from neuralake.schema import may_partition
 
-__all__ = ["check_partitioning", "folder", "may_partition", "normalise", "serialise", "split"]
+__all__ = ["check_partitioning", "folder", "normalise", "serialise", "split"]
 
 _NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
 # The limit of every usual file system.
@@ -79,18 +80,6 @@ def normalise(table: pa.Table, partition_by: Sequence[str]) -> pa.Table:
         if pa.types.is_string(column.type) and "" in uniques.to_pylist():
             table = _without_empty(table, name)
     return table
-
-
-def may_partition(kind: pa.DataType) -> bool:
-    """Whether a column of type `kind` can be a partition column."""
-    types = pa.types
-    return bool(
-        types.is_string(kind)
-        or types.is_integer(kind)
-        or types.is_boolean(kind)
-        or types.is_date(kind)
-        or types.is_timestamp(kind)
-    )
 
 
 def _without_empty(table: pa.Table, name: str) -> pa.Table:

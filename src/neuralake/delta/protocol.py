@@ -17,7 +17,6 @@ import pyarrow as pa
 
 from neuralake.delta.actions import MetaData, ProtocolAction
 from neuralake.delta.column_mapping import Columns
-from neuralake.delta.partition import may_partition
 from neuralake.delta.properties import Properties
 from neuralake.delta.types import (
     from_schema_string,
@@ -25,6 +24,7 @@ from neuralake.delta.types import (
     readable_schema_string,
 )
 from neuralake.errors import UnsupportedFeature
+from neuralake.schema import may_partition
 
 __all__ = ["IMPLEMENTED", "REFUSED_IN_USE", "TableState", "protocol_for"]
 

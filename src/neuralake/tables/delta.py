@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from neuralake.schema import declare
+from neuralake.schema import declare, may_partition
 from neuralake.tables.definition import Definition
 
 __all__ = ["REJECTED_SUFFIX", "REPLAYED_SUFFIX", "DeltaTable", "DeltalakeTable"]
@@ -58,7 +58,7 @@ class DeltaTable(Definition):
             )
         for name in self.partition_by:
             kind = self.schema.field(name).type
-            if not _may_partition(kind):
+            if not may_partition(kind):
                 raise self._error(
                     f"partition column {name!r} is {kind}; a folder's name holds texts, integers, "
                     f"booleans, dates and timestamps.",
@@ -82,19 +82,6 @@ class DeltaTable(Definition):
                     field="cluster_by",
                     column=name,
                 )
-
-
-def _may_partition(kind: pa.DataType) -> bool:
-    # As `delta.partition` has it, which says why the others are refused; told here already when
-    # the table is defined, not when the writer first makes it.
-    types = pa.types
-    return bool(
-        types.is_string(kind)
-        or types.is_integer(kind)
-        or types.is_boolean(kind)
-        or types.is_date(kind)
-        or types.is_timestamp(kind)
-    )
 
 
 DeltalakeTable = DeltaTable
