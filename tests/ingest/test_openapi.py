@@ -92,7 +92,7 @@ def test_it_names_every_route_of_the_application(catalog: Catalog) -> None:
 def test_a_caller_sees_what_its_token_allows(catalog: Catalog) -> None:
     tokens = TokenFile(catalog.settings.tokens_path)
     _, token = tokens.create("some", read=["lab.notes"])
-    with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
+    with start_server(catalog) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         nobody = client.get("/openapi.json")
         found = client.get("/openapi.json", headers={"authorization": f"Bearer {token}"}).json()
 

@@ -188,7 +188,7 @@ def test_each_grants_its_share_of_a_senders_rate(tmp_path: Path) -> None:
     shared = listen("127.0.0.1", 0)
     # A burst of two seconds: 0.004 requests for one, 0.002 for each of two.
     with start_server(catalog, listening=shared) as running:
-        answer = httpx.post(f"{running.url}/v1/lab/notes", json={"text": "x"})
+        answer = httpx.post(f"{running.url}/v1/lab/notes", json={"text": "x"}, timeout=60)
     catalog.close()
 
     assert answer.status_code == 429

@@ -95,7 +95,7 @@ def ids_in(settings: Settings) -> list[int]:
     return sorted(pl.scan_delta(str(folder)).select("id").collect()["id"].to_list())
 
 
-def eventually(claim: Callable[[], bool], *, within_s: float = 30.0) -> bool:
+def eventually(claim: Callable[[], bool], *, within_s: float = 90.0) -> bool:
     """Whether `claim` comes true; it fails the test only after far longer than it should take."""
     deadline_s = time.monotonic() + within_s
     never = threading.Event()

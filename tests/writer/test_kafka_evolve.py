@@ -318,7 +318,7 @@ def test_live_frames_followers_and_sql_see_the_columns_that_the_table_has(
     assert rows.to_pylist() == [{"id": 1, "x": 1}, {"id": 2, "x": 2}]
     with start_server(lake.catalog) as server:
         path = f"{server.url}/v1/lab/events/tail"
-        answer = httpx.get(path, params={"after": 1, "partition": lake.partitions()[0]})
+        answer = httpx.get(path, params={"after": 1, "partition": lake.partitions()[0]}, timeout=60)
     tail = pa.ipc.open_stream(answer.content).read_all()
     assert tail.to_pylist() == [{"id": 2, "site": None, "x": 2}]
     lake.write_all()
