@@ -134,8 +134,6 @@ def test_rows_that_are_posted_to_the_other_machine_are_refused_with_the_way(
     with start_server(remote) as server:
         note = {"author": "a", "text": "b"}
         answer = httpx.post(f"{server.url}/v1/lab/notes", json=note, timeout=60)
-            f"{server.url}/v1/lab/notes", json={"author": "a", "text": "b"}, timeout=60
-        )
 
     assert answer.status_code == 400
     assert "send rows to POST" in answer.json()["detail"]
