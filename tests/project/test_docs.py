@@ -35,6 +35,10 @@ RUNNER = Path(__file__).with_name("page.py")
 _PAGE_S_MAX = 280
 
 
+# What a page waits for comes in a moment, and on a busy machine in many.
+PATIENCE = {"NEURALAKE_INGEST_WAIT_S_MAX": "120"}
+
+
 def pages() -> list[Path]:
     top = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
     return [page for page in top if page.exists()] + sorted((REPOSITORY / "docs").rglob("*.md"))
@@ -71,7 +75,7 @@ def test_the_programs_of_a_page_run_as_written(page: Path, tmp_path: Path) -> No
         subprocess.Popen(
             [sys.executable, str(RUNNER), str(page)],
             cwd=tmp_path,
-            env={**os.environ, "PATH": path, "NO_COLOR": "1", **variables},
+            env={**os.environ, "PATH": path, "NO_COLOR": "1", **PATIENCE, **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

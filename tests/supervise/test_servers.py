@@ -119,7 +119,7 @@ def listeners(platform: Supervisor) -> set[str]:
     for name in SERVERS:
         (other,) = (platform.pids[other] for other in SERVERS if other != name)
         with paused(other), suppress(httpx.TransportError):
-            if httpx.get(f"{platform.url}/health/live", timeout=2).status_code == 200:
+            if httpx.get(f"{platform.url}/health/live", timeout=5).status_code == 200:
                 found.add(name)
     return found
 

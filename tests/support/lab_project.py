@@ -150,6 +150,6 @@ def run_cli(folder: Path, *arguments: str, **options: Any) -> subprocess.Complet
         capture_output=True,
         text=True,
         env={**os.environ, "NO_COLOR": "1"},
-        timeout=60,
+        timeout=120,
         **({"stdin": subprocess.DEVNULL} | options if "input" not in options else options),
     )
