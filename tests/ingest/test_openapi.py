@@ -111,7 +111,7 @@ def test_what_is_sent_by_it_is_answered_by_it(every: Catalog, cases: int) -> Non
     asked = Counter[str]()
 
     def ask(case: Any, mode: GenerationMode) -> None:
-        answer = case.call()
+        answer = case.call(timeout=60)
         asked[case.operation.label] += 1
         # Texts of SQL, CSV and Arrow are described, but not by what makes them right.
         is_rows = mode is GenerationMode.POSITIVE and case.media_type == JSON and "v1" in case.path
