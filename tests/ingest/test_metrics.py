@@ -86,9 +86,14 @@ def test_what_the_other_parts_do_is_told_too(tmp_path: Path) -> None:
     writer.start()
     with start_server(catalog) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         client.post(f"{NOTES}?wait=committed", json=NOTE)
-        # Told once a second.
-        while ("lab.notes",) not in samples(
-            text := client.get("/metrics").text, "neuralake_writer_rows_total"
+        # Told once a second, perhaps in the middle of what a commit counts.
+        while not all(
+            labels in samples(text := client.get("/metrics").text, name)
+            for name, labels in (
+                ("neuralake_writer_rows_total", ("lab.notes",)),
+                ("neuralake_writer_commit_seconds_count", ("lab.notes",)),
+                ("neuralake_writer_freshness_seconds_bucket", ("+Inf", "lab.notes")),
+            )
         ):
             threading.Event().wait(0.05)
         stop.set()

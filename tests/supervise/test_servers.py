@@ -18,6 +18,7 @@ from lab_project import (
     eventually,
     ids_in,
     is_running,
+    is_stopped,
     kill,
     make_project,
     post,
@@ -101,16 +102,10 @@ def paused(pid: int) -> Iterator[None]:
     """The process does nothing while the block runs; it has begun nothing new."""
     os.kill(pid, signal.SIGSTOP)
     try:
-        assert eventually(lambda: {*states(pid)} == {"T"})
+        assert eventually(lambda: is_stopped(pid))
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
-
-
-def states(pid: int) -> Iterator[str]:
-    """Of each thread: a signal is on its way for a moment."""
-    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
-        yield stat.read_text().rsplit(")", 1)[1].split()[0]
 
 
 def listeners(platform: Supervisor) -> set[str]:

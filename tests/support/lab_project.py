@@ -116,6 +116,12 @@ def is_running(pid: int) -> bool:
     return not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a SIGSTOP has come to each thread of a process: it is on its way for a moment."""
+    stats = Path(f"/proc/{pid}/task").glob("*/stat")
+    return {stat.read_text().rsplit(")", 1)[1].split()[0] for stat in stats} == {"T"}
+
+
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 

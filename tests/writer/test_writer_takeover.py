@@ -64,7 +64,8 @@ def all_once_in_order(lake: WritersLake) -> None:
 def test_a_paused_writer_that_wakes_up_late_doubles_and_loses_nothing(
     tmp_path: Path, seed: int
 ) -> None:
-    """SIGSTOP at any moment, also in the middle of a commit; the other writes; SIGCONT."""
+    """SIGSTOP at any moment, also in the middle of a commit to the table; the other writes;
+    SIGCONT."""
     lake, rng = WritersLake(tmp_path, tables=1), random.Random(seed)
     (topic,) = lake.topics
     with lake.writing() as one, lake.writing() as other:
@@ -75,7 +76,7 @@ def test_a_paused_writer_that_wakes_up_late_doubles_and_loses_nothing(
                 holder = held(lake, topic)
                 assert holder in (one.pid, other.pid)
                 threading.Event().wait(rng.uniform(0, 0.05))  # The moment of the pause.
-                os.kill(holder, signal.SIGSTOP)
+                lake.pause(holder)
                 assert eventually(lambda: lake.holder(topic) not in (0, holder))  # noqa: B023
                 assert goes_on(lake, topic)
                 os.kill(holder, signal.SIGCONT)
@@ -134,7 +135,7 @@ def test_a_table_that_nobody_writes_loses_nothing(tmp_path: Path) -> None:
     with lake.writing() as one, lake.writing() as other, sending(lake):
         assert all(goes_on(lake, topic) for topic in lake.topics)
         for writer in (one, other):
-            os.kill(writer.pid, signal.SIGSTOP)
+            lake.pause(writer.pid)
         threading.Event().wait(1.5 * LEASE_S)  # Nobody is there to say that it is over.
         for writer in (one, other):
             os.kill(writer.pid, signal.SIGCONT)
