@@ -32,11 +32,12 @@ import neuralake
 REPOSITORY = Path(__file__).parents[2]
 RUNNER = Path(__file__).with_name("page.py")
 # The tutorial starts platforms again and again: more than a minute on a busy machine.
-_PAGE_S_MAX = 280
+_PAGE_S_MAX = 900
 
 
-# What a page waits for comes in a moment, and on a busy machine in many.
-PATIENCE = {"NEURALAKE_INGEST_WAIT_S_MAX": "120"}
+# What a page waits for comes in a moment, and on a busy machine in many; what it reads of the queue
+# at its end must still be there.
+PATIENCE = {"NEURALAKE_INGEST_WAIT_S_MAX": "300", "NEURALAKE_QUEUE_GRACE_S": "100000"}
 
 
 def pages() -> list[Path]:
