@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from examples import examples
+from examples import IS_SEARCHING, examples
 from hypothesis import HealthCheck, settings
 
 # Hypothesis fails an example that takes 200 ms, and examples that take a second to be drawn, unless
@@ -12,5 +12,6 @@ settings.register_profile(
     deadline=None,
     max_examples=examples(50),
     suppress_health_check=[HealthCheck.too_slow],
+    derandomize=not IS_SEARCHING,
 )
 settings.load_profile("neuralake")
