@@ -24,7 +24,10 @@ def send(project: Settings, body: bytes, media: str = "application/x-ndjson") ->
     """Store `body`; its rows and letters are in their tables when this returns."""
     with Platform(load_catalog(project)) as platform:
         answer = httpx.post(
-            f"{platform.url}/v1/lab/events", content=body, headers={"content-type": media}
+            f"{platform.url}/v1/lab/events",
+            content=body,
+            headers={"content-type": media},
+            timeout=60,
         )
     assert answer.status_code == 202, answer.text
 

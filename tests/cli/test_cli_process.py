@@ -37,9 +37,9 @@ def test_server_and_writer_work_apart(project: Settings) -> None:
             assert eventually(lambda: ids_in(project) == list(range(20)))
             post(url, range(20, 40))
             writer.send_signal(signal.SIGTERM)
-            writer.communicate(timeout=30)
+            writer.communicate(timeout=60)
         server.send_signal(signal.SIGINT)
-        server.communicate(timeout=30)
+        server.communicate(timeout=60)
 
     assert (server.returncode, writer.returncode) == (0, 0)
     assert ids_in(project) == list(range(40))
@@ -51,7 +51,7 @@ def test_maintenance_stops_when_told(project: Settings, part: str) -> None:
         # It says nothing when it is ready: stopping early must work as well.
         assert eventually(lambda: process.poll() is not None or handles_term(process.pid))
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
 
     assert process.returncode == 0
 
@@ -164,7 +164,8 @@ def test_as_json_each_log_line_says_what_it_is_about(
         while not any(line.get("table") for line in lines):
             lines.append(json.loads(process.stdout.readline()))
         process.terminate()
-        lines += [json.loads(line) for line in process.communicate(timeout=60)[0].splitlines()]
+        # Not `communicate`, which does not see what `readline` has read ahead.
+        lines += map(json.loads, process.stdout)
 
     trouble = next(line for line in lines if line.get("table"))
     assert (trouble["table"], trouble["level"]) == ("lab.events", "ERROR")

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from lab_project import eventually, run_cli, start_cli
 
 from neuralake.settings import load_settings
@@ -43,7 +42,6 @@ def test_other_files_are_left_alone(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
-@pytest.mark.timeout(120)
 def test_the_project_works_as_its_readme_says(tmp_path: Path) -> None:
     """Up, send a row, query it, look at the tables, build the site, stop."""
     assert run_cli(tmp_path, "init").returncode == 0

@@ -224,8 +224,12 @@ def test_a_spool_is_sent_by_the_next_client(url: str, queue: Queue, tmp_path: Pa
         with pytest.raises(Unavailable):
             client.close(timeout_s=0.0)
 
-    with Client(url, spool=spool) as client:
-        assert client.rows_waiting == 6
+    client = Client(NOBODY, spool=spool)
+    assert client.rows_waiting == 6
+    with pytest.raises(Unavailable):
+        client.close(timeout_s=0.0)
+    with Client(url, spool=spool):
+        pass
 
     assert channels(queue) == [0, 1, 2]
     assert [row["text"] for row in stored(queue, "lab.notes")] == ["0", "1", "2"]
@@ -281,6 +285,8 @@ def test_a_full_asynchronous_client_holds_up_nobody_else(url: str) -> None:
     async def run() -> None:
         client = AsyncClient(NOBODY, bytes_max=100)
         sends = [asyncio.create_task(client.send(TABLE, spike(n))) for n in range(50)]
+        while not client.rows_waiting:
+            await asyncio.sleep(0.001)
         assert await asyncio.to_thread(lambda: 7) == 7
         with pytest.raises(Unavailable):
             await client.close(timeout_s=0.0)
@@ -422,6 +428,7 @@ def test_a_server_that_does_not_read_compressed_bodies_keeps_the_rows_waiting() 
 def test_a_program_that_forgets_to_close_has_its_rows_sent(url: str, queue: Queue) -> None:
     program = (
         "import sys; from neuralake.ingest import Client; client = Client(sys.argv[1])\n"
+        "import neuralake.client.client as it; it._AT_EXIT_S = 50.0  # A slow machine.\n"
         "for n in range(50): client.send('lab.spikes', {'session': 's', 'channel': n})"
     )
     subprocess.run([sys.executable, "-c", program, url], check=True, timeout=60)

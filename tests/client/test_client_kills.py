@@ -18,6 +18,7 @@ from ingest_lake import lake, stored
 from ingest_server import Server, served
 
 from neuralake.ingest import Client
+from neuralake.settings import QueueSettings
 from neuralake.writer import run_writer
 
 CHILD = Path(client_child.__file__)
@@ -26,9 +27,9 @@ TABLE = "lab.spikes"
 
 @contextmanager
 def writer(folder: Path) -> Iterator[None]:
-    """Commits what is sent, until the end, and then the rest."""
-    stop = threading.Event()
-    thread = threading.Thread(target=run_writer, args=[lake(folder)], kwargs={"stop": stop})
+    """Commits what is sent, until the end, and then the rest; the queue keeps it all."""
+    stop, kept = threading.Event(), lake(folder, queue=QueueSettings(grace_s=1e6))
+    thread = threading.Thread(target=run_writer, args=[kept], kwargs={"stop": stop})
     thread.start()
     try:
         yield
@@ -93,7 +94,7 @@ def test_kills_of_client_and_server_lose_and_double_nothing(tmp_path: Path, seed
             if life % 2:
                 killer.join()
         last = start(server.url, spool, "last", 40)
-        told, _ = last.communicate(timeout=90)
+        told, _ = last.communicate(timeout=280)
     found = queued(tmp_path)
 
     assert told.endswith("39\nclosed\n")
@@ -111,7 +112,8 @@ def test_a_server_that_is_killed_in_traffic_gets_each_row_of_a_client_in_memory_
     chance, pause = random.Random(7), threading.Event()
     with served(tmp_path) as server, writer(tmp_path):
         rows: list[dict[str, Any]] = [{"session": "s", "channel": n} for n in range(3000)]
-        with Client(server.url, batch_rows_max=10, bytes_max=20_000) as client:
+        # However long a server takes to come back.
+        with Client(server.url, batch_rows_max=10, bytes_max=20_000, block_s_max=280) as client:
 
             def send() -> None:
                 for row in rows:
@@ -122,6 +124,7 @@ def test_a_server_that_is_killed_in_traffic_gets_each_row_of_a_client_in_memory_
             for _ in range(4):
                 kill_and_restart(server, chance, pause)
             sender.join()
+            client.flush(timeout_s=280)
 
     assert queued(tmp_path) == {"s": list(range(3000))}
     assert committed(tmp_path) == {"s": list(range(3000))}

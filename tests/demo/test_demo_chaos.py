@@ -31,7 +31,7 @@ def run_demo_under_fire(folder: Path, *, seed: int, seconds: int) -> tuple[str, 
         )
         killer.start()
         try:
-            printed, _ = demo.communicate(timeout=150)
+            printed, _ = demo.communicate(timeout=280)
         except subprocess.TimeoutExpired:
             demo.kill()
             printed, _ = demo.communicate()

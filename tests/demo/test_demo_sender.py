@@ -116,11 +116,12 @@ def test_a_refused_batch_ends_the_sender_with_the_reason() -> None:
 def test_a_stop_waits_for_the_batch_that_is_on_its_way() -> None:
     """The server was away when the stop came, and is back a moment later."""
     stop = threading.Event()
-    with serving(*[503] * 5) as server:
+    with serving(*[503] * 100_000) as server:
         sender = Sender(server.url, Numbers(), run="r", stop=stop)
         sender.start()
         assert eventually(lambda: sender.is_waiting)
         stop.set()
+        del server.statuses[2:]
         sender.join(60)
 
     assert (sender.acknowledged, sender.unanswered) == ([(0, 10)], [])

@@ -17,7 +17,7 @@ from neuralake.queue import Queue
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
     """Small limits, so that tests of them are quick."""
-    found = lake(tmp_path, body_bytes_max=1_000_000, rows_max=1000, wait_s_max=10.0)
+    found = lake(tmp_path, body_bytes_max=1_000_000, rows_max=1000, wait_s_max=60.0)
     yield found
     found.queue().close()
 
@@ -29,5 +29,5 @@ def queue(catalog: Catalog) -> Queue:
 
 @pytest.fixture
 def client(catalog: Catalog) -> Iterator[httpx.Client]:
-    with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
+    with start_server(catalog) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         yield client

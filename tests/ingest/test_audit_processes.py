@@ -47,9 +47,18 @@ def test_lines_of_several_processes_are_all_there_and_whole(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("bytes_max", [5_000, 40_000])
 def test_a_full_file_is_put_aside_once(tmp_path: Path, bytes_max: int) -> None:
-    """By whoever is first; what is kept are the newest lines, about two files of them."""
+    """By whoever is first; nobody waits for that one, and lines go on into the file meanwhile."""
     path = tmp_path / "audit.jsonl"
     found = written(path, bytes_max)
 
     assert len(found) == len(set(found))
-    assert bytes_max < path.with_name("audit.jsonl.1").stat().st_size < 2 * bytes_max
+    assert bytes_max < path.with_name("audit.jsonl.1").stat().st_size
+
+
+def test_what_is_kept_are_the_newest_lines_about_two_files_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    write(path, 0, 5_000)
+
+    assert 5_000 < path.with_name("audit.jsonl.1").stat().st_size < 10_000
+    assert path.stat().st_size < 10_000
+    assert json.loads(path.read_text().splitlines()[-1])["position"] == LINES - 1

@@ -37,7 +37,7 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
 
 @pytest.fixture
 def client(catalog: Catalog) -> Iterator[httpx.Client]:
-    with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
+    with start_server(catalog) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         yield client
 
 
@@ -242,7 +242,7 @@ def test_any_mix_of_lines_is_in_the_table_once_or_among_the_letters_once(
     tmp_path_factory: pytest.TempPathFactory, bodies: list[list[tuple[bool, bytes]]]
 ) -> None:
     catalog = letter_lake(tmp_path_factory.mktemp("mix"))
-    with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
+    with start_server(catalog) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         for body in bodies:
             send(client, b"\n".join(raw for _, raw in body), NDJSON)
     written(catalog)

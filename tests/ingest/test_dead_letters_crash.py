@@ -26,7 +26,7 @@ class Device(threading.Thread):
         self._server, self.next, self._stop_event = server, first, stop
 
     def run(self) -> None:
-        with httpx.Client(timeout=10) as client:
+        with httpx.Client(timeout=60) as client:
             while not self._stop_event.is_set():
                 if self._is_delivered(client, self.next):
                     self.acknowledged.append(self.next)
@@ -59,10 +59,11 @@ def test_killing_server_and_writer_loses_and_doubles_no_row_and_no_letter(
             stop.wait(chance.uniform(0.05, 0.5))  # The moment of death, not a wait for something.
             server.kill()
             server.restart()
-        stop.wait(0.2)
+        while not all(device.acknowledged for device in devices):
+            stop.wait(0.01)
         stop.set()
         for device in devices:
-            device.join(timeout=30)
+            device.join(timeout=60)
     catalog = letter_lake(tmp_path)
     written(catalog)
     acknowledged = {number for device in devices for number in device.acknowledged}

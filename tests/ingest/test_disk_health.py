@@ -40,7 +40,7 @@ def test_all_is_well(catalog: Catalog) -> None:
 
 
 def test_a_read_only_queue_is_503_and_red_until_it_is_over(catalog: Catalog) -> None:
-    with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
+    with start_server(catalog) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         assert client.get("/health/ready").status_code == 200
         set_read_only(catalog, True)
         refused = client.post(NOTES, json={"text": "no"})

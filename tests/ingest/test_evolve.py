@@ -48,7 +48,7 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
 
 @pytest.fixture
 def client(catalog: Catalog) -> Iterator[httpx.Client]:
-    with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
+    with start_server(catalog) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         yield client
 
 
@@ -262,7 +262,10 @@ def test_live_frames_batch_writes_and_compaction_go_on(
 
 def test_a_server_that_starts_again_knows_the_columns(catalog: Catalog) -> None:
     for body in ({"id": 1, "x": 1}, {"id": 2, "x": 2}):
-        with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
+        with (
+            start_server(catalog) as server,
+            httpx.Client(base_url=server.url, timeout=60) as client,
+        ):
             send(client, body)
         written(catalog)
 

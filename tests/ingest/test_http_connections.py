@@ -135,7 +135,7 @@ def test_a_client_that_does_not_read_is_left() -> None:
     with serving(Quick) as port, connected(port) as client:
         client.sendall(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
-        assert LEFT.wait(30)
+        assert LEFT.wait(60)
 
 
 def test_connections_beyond_the_most_are_closed_at_once() -> None:
@@ -184,7 +184,7 @@ def crowd(port: int, count: int) -> Iterator[list[socket.socket]]:
 
 def answered(port: int) -> bool:
     """A new client's request; it is told to come back while nobody is far enough behind."""
-    answer = httpx.post(f"http://127.0.0.1:{port}/", content=b"abc")
+    answer = httpx.post(f"http://127.0.0.1:{port}/", content=b"abc", timeout=60)
     assert answer.status_code in (200, 503)
     return answer.status_code == 200
 
@@ -232,7 +232,7 @@ def is_open(client: socket.socket) -> bool:
 
 
 def test_large_and_chunked_bodies_of_honest_clients_come_through() -> None:
-    with serving(BoundedConnection) as port, httpx.Client() as client:
+    with serving(Patient) as port, httpx.Client(timeout=60) as client:
         url = f"http://127.0.0.1:{port}/"
 
         assert client.post(url, content=bytes(5_000_000)).text == "5000000"

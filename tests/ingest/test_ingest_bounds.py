@@ -33,7 +33,7 @@ def test_a_body_beyond_the_bound_is_413_and_stores_nothing(
     tmp_path: Path, limits: dict[str, Any], unit: str
 ) -> None:
     catalog = lake(tmp_path, **limits)
-    with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
+    with start_server(catalog) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         answer = client.post(NOTES, content=lines(6), headers=NDJSON)
         rows = stored(catalog.queue(), "lab.notes")
         accepted = client.post(NOTES, content=lines(1), headers=NDJSON)
@@ -46,7 +46,7 @@ def test_a_body_beyond_the_bound_is_413_and_stores_nothing(
 
 def test_many_rows_of_few_partitions_are_no_trouble(tmp_path: Path) -> None:
     catalog = lake(tmp_path, partitions_max=5)
-    with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
+    with start_server(catalog) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         answer = client.post(NOTES, content=lines(5) * 20, headers=NDJSON)
     catalog.queue().close()
 
@@ -55,7 +55,7 @@ def test_many_rows_of_few_partitions_are_no_trouble(tmp_path: Path) -> None:
 
 def test_a_full_table_is_429_and_the_others_go_on(tmp_path: Path) -> None:
     catalog = lake(tmp_path, queue=QueueSettings(table_rows_max=10))
-    with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
+    with start_server(catalog) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         for _ in range(2):
             assert client.post(NOTES, content=lines(5), headers=NDJSON).status_code == 202
         full = client.post(NOTES, content=lines(1), headers=NDJSON)
@@ -81,7 +81,7 @@ def test_a_full_table_is_429_and_the_others_go_on(tmp_path: Path) -> None:
 def test_a_request_that_the_table_will_never_hold_is_413(tmp_path: Path, small: bool) -> None:
     catalog = lake(tmp_path, queue=QueueSettings(table_rows_max=10))
     headers = NDJSON if small else NDJSON | {"idempotency-key": "k"}
-    with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
+    with start_server(catalog) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         answer = client.post(NOTES, content=lines(11), headers=headers)
         fits = client.post(NOTES, content=lines(10), headers=headers)
     catalog.queue().close()
@@ -100,7 +100,7 @@ def test_a_stream_may_have_a_limit_of_its_own(tmp_path: Path) -> None:
     settings = Settings(folder=str(tmp_path), lake=LakeSettings(root=str(tmp_path / "lake")))
     catalog = nl.Catalog({"lab": tables}, settings)
     answers = {}
-    with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
+    with start_server(catalog) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         for name in ("tight", "small", "wide"):
             rows = [{"text": "x" * 100}] * 3
             answers[name] = client.post(f"/v1/lab/{name}", json=rows)

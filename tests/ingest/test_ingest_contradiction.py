@@ -29,7 +29,7 @@ def lake(folder: Path, schema: pa.Schema = SCHEMA, **changes: Any) -> Catalog:
 
 def post(catalog: Catalog, row: dict[str, Any]) -> httpx.Response:
     with start_server(catalog) as server:
-        return httpx.post(f"{server.url}/v1/lab/notes", json=row)
+        return httpx.post(f"{server.url}/v1/lab/notes", json=row, timeout=60)
 
 
 def write_all(catalog: Catalog) -> None:

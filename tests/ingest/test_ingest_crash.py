@@ -38,7 +38,7 @@ class Device(threading.Thread):
         self._server, self._next, self._stop_event = server, first, stop
 
     def run(self) -> None:
-        with httpx.Client(timeout=10) as client:
+        with httpx.Client(timeout=60) as client:
             while not self._stop_event.is_set():
                 if self._delivered(client, self._next):
                     self.acknowledged.append(self._next)
@@ -70,10 +70,11 @@ def test_killing_the_server_in_traffic_loses_and_doubles_nothing(tmp_path: Path)
             stop.wait(chance.uniform(0.1, 0.4))
             server.kill()
             server.restart()
-        stop.wait(0.2)
+        while sum(len(device.acknowledged) for device in devices) <= 50:
+            stop.wait(0.01)
         stop.set()
         for device in devices:
-            device.join(timeout=30)
+            device.join(timeout=60)
     acknowledged = [channel for device in devices for channel in device.acknowledged]
 
     found = stored_channels(tmp_path)
@@ -94,7 +95,7 @@ def test_a_signal_lets_requests_in_flight_finish(tmp_path: Path) -> None:
             stop.wait(0.001)
         code = server.stop()
         stop.set()
-        device.join(timeout=30)
+        device.join(timeout=60)
         server.restart()
 
     assert code == 0
@@ -111,14 +112,17 @@ def test_a_transfer_over_server_kills_stores_each_row_once_and_in_order(tmp_path
     path = ndjson_file(tmp_path, 2000)
     with served(tmp_path) as server:
         kills = iter([300, 900, 1500])
-        at = next(kills)
+        at, restarting = next(kills), threading.Thread()
 
         def kill_sometimes(progress: FileProgress) -> None:
-            nonlocal at
+            nonlocal at, restarting
             if progress.rows >= at:
+                if at > 300:
+                    restarting.join()  # It answers, but we may not know its process yet.
                 at = next(kills, 10**9)
                 server.kill()
-                threading.Thread(target=server.restart, daemon=True).start()
+                restarting = threading.Thread(target=server.restart)
+                restarting.start()
 
         report = send_file(
             path,
@@ -130,6 +134,7 @@ def test_a_transfer_over_server_kills_stores_each_row_once_and_in_order(tmp_path
             batch_rows=100,
             on_progress=kill_sometimes,
         )
+        restarting.join()
 
     assert report.rows == 2000
     assert stored_channels(tmp_path) == list(range(2000))

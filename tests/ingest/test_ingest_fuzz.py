@@ -54,7 +54,7 @@ keys = st.none() | st.text(st.characters(min_codepoint=33, max_codepoint=126), m
 def test_any_request_is_stored_or_refused(tmp_path: Path) -> None:
     catalog = lake(tmp_path)
     rows = 0
-    with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
+    with start_server(catalog) as server, httpx.Client(base_url=server.url, timeout=60) as client:
 
         @given(bodies, types, keys)
         @settings(max_examples=examples(100), deadline=None)

@@ -203,7 +203,7 @@ def test_waiting_for_the_commit_answers_with_a_version_that_has_the_rows(
         create_table(uri, definition.schema)
         limits = FlushLimits(age_ms_max=1, rows_max=1, bytes_max=1)
         TopicWriter(queue, "lab.spikes", TableLog.open(uri), limits).step(flush=True)
-        answer = waiting.result(timeout=20)
+        answer = waiting.result(timeout=60)
 
     assert answer.status_code == 200
     assert answer.json() == {"position": 1, "rows": 1, "repeated": False, "version": 1}
@@ -213,7 +213,7 @@ def test_waiting_is_bounded_and_says_that_the_rows_are_stored(
     tmp_path: Path,
 ) -> None:
     catalog = lake(tmp_path, wait_s_max=0.05)
-    with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
+    with start_server(catalog) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         answer = client.post(SPIKES + "?wait=committed", json=SPIKE)
     rows = stored(catalog.queue(), "lab.spikes")
     catalog.queue().close()
@@ -225,7 +225,7 @@ def test_waiting_is_bounded_and_says_that_the_rows_are_stored(
 
 def test_a_full_queue_asks_to_come_back(tmp_path: Path) -> None:
     catalog = lake(tmp_path, queue=QueueSettings(bytes_max=2000), body_bytes_max=1000)
-    with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
+    with start_server(catalog) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         answers = [client.post(SPIKES, json=SPIKE) for _ in range(9)]
     rows = stored(catalog.queue(), "lab.spikes")
     catalog.queue().close()

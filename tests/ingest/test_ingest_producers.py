@@ -125,7 +125,10 @@ def test_a_producer_is_known_after_a_restart(tmp_path: Path) -> None:
     answers = []
     for sequence in (1, 1, 2):
         catalog = lake(tmp_path)
-        with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
+        with (
+            start_server(catalog) as server,
+            httpx.Client(base_url=server.url, timeout=60) as client,
+        ):
             answers.append(post(client, sequence).json()["repeated"])
         catalog.queue().close()
 

@@ -52,7 +52,10 @@ def test_what_is_accepted_and_refused_is_counted(client: httpx.Client) -> None:
 def test_the_lag_is_what_is_acknowledged_and_not_in_the_table(tmp_path: Path) -> None:
     catalog, clock = lake(tmp_path), ManualClock(1_000.0)
     queue = catalog.queue()
-    with start_server(catalog, clock=clock) as server, httpx.Client(base_url=server.url) as client:
+    with (
+        start_server(catalog, clock=clock) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+    ):
         client.post(NOTES, json=[NOTE, NOTE])
         first = queue.read("lab.notes", after=0)[0]
         clock.advance(first.appended_s + 30 - clock.now_s())
@@ -81,11 +84,16 @@ def test_what_the_other_parts_do_is_told_too(tmp_path: Path) -> None:
     catalog, stop = lake(tmp_path), threading.Event()
     writer = threading.Thread(target=run_part, args=("write", catalog), kwargs={"stop": stop})
     writer.start()
-    with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
+    with start_server(catalog) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         client.post(f"{NOTES}?wait=committed", json=NOTE)
-        # Told once a second.
-        while ("lab.notes",) not in samples(
-            text := client.get("/metrics").text, "neuralake_writer_rows_total"
+        # Told once a second, perhaps in the middle of what a commit counts.
+        while not all(
+            labels in samples(text := client.get("/metrics").text, name)
+            for name, labels in (
+                ("neuralake_writer_rows_total", ("lab.notes",)),
+                ("neuralake_writer_commit_seconds_count", ("lab.notes",)),
+                ("neuralake_writer_freshness_seconds_bucket", ("+Inf", "lab.notes")),
+            )
         ):
             threading.Event().wait(0.05)
         stop.set()
@@ -104,7 +112,7 @@ def test_a_table_whose_lag_cannot_be_told_hides_no_other(catalog: Catalog) -> No
     folder = Path(catalog.uri_of(catalog.definition("lab", "notes")), "_delta_log")
     folder.mkdir(parents=True)
     (folder / f"{0:020d}.json").write_text("no log entry")
-    with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
+    with start_server(catalog) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         up = samples(client.get("/metrics").text, "neuralake_table_up")
 
     assert (up[("lab.notes",)], up[("lab.spikes",)]) == (0, 1)
@@ -123,7 +131,7 @@ def test_openmetrics_is_given_to_those_who_ask_for_it(client: httpx.Client) -> N
 def test_a_token_sees_the_tables_that_it_may_read_or_write(catalog: Catalog) -> None:
     tokens = TokenFile(catalog.settings.tokens_path)
     _, some = tokens.create("some", read=[], write=["lab.notes"])
-    with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
+    with start_server(catalog) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         nobody = client.get("/metrics")
         text = client.get("/metrics", headers={"authorization": f"Bearer {some}"}).text
 

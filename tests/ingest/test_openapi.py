@@ -92,7 +92,7 @@ def test_it_names_every_route_of_the_application(catalog: Catalog) -> None:
 def test_a_caller_sees_what_its_token_allows(catalog: Catalog) -> None:
     tokens = TokenFile(catalog.settings.tokens_path)
     _, token = tokens.create("some", read=["lab.notes"])
-    with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
+    with start_server(catalog) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         nobody = client.get("/openapi.json")
         found = client.get("/openapi.json", headers={"authorization": f"Bearer {token}"}).json()
 
@@ -111,7 +111,7 @@ def test_what_is_sent_by_it_is_answered_by_it(every: Catalog, cases: int) -> Non
     asked = Counter[str]()
 
     def ask(case: Any, mode: GenerationMode) -> None:
-        answer = case.call()
+        answer = case.call(timeout=60)
         asked[case.operation.label] += 1
         # Texts of SQL, CSV and Arrow are described, but not by what makes them right.
         is_rows = mode is GenerationMode.POSITIVE and case.media_type == JSON and "v1" in case.path

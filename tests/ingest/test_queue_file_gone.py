@@ -49,7 +49,7 @@ def test_a_server_refuses_rows_until_it_is_started_anew(
     tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
     path = lake(tmp_path).settings.queue_path
-    with served(tmp_path) as server, httpx.Client(base_url=server.url) as client:
+    with served(tmp_path) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         first = client.post(NOTES, json={"text": "first"})
         change(path)
         refused = [client.post(NOTES, json={"text": "void"}) for _ in range(3)]
@@ -79,7 +79,7 @@ def test_a_server_refuses_rows_until_it_is_started_anew(
 def test_a_removed_log_loses_nothing_of_what_a_server_acknowledged(tmp_path: Path) -> None:
     """Somebody makes room on a disk by removing the largest file that has a strange name."""
     path = lake(tmp_path).settings.queue_path
-    with served(tmp_path) as server, httpx.Client(base_url=server.url) as client:
+    with served(tmp_path) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         for number in range(20):
             assert client.post(NOTES, json={"text": str(number)}).status_code == 202
         path.with_name(path.name + "-wal").unlink()
@@ -97,13 +97,15 @@ def test_a_writer_and_live_frames_do_not_go_on_with_a_file_that_is_gone(
     """Other rows may be in its place: a live frame without those would be wrong."""
     catalog: Catalog = lake(tmp_path)
     with served(tmp_path) as server:
-        assert httpx.post(server.url + NOTES, json={"text": "first"}).status_code == 202
+        assert httpx.post(server.url + NOTES, json={"text": "first"}, timeout=60).status_code == 202
         frame = catalog.db("lab").table("notes", live=True)
         assert frame.collect()["text"].to_list() == ["first"]
         remove(catalog.settings.queue_path)
         server.kill()
         server.restart()
-        assert httpx.post(server.url + NOTES, json={"text": "second"}).status_code == 202
+        assert (
+            httpx.post(server.url + NOTES, json={"text": "second"}, timeout=60).status_code == 202
+        )
 
         with pytest.raises(Unavailable, match="removed or replaced"):
             frame.collect()

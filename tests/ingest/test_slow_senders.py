@@ -22,7 +22,9 @@ def test_a_server_full_of_slow_senders_takes_rows_of_others(tmp_path: Path) -> N
         host, port = server.url.removeprefix("http://").split(":")
 
         def is_stored() -> bool:
-            answer = httpx.post(f"{server.url}/v1/lab/notes", json={"text": "an honest row"})
+            answer = httpx.post(
+                f"{server.url}/v1/lab/notes", json={"text": "an honest row"}, timeout=60
+            )
             assert answer.status_code in (202, 503)
             return answer.status_code == 202
 

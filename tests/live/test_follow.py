@@ -149,7 +149,7 @@ def test_each_row_comes_once_and_in_order_while_others_are_committed_and_trimmed
 ) -> None:
     """Every third frame the follower is put down, and another goes on at its position.
 
-    Two commits are a short grace: who comes too late is told, and begins at the start.
+    Four commits are a short grace: who comes too late is told, and begins at the start.
     """
     traffic = Traffic(catalog)
     frames, found, is_ordered, count = catalog.lab.follow("notes"), list[str](), True, 0

@@ -46,10 +46,10 @@ def test_messages_are_seen_by_sql_followers_and_the_tail_before_they_are_committ
     assert rows["n"].to_pylist() == [5 * PARTITIONS]
     with start_server(catalog) as server:
         path = f"{server.url}/v1/lab/events/tail"
-        refused = httpx.get(path, params={"after": 0})
+        refused = httpx.get(path, params={"after": 0}, timeout=60)
         assert refused.status_code == 400
         names = refused.json()["known"]
-        answer = httpx.get(path, params={"after": 2, "partition": names[1]})
+        answer = httpx.get(path, params={"after": 2, "partition": names[1]}, timeout=60)
     tail = pa.ipc.open_stream(answer.content).read_all()
     assert tail.select(["part", "id"]).to_pylist() == [{"part": 1, "id": id} for id in (2, 3, 4)]
     catalog.close()
@@ -64,7 +64,7 @@ def test_the_progress_of_a_table_that_kafka_feeds_is_told_as_that_of_any_other(
     catalog = lake(tmp_path, kafka, topic)
     for part in range(PARTITIONS):
         kafka.produce(topic, *[event(part, number) for number in range(part)], partition=part)
-    with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
+    with start_server(catalog) as server, httpx.Client(base_url=server.url, timeout=60) as client:
         waiting = client.get("/v1/lab/events").json()
         refused = client.post("/v1/lab/events", json={"part": 0})
         write_all(catalog)

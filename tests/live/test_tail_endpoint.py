@@ -173,15 +173,24 @@ def test_who_waits_is_answered_when_the_server_stops(
     server: RunningServer, client: httpx.Client, catalog: Catalog
 ) -> None:
     """Not cut off after the ten seconds that requests get to end."""
-    ask = client.build_request("GET", TAIL, params={"after": 0, "wait_s": 20})
+    sent = threading.Event()
+
+    def trace(name: str, _: object) -> None:
+        if name == "http11.receive_response_headers.started":
+            sent.set()
+
+    ask = client.build_request(
+        "GET", TAIL, params={"after": 0, "wait_s": 20}, extensions={"trace": trace}
+    )
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(client.send, ask)
+        assert sent.wait(60)
         # Answered while the other waits: so that one is in the server's hands, too.
         for _ in range(20):
             assert client.get(TAIL, params={"after": 0, "wait_s": 0.05}).status_code == 200
         stopping = threading.Thread(target=server.stop)
         stopping.start()
-        answer = waiting.result(timeout=9)
+        answer = waiting.result(timeout=60)
     stopping.join()
 
     assert texts(answer) == []
@@ -201,7 +210,9 @@ def test_more_readers_than_there_is_room_for_are_asked_to_come_back(
 def test_a_reader_that_went_away_waits_no_longer(client: httpx.Client, queue: Queue) -> None:
     for _ in range(tail._ANSWERS_MAX * 3):
         with pytest.raises(httpx.ReadTimeout):
-            client.get(TAIL, params={"after": 0, "wait_s": 20}, timeout=0.01)
+            client.get(
+                TAIL, params={"after": 0, "wait_s": 20}, timeout=httpx.Timeout(60, read=0.01)
+            )
 
     send(queue, "a")
     assert texts(client.get(TAIL, params={"after": 0})) == ["a"]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from sql_lake import LIMITS, Lake, make_lake, serving
 
+from neuralake.serve import gateway as gateway_module
 from neuralake.serve.gateway import Gateway
 
 
@@ -24,3 +25,9 @@ def gateway(lake: Lake) -> Iterator[Gateway]:
 def url(gateway: Gateway) -> Iterator[str]:
     with serving(gateway) as url:
         yield url
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A query's process may take as long to start as a busy machine makes it."""
+    monkeypatch.setattr(gateway_module, "_START_S_MAX", 200.0)

@@ -22,14 +22,16 @@ ARROW = "application/vnd.apache.arrow.stream"
 
 
 def post(url: str, sql: str, *, accept: str = "", **body: Any) -> httpx.Response:
-    return httpx.post(url, json={"sql": sql, **body}, headers={"Accept": accept}, timeout=30)
+    return httpx.post(url, json={"sql": sql, **body}, headers={"Accept": accept}, timeout=60)
 
 
 def test_a_query_is_json_or_text(url: str) -> None:
     sent = [
         post(url, "SELECT 1 AS x"),
-        httpx.post(url, content="SELECT 1 AS x", headers={"Content-Type": "text/plain"}),
-        httpx.post(url, content="SELECT 1 AS x"),
+        httpx.post(
+            url, content="SELECT 1 AS x", headers={"Content-Type": "text/plain"}, timeout=60
+        ),
+        httpx.post(url, content="SELECT 1 AS x", timeout=60),
     ]
 
     for answer in sent:
@@ -83,9 +85,11 @@ def test_errors_are_problem_documents_with_their_facts(url: str) -> None:
 
 def test_a_request_that_is_no_query_is_refused(url: str) -> None:
     def sent(content: bytes, media: str) -> int:
-        return httpx.post(url, content=content, headers={"Content-Type": media}).status_code
+        return httpx.post(
+            url, content=content, headers={"Content-Type": media}, timeout=60
+        ).status_code
 
-    assert httpx.get(url).status_code == 405
+    assert httpx.get(url, timeout=60).status_code == 405
     assert sent(b"<sql/>", "application/xml") == 415
     assert sent(b"{", "application/json") == 400
     assert sent(b'{"query": "SELECT 1"}', "application/json") == 400
@@ -112,7 +116,7 @@ class Client:
 
     def __init__(self, url: str, sql: str, *, accept: str = "text/csv") -> None:
         address = urlsplit(url)
-        self.socket = socket.create_connection((address.hostname, address.port), timeout=30)
+        self.socket = socket.create_connection((address.hostname, address.port), timeout=60)
         body = json.dumps({"sql": sql}).encode()
         self.socket.sendall(
             b"POST /api/sql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -166,7 +170,7 @@ def test_a_long_answer_streams(lake: Lake) -> None:
     )
     with Gateway(lake.catalog, processes=1, limits=limits) as gateway, serving(gateway) as url:
         body = {"sql": "SELECT * FROM generate_series(1, 100000000000)"}
-        with httpx.stream("POST", url, json=body, headers={"Accept": ARROW}, timeout=30) as answer:
+        with httpx.stream("POST", url, json=body, headers={"Accept": ARROW}, timeout=60) as answer:
             assert answer.headers["Neuralake-Truncated"] == "unknown"
             parts = answer.iter_raw()
             received = sum(len(next(parts)) for _ in range(100))
@@ -216,7 +220,7 @@ def test_a_client_that_asks_again_and_again_keeps_one_process_busy(lake: Lake) -
     with (
         Gateway(lake.catalog, processes=4, limits=LIMITS) as gateway,
         serving(gateway) as url,
-        httpx.Client(timeout=30) as client,
+        httpx.Client(timeout=60) as client,
     ):
         for _ in range(20):
             assert client.post(url, json={"sql": "SELECT 1"}).status_code == 200

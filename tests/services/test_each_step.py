@@ -158,7 +158,7 @@ class Pausing:
 
     def meanwhile(self, others: Callable[[], Rows], child: Child) -> Rows:
         """What `others` added while `child` was held; it has ended well when this returns."""
-        assert self.is_held.wait(60), child.errors()
+        assert self.is_held.wait(200), child.errors()
         added = others()
         self.goes_on.set()
         child.end()
@@ -166,7 +166,7 @@ class Pausing:
 
     def _hold(self) -> Verdict:
         self.is_held.set()
-        return "pass" if self.goes_on.wait(60) else "cut"
+        return "pass" if self.goes_on.wait(200) else "cut"
 
 
 @pytest.mark.parametrize(("table", "step", "moment"), OURS, indirect=["table"])

@@ -53,7 +53,7 @@ def test_servers_end_when_the_process_that_started_them_is_killed() -> None:
         processes = [psutil.Process(int(pid)) for pid in holder.stdout.readline().split()]
         holder.kill()
     # Two lifelines and two servers; they are no children of ours: psutil looks until they end.
-    _, alive = psutil.wait_procs(processes, timeout=30)
+    _, alive = psutil.wait_procs(processes, timeout=60)
 
     assert len(processes) == 4
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]

@@ -44,8 +44,8 @@ def requests(catalog: Any, base_url: str) -> dict[str, list[str]]:
 def test_the_server_shows_the_index_and_the_pages(url: str) -> None:
     base, _ = url.split(" ", 1)
 
-    index = httpx.get(f"{base}/")
-    page = httpx.get(f"{base}/tables/neural/spikes.html")
+    index = httpx.get(f"{base}/", timeout=60)
+    page = httpx.get(f"{base}/tables/neural/spikes.html", timeout=60)
 
     assert (index.status_code, page.status_code) == (200, 200)
     assert index.headers["content-type"].startswith("text/html")

@@ -62,6 +62,10 @@ class Sender:
     def ready(self) -> httpx.Response:
         return self._client.get("/health/ready")
 
+    def is_not_ready(self) -> bool:
+        answer = self.ready()
+        return answer.status_code == 503 and bool(answer.json()["reasons"])
+
     def is_refused(self) -> bool:
         """One more is refused, as it must be."""
         answer = self.send(rows=20, text="x" * 20_000)
@@ -97,8 +101,7 @@ def survives(
 
         fill(platform)
         assert eventually(sender.is_refused)
-        assert eventually(lambda: sender.ready().status_code == 503)
-        assert sender.ready().json()["reasons"]
+        assert eventually(sender.is_not_ready)
         for _ in range(5):
             sender.is_refused()
 

@@ -98,14 +98,27 @@ def answers(url: str, ids: range) -> bool:
     return True
 
 
+WAIT = """\
+import pathlib, threading
+
+while not pathlib.Path(%r).exists():
+    threading.Event().wait(0.01)
+"""
+
+
 def test_a_server_that_is_killed_while_it_starts_is_started_again(tmp_path: Path) -> None:
     settings = make_project(tmp_path)
-    state, killed = settings.state_folder, []
+    lake, go_on = tmp_path / "lake.py", tmp_path / "go on"
+    lake.write_text(f"{WAIT % str(go_on)}\n{lake.read_text()}")
+
+    def serving() -> int:
+        state = read_state(settings.state_folder)
+        return 0 if state is None else state.processes.get("serve", 0)
 
     def kill_the_first() -> None:
-        assert eventually(lambda: read_state(state) is not None)
-        killed.append(read_state(state).processes["serve"])  # type: ignore[union-attr]  # on purpose
-        kill(killed[0])
+        assert eventually(lambda: serving() != 0)
+        kill(serving())
+        go_on.touch()
 
     killer = threading.Thread(target=kill_the_first)
     killer.start()

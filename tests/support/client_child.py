@@ -21,7 +21,7 @@ def main(url: str, spool: str, session: str, count: int) -> None:
         is_arrow = channel // 10 % 2
         client.send("lab.spikes", pa.Table.from_pylist([row], SPIKES) if is_arrow else row)
         print(channel, flush=True)
-    client.close()
+    client.close(timeout_s=280)
     print("closed", flush=True)
 
 

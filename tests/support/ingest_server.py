@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kept_port import kept_port
+
 CHILD = Path(__file__).parent / "ingest_server_child.py"
 
 
@@ -18,7 +20,7 @@ class Server:
     def __init__(self, folder: Path, child: Path = CHILD) -> None:
         self._folder, self._child = folder, child
         self.url = ""
-        self.process = self._start(0)
+        self.process = self._start(kept_port())
 
     def _start(self, port: int) -> subprocess.Popen[str]:
         process = subprocess.Popen(
@@ -42,7 +44,7 @@ class Server:
 
     def _end(self, number: int) -> int:
         self.process.send_signal(number)
-        code = self.process.wait(timeout=30)
+        code = self.process.wait(timeout=60)
         assert self.process.stdout is not None
         self.process.stdout.close()
         return code

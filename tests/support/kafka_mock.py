@@ -23,7 +23,7 @@ class MockKafka:
     def __init__(self) -> None:
         quiet = {"bootstrap.servers": "mock", "log_level": 0}
         self._cluster = Producer(quiet | {"test.mock.num.brokers": 1})
-        (broker,) = self._cluster.list_topics(timeout=10).brokers.values()
+        (broker,) = self._cluster.list_topics(timeout=60).brokers.values()
         self.address = f"{broker.host}:{broker.port}"
         self._producer = Producer({"bootstrap.servers": self.address, "log_level": 0})
 
@@ -36,7 +36,7 @@ class MockKafka:
     def make_topic(self, name: str = "") -> str:
         """A topic, empty, with `PARTITIONS` partitions."""
         name = name or f"t-{uuid.uuid4().hex[:8]}"
-        self._producer.list_topics(name, timeout=10)  # The mock makes what is asked for.
+        self._producer.list_topics(name, timeout=60)  # The mock makes what is asked for.
         return name
 
     def produce(
@@ -45,4 +45,4 @@ class MockKafka:
         """Messages, stored when this returns."""
         for value in values:
             self._producer.produce(topic, value, partition=partition, **facts)  # type: ignore[arg-type]
-        assert self._producer.flush(10) == 0
+        assert self._producer.flush(60) == 0

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from confluent_kafka.admin import AdminClient, NewTopic
+from kept_port import kept_port
 from service_builds import kafka
-from service_process import ServiceError, ServiceProcess, free_port
+from service_process import ServiceError, ServiceProcess
 
 __all__ = ["KafkaServer", "kafka_server"]
 
@@ -47,7 +48,7 @@ class KafkaServer:
     """One broker; `address` stays the same after `kill` and `start`."""
 
     def __init__(self, folder: Path) -> None:
-        broker, controller = free_port(), free_port()
+        broker, controller = kept_port(), kept_port()
         self.address = f"127.0.0.1:{broker}"
         self._folder = folder
         self._process: ServiceProcess | None = None

@@ -18,7 +18,7 @@ def write_all(catalog: nl.Catalog, telemetry: Telemetry | None = None) -> None:
     """Run a writer until the table has what the topic has."""
     definition = catalog.definition("lab", "events")
     queue, store = catalog.queue_of(definition), catalog.store_of(definition)
-    stop, deadline_s = threading.Event(), time.monotonic() + 60
+    stop, deadline_s = threading.Event(), time.monotonic() + 90
 
     def is_done() -> bool:
         if not exists(store):

@@ -95,7 +95,7 @@ def ids_in(settings: Settings) -> list[int]:
     return sorted(pl.scan_delta(str(folder)).select("id").collect()["id"].to_list())
 
 
-def eventually(claim: Callable[[], bool], *, within_s: float = 30.0) -> bool:
+def eventually(claim: Callable[[], bool], *, within_s: float = 90.0) -> bool:
     """Whether `claim` comes true; it fails the test only after far longer than it should take."""
     deadline_s = time.monotonic() + within_s
     never = threading.Event()
@@ -114,6 +114,12 @@ def is_running(pid: int) -> bool:
         return False
     stat = Path(f"/proc/{pid}/stat")
     return not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a SIGSTOP has come to each thread of a process: it is on its way for a moment."""
+    stats = Path(f"/proc/{pid}/task").glob("*/stat")
+    return {stat.read_text().rsplit(")", 1)[1].split()[0] for stat in stats} == {"T"}
 
 
 def kill(pid: int) -> None:
@@ -150,6 +156,6 @@ def run_cli(folder: Path, *arguments: str, **options: Any) -> subprocess.Complet
         capture_output=True,
         text=True,
         env={**os.environ, "NO_COLOR": "1"},
-        timeout=60,
+        timeout=120,
         **({"stdin": subprocess.DEVNULL} | options if "input" not in options else options),
     )

@@ -49,7 +49,7 @@ def written(catalog: Catalog) -> None:
     stop = threading.Event()
     thread = threading.Thread(target=run_writer, args=(catalog,), kwargs={"stop": stop})
     thread.start()
-    deadline_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + 90
     while not all(_is_written(catalog, topic) for topic in catalog.queue().topics()):
         assert time.monotonic() < deadline_s
         time.sleep(0.01)

@@ -73,14 +73,17 @@ def running(jobs: Sequence[Callable[[], object]]) -> Iterator[None]:
 
 
 class Traffic:
-    """Rows that come, are committed, and are trimmed two commits later; files are compacted."""
+    """Rows that come, are committed, and are trimmed four commits later; files are compacted.
+
+    Four: a reader tries five times, and the machine may let the writer run more often than it.
+    """
 
     def __init__(self, catalog: Catalog) -> None:
         self.sent = 0
         """Numbered texts that are acknowledged: `000000`, `000001`, …"""
         self._queue, self._writer = catalog.queue(), writer(catalog)
         self._store = catalog.store_of(catalog.definition("lab", "notes"))
-        self._committed = [0, 0, 0]
+        self._committed = [0] * 5
 
     def produce(self) -> None:
         send(self._queue, f"{self.sent:06}", f"{self.sent + 1:06}")
@@ -88,10 +91,17 @@ class Traffic:
 
     def commit(self) -> None:
         self._writer.step(flush=True)
+        if self._writer.position == self._committed[-1]:
+            return
         self._committed.append(self._writer.position)
-        trim(self._queue, self._committed[-3])
+        trim(self._queue, self._committed[-5])
         if len(self._committed) % _COMPACT_EVERY == 0:
             delta.compact_once(self._store, target_bytes=1 << 20, files_min=2, clock=SystemClock())
+
+    @property
+    def is_trimmed(self) -> bool:
+        """Whether what was committed has begun to go."""
+        return self._committed[-5] > 0
 
     @property
     def jobs(self) -> list[Callable[[], object]]:

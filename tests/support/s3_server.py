@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aws_account import REGION, AwsAccount
+from kept_port import kept_port
 from service_builds import versitygw
-from service_process import ServiceError, ServiceProcess, free_port
+from service_process import ServiceError, ServiceProcess
 
 __all__ = ["s3_account"]
 
@@ -36,7 +37,7 @@ def s3_account() -> Iterator[AwsAccount]:
 
 @contextlib.contextmanager
 def _started(folder: Path) -> Iterator[AwsAccount]:
-    port = free_port()
+    port = kept_port()
     account = AwsAccount(s3_endpoint=f"http://127.0.0.1:{port}")
     data = folder / "data"
     data.mkdir(exist_ok=True)

@@ -10,7 +10,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["ServiceError", "ServiceProcess", "free_port"]
+__all__ = ["ServiceError", "ServiceProcess"]
 
 LIFELINE = str(Path(__file__).with_name("lifeline_child.py"))
 # A Java server on a busy machine; the usual start takes 0.2 to 4 s.
@@ -29,14 +28,6 @@ _PORT = re.compile(r"^port (\d+)$", re.MULTILINE)
 
 class ServiceError(AssertionError):
     """A server did not come up; the message has the end of what it printed."""
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now. Somebody may take it before its use."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class ServiceProcess:

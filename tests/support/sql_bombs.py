@@ -19,7 +19,7 @@ from neuralake.errors import NeuralakeError
 from neuralake.serve.gateway import Gateway
 
 MIB = 1024 * 1024
-TIGHT = msgspec.structs.replace(LIMITS, timeout_s=30.0, memory_bytes_max=256 * MIB)
+TIGHT = msgspec.structs.replace(LIMITS, timeout_s=100.0, memory_bytes_max=256 * MIB)
 # Short for the bombs alone: what follows them must succeed on a busy machine too.
 BOMB_S_MAX = 0.8
 

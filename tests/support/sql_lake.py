@@ -99,7 +99,7 @@ ROWS: list[dict[str, Any]] = [
 ]
 
 LIMITS = Limits(
-    rows_max=1000, timeout_s=20.0, memory_bytes_max=512 * 1024 * 1024, query_bytes_max=64 * 1024
+    rows_max=1000, timeout_s=100.0, memory_bytes_max=512 * 1024 * 1024, query_bytes_max=64 * 1024
 )
 
 

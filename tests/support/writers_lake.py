@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
-from lab_project import Command, start_cli
+from lab_project import Command, eventually, is_stopped, start_cli
 
 from neuralake.queue import SqliteQueue
 from neuralake.settings import Settings, load_settings
@@ -63,6 +65,18 @@ class WritersLake:
             finally:
                 writer.kill()
                 writer.communicate()
+
+    def pause(self, pid: int) -> None:
+        """SIGSTOP a writer while nobody writes to the queue's file.
+
+        Who is stopped in the middle of that has SQLite's lock, and nobody else goes on.
+        """
+        path = self.settings.queue_path
+        with closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            os.kill(pid, signal.SIGSTOP)
+            assert eventually(lambda: is_stopped(pid))
+            connection.execute("ROLLBACK")
 
     def holder(self, topic: str) -> int:
         """The process that holds the lease of `topic`; 0 if none does."""

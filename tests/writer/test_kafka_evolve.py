@@ -255,7 +255,7 @@ def test_writers_that_are_killed_lose_and_double_no_message(
             kafka.produce(topic, *fresh, message(first + 10, **{f"n{turn}": part}), partition=part)
             sent += [*fresh, message(first + 10, **{f"n{turn}": part})]
         arguments = [str(tmp_path), kafka.address, topic, "0", str(requests)]
-        done = subprocess.run([sys.executable, str(CHILD), *arguments], check=False, timeout=60)
+        done = subprocess.run([sys.executable, str(CHILD), *arguments], check=False, timeout=200)
         killed += done.returncode == -signal.SIGKILL
         assert done.returncode in (0, -signal.SIGKILL)
         lake.writer(lake.partitions()[1]).step(flush=True)
@@ -301,7 +301,7 @@ def test_live_frames_followers_and_sql_see_the_columns_that_the_table_has(
     """Of what waits, values in columns that the table has, and no message that it will not take."""
     topic = topic_of(lake)
     kafka.produce(topic, message(1, x=1))
-    table, follower = lake.catalog.db("lab").table, lake.catalog.lab.follow("events", idle_s=10)
+    table, follower = lake.catalog.db("lab").table, lake.catalog.lab.follow("events")
     waiting = table("events", live=True, evolved=True).collect()
     assert waiting.rows() == [(1, None)]  # No column has come yet.
     lake.write_all()
@@ -318,7 +318,7 @@ def test_live_frames_followers_and_sql_see_the_columns_that_the_table_has(
     assert rows.to_pylist() == [{"id": 1, "x": 1}, {"id": 2, "x": 2}]
     with start_server(lake.catalog) as server:
         path = f"{server.url}/v1/lab/events/tail"
-        answer = httpx.get(path, params={"after": 1, "partition": lake.partitions()[0]})
+        answer = httpx.get(path, params={"after": 1, "partition": lake.partitions()[0]}, timeout=60)
     tail = pa.ipc.open_stream(answer.content).read_all()
     assert tail.to_pylist() == [{"id": 2, "site": None, "x": 2}]
     lake.write_all()

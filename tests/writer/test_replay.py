@@ -24,7 +24,7 @@ def catalog(tmp_path: Path) -> Iterator[Catalog]:
     found = letter_lake(tmp_path)
     with start_server(found) as server:
         rows = [{"id": 0}, {"id": 1}, *({"id": str(number)} for number in range(2, 7))]
-        assert httpx.post(f"{server.url}/v1/lab/events", json=rows).status_code == 202
+        assert httpx.post(f"{server.url}/v1/lab/events", json=rows, timeout=60).status_code == 202
     written(found)
     yield found
     found.close()

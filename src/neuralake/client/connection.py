@@ -28,7 +28,8 @@ _CONNECT_S_MAX = 10.0
 _ANSWER_S_MAX = 60.0
 # An answer that comes slower than this, in the mean, is as none. Modems are quicker.
 _ANSWER_BYTES_S_MIN = 4096
-# Servers close a connection that is quiet for 5 s; a request that meets that is in doubt.
+# Servers close a connection that is quiet for 5 s (ours: 10); a request that meets that is in
+# doubt.
 _IDLE_S_MAX = 4.0
 _ANSWER_BYTES_MAX = 1024 * 1024
 

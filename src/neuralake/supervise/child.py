@@ -78,7 +78,7 @@ class Child:
     def last_lines(self) -> list[str]:
         """What it wrote last; complete once it has ended."""
         if self._process.poll() is not None:
-            self._listener.join(timeout=1.0)
+            self._listener.join(timeout=10.0)
         return list(self._kept)
 
     def tell_to_stop(self) -> None:
