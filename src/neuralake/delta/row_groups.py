@@ -14,7 +14,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
-from neuralake.delta.thrift import I64, LIST, STRUCT, Struct, decode, decode_fields, encode
+from neuralake.delta.thrift import (
+    I64,
+    LIST,
+    STRUCT,
+    Struct,
+    decode,
+    decode_fields,
+    decode_rest,
+    encode,
+    field_header,
+    integer_at,
+    list_header,
+)
+from neuralake.delta.thrift_forms import Forms
 from neuralake.storage import Sink
 
 __all__ = ["Footer", "FooterReader", "Joiner", "extent", "read_footer"]
@@ -29,7 +42,26 @@ _COLUMNS, _GROUP_ROWS, _GROUP_OFFSET, _ORDINAL = 1, 3, 5, 7
 # ColumnChunk
 _FILE_PATH, _CHUNK_OFFSET, _META, _INDEXES, _CRYPTO = 1, 2, 3, (4, 5, 6, 7), (8, 9)
 # ColumnMetaData
-_PLAIN, _COMPRESSED, _DATA, _INDEX_PAGE, _DICTIONARY, _BLOOM = 6, 7, 9, 10, 11, (14, 15)
+_VALUES, _PLAIN, _COMPRESSED, _DATA, _INDEX_PAGE, _DICTIONARY = 5, 6, 7, 9, 10, 11
+_STATISTICS, _BLOOM, _SIZES = 12, (14, 15), 16
+
+# Statistics
+_DATED_BOUNDS, _NULLS, _BOUNDS = (1, 2), 3, (5, 6)
+# Where the footers of one writer differ: in the numbers and bounds of a ColumnChunk.
+_VARIABLE = [
+    *((_META, field) for field in (_VALUES, _PLAIN, _COMPRESSED, _DATA, _DICTIONARY)),
+    *((_META, _STATISTICS, field) for field in (_NULLS, *_BOUNDS)),
+]
+# What merging does not look at.
+_IGNORED = [
+    (_CHUNK_OFFSET,),
+    (_META, _SIZES),
+    *((_META, _STATISTICS, field) for field in _DATED_BOUNDS),
+]
+_ROWS_FOLLOW = field_header(I64, _ROWS, _SCHEMA)[0]
+_ONE_GROUP_FOLLOWS = (
+    field_header(LIST, _GROUPS, _ROWS) + list_header(STRUCT, 1) + field_header(LIST, _COLUMNS, 0)
+)
 
 _NOT_COPYABLE = {_FILE_PATH, *_CRYPTO}
 _NONE = (I64, 0)
@@ -76,11 +108,17 @@ class Footer:
 
 
 class FooterReader:
-    """Reads the footers of files that are described alike: what they share is decoded once."""
+    """Reads the footers of files that are described alike: what they share is decoded once.
+
+    Of footers with one row group it leaves out what a merged chunk cannot have (`_IGNORED`).
+    """
 
     def __init__(self) -> None:
         self._head, self._tail = b"", b""
         self._shared: Struct = {}
+        # What comes before the chunks of one row group, and the forms of each of these.
+        self._opening = b""
+        self._leaves: list[Forms] = []
 
     def read(self, file: BinaryIO) -> Footer | None:
         """The footer of a Parquet file; None if it has none that we understand."""
@@ -106,16 +144,34 @@ class FooterReader:
         if self._head and data.startswith(self._head) and data.endswith(self._tail):
             # The same bytes after the same field are the same fields.
             try:
-                own, last = decode_fields(
-                    data, len(self._head), after=_SCHEMA, end=len(data) - len(self._tail)
-                )
-            except ValueError:
+                own = self._own(data, len(self._head), len(data) - len(self._tail))
+            except (ValueError, IndexError):
                 return decode(data)
-            if last == _GROUPS:
+            if own is not None:
                 return {**self._shared, **own}
         tree = decode(data)
         self._learn(tree, data)
         return tree
+
+    def _own(self, data: bytes, at: int, end: int) -> Struct | None:
+        """Rows and row groups, which lie between two offsets; None: other fields do."""
+        if not self._leaves or data[at] != _ROWS_FOLLOW:
+            own, last = decode_fields(data, at, after=_SCHEMA, end=end)
+            return own if last == _GROUPS else None
+        rows, at = integer_at(data, at + 1)
+        if not data.startswith(self._opening, at):  # More than one row group.
+            own, last = decode_fields(data, at, after=_ROWS, end=end)
+            return {_ROWS: (I64, rows), **own} if last == _GROUPS else None
+        at += len(self._opening)
+        chunks = []
+        for leaf in self._leaves:
+            chunk, at = leaf.decode_at(data, at)
+            chunks.append(chunk)
+        rest, at = decode_rest(data, at, after=_COLUMNS)
+        if at != end:
+            raise ValueError("The row groups end elsewhere.")
+        group: Struct = {_COLUMNS: (LIST, (STRUCT, chunks)), **rest}
+        return {_ROWS: (I64, rows), _GROUPS: (LIST, (STRUCT, [group]))}
 
     def _learn(self, tree: Struct, data: bytes) -> None:
         """Remember the fields before and after the row groups, and their bytes."""
@@ -125,6 +181,10 @@ class FooterReader:
         if {_SCHEMA, _GROUPS} <= tree.keys() and data.startswith(until):
             self._head, self._tail = head, data[len(until) :]
             self._shared = {f: tree[f] for f in tree if f <= _SCHEMA or f > _GROUPS}
+            groups = tree[_GROUPS][1][1]
+            leaves = len(groups[0][_COLUMNS][1][1]) if groups else 0
+            self._leaves = [Forms(_VARIABLE, _IGNORED) for _ in range(leaves)]
+            self._opening = _ONE_GROUP_FOLLOWS + list_header(STRUCT, leaves)
 
 
 def read_footer(file: BinaryIO) -> Footer | None:
