@@ -200,10 +200,9 @@ class _Joined:
     def _piece(self, file: DataFile) -> tuple[Footer, bytes] | None:
         """A whole file, with one request; None: it is not like the others."""
         self._guard()
-        with self._store.open(self._name_of(file)) as source:
-            if source is None:
-                raise ValueError(f"{file.path} is missing.")
-            data = source.read()
+        data = self._store.read(self._name_of(file))
+        if data is None:
+            raise ValueError(f"{file.path} is missing.")
         footer = self._footers.read(BytesIO(data))
         if footer is None or not footer.is_copyable() or footer.rows != file.rows:
             return None
@@ -220,7 +219,7 @@ class _Joined:
 def _recoded(data: bytes, group: Pages) -> Pages:
     """Columns that were encoded anew."""
     footer = read_footer(BytesIO(data))
-    if footer is None or len(footer.groups) > 1 or not are_like(group.first, footer):
+    if footer is None or len(footer.chunks) > 1 or not are_like(group.first, footer):
         raise ValueError("Columns are encoded otherwise now.")
     pages = Pages(footer)
     pages.add("", footer, data)

@@ -11,9 +11,10 @@ Structures are those of `parquet.thrift` in the Parquet format's specification.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO
+from collections.abc import Iterable
+from typing import BinaryIO
 
+from neuralake.delta.chunk_meta import Chunk, ChunkForms, chunk_of
 from neuralake.delta.thrift import (
     I64,
     LIST,
@@ -27,10 +28,9 @@ from neuralake.delta.thrift import (
     integer_at,
     list_header,
 )
-from neuralake.delta.thrift_forms import Forms
 from neuralake.storage import Sink
 
-__all__ = ["Footer", "FooterReader", "Joiner", "extent", "read_footer"]
+__all__ = ["Footer", "FooterReader", "Joiner", "read_footer"]
 
 _MAGIC = b"PAR1"
 _COPY_BYTES = 4 * 1024 * 1024
@@ -40,59 +40,56 @@ _KINSHIP = (1, _SCHEMA, _CREATED_BY, _ORDERS)
 # RowGroup
 _COLUMNS, _GROUP_ROWS, _GROUP_OFFSET, _ORDINAL = 1, 3, 5, 7
 # ColumnChunk
-_FILE_PATH, _CHUNK_OFFSET, _META, _INDEXES, _CRYPTO = 1, 2, 3, (4, 5, 6, 7), (8, 9)
+_CHUNK_OFFSET, _META, _INDEXES = 2, 3, (4, 5, 6, 7)
 # ColumnMetaData
-_VALUES, _PLAIN, _COMPRESSED, _DATA, _INDEX_PAGE, _DICTIONARY = 5, 6, 7, 9, 10, 11
-_STATISTICS, _BLOOM, _SIZES = 12, (14, 15), 16
+_DATA, _INDEX_PAGE, _DICTIONARY, _BLOOM = 9, 10, 11, (14, 15)
 
-# Statistics
-_DATED_BOUNDS, _NULLS, _BOUNDS = (1, 2), 3, (5, 6)
-# Where the footers of one writer differ: in the numbers and bounds of a ColumnChunk.
-_VARIABLE = [
-    *((_META, field) for field in (_VALUES, _PLAIN, _COMPRESSED, _DATA, _DICTIONARY)),
-    *((_META, _STATISTICS, field) for field in (_NULLS, *_BOUNDS)),
-]
-# What merging does not look at.
-_IGNORED = [
-    (_CHUNK_OFFSET,),
-    (_META, _SIZES),
-    *((_META, _STATISTICS, field) for field in _DATED_BOUNDS),
-]
 _ROWS_FOLLOW = field_header(I64, _ROWS, _SCHEMA)[0]
 _ONE_GROUP_FOLLOWS = (
     field_header(LIST, _GROUPS, _ROWS) + list_header(STRUCT, 1) + field_header(LIST, _COLUMNS, 0)
 )
 
-_NOT_COPYABLE = {_FILE_PATH, *_CRYPTO}
-_NONE = (I64, 0)
-
 
 class Footer:
     """What the end of a Parquet file says: its row groups, and where their bytes are."""
 
-    def __init__(self, tree: Struct, file_bytes: int) -> None:
-        """Raises KeyError, TypeError, IndexError or ValueError: it lacks what a footer has."""
+    def __init__(
+        self, tree: Struct, file_bytes: int, chunks: list[list[Chunk]] | None = None
+    ) -> None:
+        """
+        Args:
+            chunks: of each row group, if they are known; the tree need not have them then.
+
+        Raises:
+            KeyError, TypeError, IndexError, ValueError: it lacks what a footer has.
+        """
         self.tree = tree
-        self.groups: list[Struct] = tree[_GROUPS][1][1]
+        if chunks is None:
+            chunks = [[*map(chunk_of, group[_COLUMNS][1][1])] for group in tree[_GROUPS][1][1]]
+        self.chunks = chunks
+        """Of each row group."""
         self.rows: int = tree[_ROWS][1]
         self.file_bytes = file_bytes
-        self.plain_bytes = 0
+        plain, compressed, is_whole = 0, 0, _ENCRYPTION not in tree
+        for group in chunks:
+            for chunk in group:
+                start, size = chunk.start, chunk.size_bytes
+                plain += chunk.plain_bytes
+                compressed += size
+                if start < len(_MAGIC) or size < 0 or start + size > file_bytes:
+                    is_whole = False
+                is_whole = is_whole and chunk.manner.is_copyable
+        self.plain_bytes = plain
         """Size of all its column chunks before they were compressed."""
-        compressed, is_whole = 0, _ENCRYPTION not in tree
-        for chunk in self._chunks():
-            start, size = extent(chunk)
-            self.plain_bytes += chunk[_META][1][_PLAIN][1]
-            compressed += size
-            if (
-                start < len(_MAGIC)
-                or size < 0
-                or start + size > file_bytes
-                or not _NOT_COPYABLE.isdisjoint(chunk)
-            ):
-                is_whole = False
         self._is_whole = is_whole
-        self.group_bytes_mean = compressed / len(self.groups) if self.groups else 0.0
+        self.group_bytes_mean = compressed / len(chunks) if chunks else 0.0
         """Mean compressed size of a row group; 0 if there is none."""
+
+    @property
+    def groups(self) -> list[Struct]:
+        """The row groups, to be copied. Raises KeyError: it was read for merging."""
+        groups: list[Struct] = self.tree[_GROUPS][1][1]
+        return groups
 
     def is_kin(self, other: Footer) -> bool:
         """Whether row groups of both files may stand in one file."""
@@ -102,15 +99,11 @@ class Footer:
         """Whether its chunks can be lifted out: in this file, in one piece, readable by all."""
         return self._is_whole
 
-    def _chunks(self) -> Iterator[Struct]:
-        for group in self.groups:
-            yield from group[_COLUMNS][1][1]
-
 
 class FooterReader:
     """Reads the footers of files that are described alike: what they share is decoded once.
 
-    Of footers with one row group it leaves out what a merged chunk cannot have (`_IGNORED`).
+    They are for merging: where there is one row group, only its chunks are told.
     """
 
     def __init__(self) -> None:
@@ -118,7 +111,7 @@ class FooterReader:
         self._shared: Struct = {}
         # What comes before the chunks of one row group, and the forms of each of these.
         self._opening = b""
-        self._leaves: list[Forms] = []
+        self._leaves: list[ChunkForms] = []
 
     def read(self, file: BinaryIO) -> Footer | None:
         """The footer of a Parquet file; None if it has none that we understand."""
@@ -136,42 +129,36 @@ class FooterReader:
             file.seek(size - 8 - length)
             tail = file.read(length + 8)
         try:
-            return Footer(self._decoded(tail[-8 - length : -8]), size)
+            return self._decoded(tail[-8 - length : -8], size)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError):
             return None
 
-    def _decoded(self, data: bytes) -> Struct:
+    def _decoded(self, data: bytes, file_bytes: int) -> Footer:
         if self._head and data.startswith(self._head) and data.endswith(self._tail):
             # The same bytes after the same field are the same fields.
-            try:
-                own = self._own(data, len(self._head), len(data) - len(self._tail))
-            except (ValueError, IndexError):
-                return decode(data)
-            if own is not None:
-                return {**self._shared, **own}
+            end = len(data) - len(self._tail)
+            if self._leaves and data[len(self._head)] == _ROWS_FOLLOW:
+                rows, at = integer_at(data, len(self._head) + 1)
+                if data.startswith(self._opening, at):
+                    tree = {**self._shared, _ROWS: (I64, rows)}
+                    return Footer(tree, file_bytes, [self._chunks(data, at, end)])
+            own, last = decode_fields(data, len(self._head), after=_SCHEMA, end=end)
+            if last == _GROUPS:
+                return Footer({**self._shared, **own}, file_bytes)
         tree = decode(data)
         self._learn(tree, data)
-        return tree
+        return Footer(tree, file_bytes)
 
-    def _own(self, data: bytes, at: int, end: int) -> Struct | None:
-        """Rows and row groups, which lie between two offsets; None: other fields do."""
-        if not self._leaves or data[at] != _ROWS_FOLLOW:
-            own, last = decode_fields(data, at, after=_SCHEMA, end=end)
-            return own if last == _GROUPS else None
-        rows, at = integer_at(data, at + 1)
-        if not data.startswith(self._opening, at):  # More than one row group.
-            own, last = decode_fields(data, at, after=_ROWS, end=end)
-            return {_ROWS: (I64, rows), **own} if last == _GROUPS else None
+    def _chunks(self, data: bytes, at: int, end: int) -> list[Chunk]:
+        """Those of the only row group, which begins at `at`. Raises ValueError: damaged."""
         at += len(self._opening)
         chunks = []
         for leaf in self._leaves:
-            chunk, at = leaf.decode_at(data, at)
+            chunk, at = leaf.read(data, at)
             chunks.append(chunk)
-        rest, at = decode_rest(data, at, after=_COLUMNS)
-        if at != end:
+        if decode_rest(data, at, after=_COLUMNS)[1] != end:
             raise ValueError("The row groups end elsewhere.")
-        group: Struct = {_COLUMNS: (LIST, (STRUCT, chunks)), **rest}
-        return {_ROWS: (I64, rows), _GROUPS: (LIST, (STRUCT, [group]))}
+        return chunks
 
     def _learn(self, tree: Struct, data: bytes) -> None:
         """Remember the fields before and after the row groups, and their bytes."""
@@ -183,7 +170,7 @@ class FooterReader:
             self._shared = {f: tree[f] for f in tree if f <= _SCHEMA or f > _GROUPS}
             groups = tree[_GROUPS][1][1]
             leaves = len(groups[0][_COLUMNS][1][1]) if groups else 0
-            self._leaves = [Forms(_VARIABLE, _IGNORED) for _ in range(leaves)]
+            self._leaves = [ChunkForms() for _ in range(leaves)]
             self._opening = _ONE_GROUP_FOLLOWS + list_header(STRUCT, leaves)
 
 
@@ -252,7 +239,8 @@ class Joiner:
         return moved
 
     def _chunk(self, chunk: Struct, file: BinaryIO) -> Struct:
-        start, size = extent(chunk)
+        found = chunk_of(chunk)
+        start, size = found.start, found.size_bytes
         shift = self._at - start
         file.seek(start)
         while size:
@@ -278,13 +266,3 @@ class Joiner:
     def _write(self, data: bytes) -> None:
         self._sink.write(data)
         self._at += len(data)
-
-
-def extent(chunk: Struct) -> tuple[int, int]:
-    """Offset and size of a column chunk's bytes."""
-    meta: dict[int, Any] = chunk[_META][1]
-    start, dictionary = meta[_DATA][1], meta.get(_DICTIONARY, _NONE)[1]
-    # Some writers put 0 where there is no dictionary.
-    if dictionary > 0 and (dictionary < start or start <= 0):
-        start = dictionary
-    return start, meta[_COMPRESSED][1]

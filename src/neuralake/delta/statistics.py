@@ -73,9 +73,7 @@ def _sums(nulls: list[_Tree]) -> _Tree:
     return found
 
 
-def _extremes(
-    bounds: list[_Tree], nulls: list[_Tree], rows: list[int], extreme: _Extreme
-) -> _Tree:
+def _extremes(bounds: list[_Tree], nulls: list[_Tree], rows: list[int], extreme: _Extreme) -> _Tree:
     """The bounds that hold for every part; of columns that are null throughout a part, without it.
 
     A column that one part has no bound for, although it may have values there, has none.
@@ -119,4 +117,3 @@ def _kind(value: Any) -> object:
     # Other spellings (microseconds, zones) sort otherwise than the times do. A text column may hold
     # such texts too; that it then has no bound costs little.
     return (str, value[-1]) if _TIME_IN_MS.fullmatch(value) else object()
-
