@@ -15,7 +15,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from neuralake.delta.thrift import STRUCT, Struct, decode_at
-from neuralake.delta.thrift_forms import Form
+from neuralake.delta.thrift_forms import Form, Path
 
 __all__ = ["Chunk", "ChunkForms", "Manner", "chunk_of"]
 
@@ -153,7 +153,7 @@ class ChunkForms:
         except ValueError:
             return
         there = {path: place for place, path in enumerate(form.paths)}
-        absent = {(_META, _DICTIONARY): -2}
+        absent: dict[Path, int] = {(_META, _DICTIONARY): -2}
         places = [there.get(path, absent.get(path, -1)) for path in _VARIABLE]
         # The newest first: it is the one for lengths of any kind.
         self._known.insert(0, (form, manner, itemgetter(*places)))

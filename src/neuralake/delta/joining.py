@@ -103,17 +103,19 @@ def write_joined(
     encode: Encode,
     recode: Recode,
     guard: Callable[[], None],
+    footers: FooterReader,
 ) -> EncodedFile:
     """Write `parts` to `sink` as one Parquet file; calls `guard` before each file.
 
     Args:
+        footers: has perhaps read such files before.
         recode: some columns of files (by path and bytes) as a Parquet file; see `recoded`.
 
     Raises:
         ValueError: they turn out not to fit together, or to be damaged. What was written must be
             thrown away, and the files be decoded, which tells what is wrong with them.
     """
-    joined = _Joined(sink, store, name_of, guard)
+    joined = _Joined(sink, store, name_of, guard, footers)
     for part in parts:
         if part.way is Way.COPY:
             joined.copy(part)
@@ -133,10 +135,10 @@ class _Joined:
         store: LogStore,
         name_of: Callable[[DataFile], str],
         guard: Callable[[], None],
+        footers: FooterReader,
     ) -> None:
         self._joiner, self._store = Joiner(sink), store
-        self._name_of, self._guard = name_of, guard
-        self._footers = FooterReader()
+        self._name_of, self._guard, self._footers = name_of, guard, footers
         self._first: Footer | None = None
         self._stats: list[str | None] = []
 

@@ -136,18 +136,26 @@ class FooterReader:
     def _decoded(self, data: bytes, file_bytes: int) -> Footer:
         if self._head and data.startswith(self._head) and data.endswith(self._tail):
             # The same bytes after the same field are the same fields.
-            end = len(data) - len(self._tail)
-            if self._leaves and data[len(self._head)] == _ROWS_FOLLOW:
-                rows, at = integer_at(data, len(self._head) + 1)
-                if data.startswith(self._opening, at):
-                    tree = {**self._shared, _ROWS: (I64, rows)}
-                    return Footer(tree, file_bytes, [self._chunks(data, at, end)])
-            own, last = decode_fields(data, len(self._head), after=_SCHEMA, end=end)
-            if last == _GROUPS:
-                return Footer({**self._shared, **own}, file_bytes)
+            try:
+                return self._of_kin(data, file_bytes)
+            except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+                return Footer(decode(data), file_bytes)
         tree = decode(data)
         self._learn(tree, data)
         return Footer(tree, file_bytes)
+
+    def _of_kin(self, data: bytes, file_bytes: int) -> Footer:
+        """A footer with the fields that are known before and after its row groups."""
+        at, end = len(self._head), len(data) - len(self._tail)
+        if self._leaves and data[at] == _ROWS_FOLLOW:
+            rows, first = integer_at(data, at + 1)
+            if data.startswith(self._opening, first):
+                chunks = self._chunks(data, first, end)
+                return Footer({**self._shared, _ROWS: (I64, rows)}, file_bytes, [chunks])
+        own, last = decode_fields(data, at, after=_SCHEMA, end=end)
+        if last != _GROUPS:
+            raise ValueError("Other fields are there.")
+        return Footer({**self._shared, **own}, file_bytes)
 
     def _chunks(self, data: bytes, at: int, end: int) -> list[Chunk]:
         """Those of the only row group, which begins at `at`. Raises ValueError: damaged."""

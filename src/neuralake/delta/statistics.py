@@ -67,8 +67,8 @@ def _sums(nulls: list[_Tree]) -> _Tree:
         counts = [tree.get(name) for tree in nulls]
         kinds = set(map(type, counts))
         if kinds == {int}:
-            found[name] = sum(counts)
-        elif kinds == {dict} and (below := _sums(counts)):
+            found[name] = sum(count or 0 for count in counts)
+        elif kinds == {dict} and (below := _sums([_tree(tree, name) for tree in nulls])):
             found[name] = below
     return found
 
@@ -99,6 +99,8 @@ def _extremes(bounds: list[_Tree], nulls: list[_Tree], rows: list[int], extreme:
 def _are_comparable(values: list[Any]) -> bool:
     """Whether the order of the values is surely that of the column's."""
     kinds = set(map(type, values))
+    if kinds == {str} and all(map(_TIME_IN_MS.fullmatch, values)):
+        return len({value.endswith("Z") for value in values}) == 1
     if kinds == {int} or (kinds == {str} and not any(map(_TIME.match, values))):
         return True
     return None not in values and len({_kind(value) for value in values}) == 1
@@ -116,4 +118,4 @@ def _kind(value: Any) -> object:
         return str
     # Other spellings (microseconds, zones) sort otherwise than the times do. A text column may hold
     # such texts too; that it then has no bound costs little.
-    return (str, value[-1]) if _TIME_IN_MS.fullmatch(value) else object()
+    return (str, value.endswith("Z")) if _TIME_IN_MS.fullmatch(value) else object()

@@ -76,14 +76,16 @@ class Form:
         self._is_kept: list[bool] = []
         self._learn_struct(struct, (), is_kept=True)
         self._end_pattern()
+        self._first, *after = self._patterns
+        self._after_binaries = [*zip(self._is_kept, after, strict=True)]
 
     def read(self, data: bytes, at: int) -> tuple[list[Any], int] | None:
         """What differs in the struct at `at`, and where it ends; None: it is of another form."""
-        found = self._patterns[0].match(data, at)
+        found = self._first.match(data, at)
         if found is None:
             return None
         values: list[Any] = [*found.groups()]
-        for is_kept, pattern in zip(self._is_kept, self._patterns[1:], strict=True):
+        for is_kept, pattern in self._after_binaries:
             try:
                 value, at = binary_at(data, found.end())
             except (IndexError, ValueError):
