@@ -136,6 +136,7 @@ def test_files_of_many_row_groups_and_of_other_writers_are_read_between_ours() -
     reader, rows = practised(), pq.read_table(io.BytesIO(example(20)))
     sink = io.BytesIO()
     pq.write_table(rows, sink, row_group_size=3)
+    assert says(reader.read(io.BytesIO(ours(SCHEMA.empty_table())))) is not None
     files = [example(3), sink.getvalue(), example(4), sink.getvalue(), sink.getvalue(), example(5)]
 
     for data in files:

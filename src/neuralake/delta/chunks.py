@@ -18,8 +18,8 @@ from neuralake.delta.thrift import I32, I64, LIST, STRUCT, Struct, decode_at
 __all__ = ["LeafChunks"]
 
 # Pages of so many values, or of so many bytes before compression, are kept. Against full ones
-# (20,000 values) they take up to 7 % more room, and texts in the smallest of them are read in 1.2
-# to 1.7 times the time; to encode them anew takes as long as reading them five times or more.
+# (20,000 values) they take up to 7 % more room, and texts in the smallest of them are read in 1.1
+# to 2 times the time; to encode them anew costs as much as four to ten such reads lose.
 _PAGE_VALUES_MIN = 1_000
 _PAGE_BYTES_MIN = 8 * 1024
 # What was compressed lightly, because it was little, is compressed well once.

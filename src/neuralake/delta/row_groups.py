@@ -12,6 +12,7 @@ Structures are those of `parquet.thrift` in the Parquet format's specification.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from neuralake.delta.chunk_meta import Chunk, ChunkForms, chunk_of
@@ -48,6 +49,9 @@ _ROWS_FOLLOW = field_header(I64, _ROWS, _SCHEMA)[0]
 _ONE_GROUP_FOLLOWS = (
     field_header(LIST, _GROUPS, _ROWS) + list_header(STRUCT, 1) + field_header(LIST, _COLUMNS, 0)
 )
+
+# What decoding raises where a footer is not what it says.
+_DAMAGED = (ValueError, KeyError, TypeError, IndexError, AttributeError)
 
 
 class Footer:
@@ -107,11 +111,7 @@ class FooterReader:
     """
 
     def __init__(self) -> None:
-        self._head, self._tail = b"", b""
-        self._shared: Struct = {}
-        # What comes before the chunks of one row group, and the forms of each of these.
-        self._opening = b""
-        self._leaves: list[ChunkForms] = []
+        self._kin: _Kin | None = None
 
     def read(self, file: BinaryIO) -> Footer | None:
         """The footer of a Parquet file; None if it has none that we understand."""
@@ -130,56 +130,72 @@ class FooterReader:
             tail = file.read(length + 8)
         try:
             return self._decoded(tail[-8 - length : -8], size)
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        except _DAMAGED:
             return None
 
     def _decoded(self, data: bytes, file_bytes: int) -> Footer:
-        if self._head and data.startswith(self._head) and data.endswith(self._tail):
-            # The same bytes after the same field are the same fields.
+        if (kin := self._kin) is not None and kin.has(data):
             try:
-                return self._of_kin(data, file_bytes)
-            except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+                return kin.footer(data, file_bytes)
+            except _DAMAGED:
                 return Footer(decode(data), file_bytes)
         tree = decode(data)
-        self._learn(tree, data)
+        self._kin = _Kin.of(tree, data) or self._kin
         return Footer(tree, file_bytes)
 
-    def _of_kin(self, data: bytes, file_bytes: int) -> Footer:
-        """A footer with the fields that are known before and after its row groups."""
-        at, end = len(self._head), len(data) - len(self._tail)
-        if self._leaves and data[at] == _ROWS_FOLLOW:
+
+@dataclass(frozen=True, slots=True)
+class _Kin:
+    """What footers share: the fields before and after the row groups, and their bytes."""
+
+    head: bytes
+    tail: bytes
+    shared: Struct
+    opening: bytes
+    """What comes before the chunks of one row group."""
+    leaves: tuple[ChunkForms, ...]
+
+    @classmethod
+    def of(cls, tree: Struct, data: bytes) -> _Kin | None:
+        """Learn it of one; None if that is spelled otherwise than ours, or lacks something."""
+        head = encode({field: tree[field] for field in tree if field <= _SCHEMA})[:-1]
+        until = encode({field: tree[field] for field in tree if field <= _GROUPS})[:-1]
+        if not {_SCHEMA, _GROUPS} <= tree.keys() or not data.startswith(until):
+            return None
+        if not tree[_GROUPS][1][1]:
+            return None
+        shared = {f: tree[f] for f in tree if f <= _SCHEMA or f > _GROUPS}
+        leaves = len(tree[_GROUPS][1][1][0][_COLUMNS][1][1])
+        opening = _ONE_GROUP_FOLLOWS + list_header(STRUCT, leaves)
+        forms = tuple(ChunkForms() for _ in range(leaves))
+        return cls(head, data[len(until) :], shared, opening, forms)
+
+    def has(self, data: bytes) -> bool:
+        """Whether a footer is of them: the same bytes after the same field are the same fields."""
+        return data.startswith(self.head) and data.endswith(self.tail)
+
+    def footer(self, data: bytes, file_bytes: int) -> Footer:
+        """One of them. Raises one of `_DAMAGED`."""
+        at, end = len(self.head), len(data) - len(self.tail)
+        if data[at] == _ROWS_FOLLOW:
             rows, first = integer_at(data, at + 1)
-            if data.startswith(self._opening, first):
-                chunks = self._chunks(data, first, end)
-                return Footer({**self._shared, _ROWS: (I64, rows)}, file_bytes, [chunks])
+            if data.startswith(self.opening, first):
+                chunks = self._chunks(data, first + len(self.opening), end)
+                return Footer({**self.shared, _ROWS: (I64, rows)}, file_bytes, [chunks])
         own, last = decode_fields(data, at, after=_SCHEMA, end=end)
         if last != _GROUPS:
             raise ValueError("Other fields are there.")
-        return Footer({**self._shared, **own}, file_bytes)
+        return Footer({**self.shared, **own}, file_bytes)
 
     def _chunks(self, data: bytes, at: int, end: int) -> list[Chunk]:
-        """Those of the only row group, which begins at `at`. Raises ValueError: damaged."""
-        at += len(self._opening)
+        """Those of the only row group, the first of which is at `at`."""
         chunks = []
-        for leaf in self._leaves:
+        for leaf in self.leaves:
             chunk, at = leaf.read(data, at)
             chunks.append(chunk)
         if decode_rest(data, at, after=_COLUMNS)[1] != end:
             raise ValueError("The row groups end elsewhere.")
         return chunks
-
-    def _learn(self, tree: Struct, data: bytes) -> None:
-        """Remember the fields before and after the row groups, and their bytes."""
-        head = encode({field: tree[field] for field in tree if field <= _SCHEMA})[:-1]
-        until = encode({field: tree[field] for field in tree if field <= _GROUPS})[:-1]
-        # Other spellings of the same are possible; then nothing is shared.
-        if {_SCHEMA, _GROUPS} <= tree.keys() and data.startswith(until):
-            self._head, self._tail = head, data[len(until) :]
-            self._shared = {f: tree[f] for f in tree if f <= _SCHEMA or f > _GROUPS}
-            groups = tree[_GROUPS][1][1]
-            leaves = len(groups[0][_COLUMNS][1][1]) if groups else 0
-            self._leaves = [ChunkForms() for _ in range(leaves)]
-            self._opening = _ONE_GROUP_FOLLOWS + list_header(STRUCT, leaves)
 
 
 def read_footer(file: BinaryIO) -> Footer | None:
