@@ -50,7 +50,8 @@ _UNLIKE_MIN = 16
 _FORMS_MAX = 8
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+# Not frozen, although nobody changes it: that would make half of the time to decode it.
+@dataclass(slots=True, eq=False)
 class Manner:
     """How a chunk is written. Chunks of one form have the same object."""
 

@@ -11,7 +11,7 @@ Structures are those of `parquet.thrift` in the Parquet format's specification.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -115,23 +115,7 @@ class FooterReader:
 
     def read(self, file: BinaryIO) -> Footer | None:
         """The footer of a Parquet file; None if it has none that we understand."""
-        size = file.seek(0, 2)
-        if size < 12:
-            return None
-        # One request on a remote store brings nearly every footer.
-        tail_bytes = min(size, 64 * 1024)
-        file.seek(size - tail_bytes)
-        tail = file.read(tail_bytes)
-        length = int.from_bytes(tail[-8:-4], "little")
-        if tail[-4:] != _MAGIC or length + 8 > size:
-            return None
-        if length + 8 > len(tail):
-            file.seek(size - 8 - length)
-            tail = file.read(length + 8)
-        try:
-            return self._decoded(tail[-8 - length : -8], size)
-        except _DAMAGED:
-            return None
+        return _read(file, self._decoded)
 
     def _decoded(self, data: bytes, file_bytes: int) -> Footer:
         if (kin := self._kin) is not None and kin.has(data):
@@ -200,7 +184,27 @@ class _Kin:
 
 def read_footer(file: BinaryIO) -> Footer | None:
     """The footer of a Parquet file; None if it has none that we understand."""
-    return FooterReader().read(file)
+    return _read(file, lambda data, file_bytes: Footer(decode(data), file_bytes))
+
+
+def _read(file: BinaryIO, decoded: Callable[[bytes, int], Footer]) -> Footer | None:
+    size = file.seek(0, 2)
+    if size < 12:
+        return None
+    # One request on a remote store brings nearly every footer.
+    tail_bytes = min(size, 64 * 1024)
+    file.seek(size - tail_bytes)
+    tail = file.read(tail_bytes)
+    length = int.from_bytes(tail[-8:-4], "little")
+    if tail[-4:] != _MAGIC or length + 8 > size:
+        return None
+    if length + 8 > len(tail):
+        file.seek(size - 8 - length)
+        tail = file.read(length + 8)
+    try:
+        return decoded(tail[-8 - length : -8], size)
+    except _DAMAGED:
+        return None
 
 
 class Joiner:
@@ -225,8 +229,8 @@ class Joiner:
             footer: of `file`; copyable, and of the same kinship as those added before.
         """
         self._first = self._first or footer
-        for group in footer.groups:
-            self._groups.append(self._copied(group, file))
+        for group, chunks in zip(footer.groups, footer.chunks, strict=True):
+            self._groups.append(self._copied(group, chunks, file))
         self.rows += footer.rows
 
     def add_group(self, footer: Footer, group: Struct, chunks: Iterable[bytes], rows: int) -> None:
@@ -255,16 +259,16 @@ class Joiner:
         footer = encode(tree)
         self._write(footer + len(footer).to_bytes(4, "little") + _MAGIC)
 
-    def _copied(self, group: Struct, file: BinaryIO) -> Struct:
-        kind, chunks = group[_COLUMNS][1]
+    def _copied(self, group: Struct, chunks: list[Chunk], file: BinaryIO) -> Struct:
+        kind, columns = group[_COLUMNS][1]
+        pairs = zip(columns, chunks, strict=True)
         moved = {field: group[field] for field in group if field not in (_GROUP_OFFSET, _ORDINAL)}
         moved[_GROUP_OFFSET] = (I64, self._at)
-        moved[_COLUMNS] = (LIST, (kind, [self._chunk(chunk, file) for chunk in chunks]))
+        moved[_COLUMNS] = (LIST, (kind, [self._chunk(*pair, file) for pair in pairs]))
         return moved
 
-    def _chunk(self, chunk: Struct, file: BinaryIO) -> Struct:
-        found = chunk_of(chunk)
-        start, size = found.start, found.size_bytes
+    def _chunk(self, column: Struct, chunk: Chunk, file: BinaryIO) -> Struct:
+        start, size = chunk.start, chunk.size_bytes
         shift = self._at - start
         file.seek(start)
         while size:
@@ -275,13 +279,13 @@ class Joiner:
             size -= len(data)
         meta: Struct = {
             field: value
-            for field, value in chunk[_META][1].items()
+            for field, value in column[_META][1].items()
             if field not in (_INDEX_PAGE, *_BLOOM)
         }
         for field in (_DATA, _DICTIONARY):
             if field in meta and meta[field][1] > 0:
                 meta[field] = (I64, meta[field][1] + shift)
-        moved: Struct = {field: chunk[field] for field in chunk if field not in _INDEXES}
+        moved: Struct = {field: column[field] for field in column if field not in _INDEXES}
         # Where the chunk's metadata lies if it is repeated in the file; 0 if it is not.
         moved[_CHUNK_OFFSET] = (I64, 0)
         moved[_META] = (STRUCT, meta)

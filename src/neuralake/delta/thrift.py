@@ -269,7 +269,10 @@ def _check_depth(depth: int) -> None:
 def _write_struct(out: bytearray, struct: Struct) -> None:
     last = 0
     for number, (kind, value) in sorted(struct.items()):
-        out += field_header(kind, number, last)
+        if 0 < number - last <= 15:
+            out.append((number - last) << 4 | kind)
+        else:
+            out += field_header(kind, number, last)
         last = number
         if kind not in (TRUE, FALSE):
             _write_value(out, kind, value)
