@@ -364,6 +364,25 @@ def test_compaction_lays_small_files_end_to_end_and_changes_no_row(
     assert compact_once(uri, target_bytes=128 * MIB, files_min=2).files_removed == 0
 
 
+def test_texts_in_pages_of_a_fair_size_are_not_decoded(tmp_path: Path) -> None:
+    """800 texts of 16 letters, as a writer commits them several times a second."""
+    uri = str(tmp_path / "t")
+    schema = pa.schema([("text", pa.string()), ("few", pa.int64()), ("long", pa.string())])
+    create_table(uri, schema)
+    log, batches = TableLog.open(uri), []
+    for number in range(4):
+        ids = range(number * 800, number * 800 + 800)
+        texts, long = [f"{n * 7919:016}" for n in ids], [f"{n:0100}" for n in ids]
+        batches.append(pa.table({"text": texts, "few": ids, "long": long}, schema))
+        log.append(batches[-1])
+    parts, few = chunks_of(uri, 0), chunks_of(uri, 1)
+
+    compact_once(uri, target_bytes=128 * MIB, files_min=2)
+    assert read_all(uri).equals(pa.concat_tables(batches))
+    assert chunks_of(uri, 0) == [b"".join(parts)], "texts were not decoded"
+    assert chunks_of(uri, 1) != [b"".join(few)], "800 numbers are too few for a page"
+
+
 def test_other_engines_read_and_skip_as_before(tmp_path: Path) -> None:
     uri = str(tmp_path / "t")
     rows = made(uri)

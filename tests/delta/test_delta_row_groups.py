@@ -205,6 +205,30 @@ def test_combined_statistics_bound_every_row(parts: list[list[dict[str, object]]
             ],
             '{"numRecords":3,"minValues":{"a":1.50},"maxValues":{},"nullCount":{"a":2}}',
         ),
+        # Times without a zone sort as their texts do; beside those with one it is not sure.
+        (
+            [
+                '{"numRecords":1,"minValues":{"a":"2024-01-01T00:00:00.008"}}',
+                '{"numRecords":1,"minValues":{"a":"2024-01-01T00:00:00.001"}}',
+            ],
+            '{"numRecords":2,"minValues":{"a":"2024-01-01T00:00:00.001"},'
+            '"maxValues":{},"nullCount":{}}',
+        ),
+        (
+            [
+                '{"numRecords":1,"minValues":{"a":"2024-01-01T00:00:00.008Z"}}',
+                '{"numRecords":1,"minValues":{"a":"2024-01-01T00:00:00.001"}}',
+            ],
+            '{"numRecords":2,"minValues":{},"maxValues":{},"nullCount":{}}',
+        ),
+        # A field of a struct that is null in every row of a part.
+        (
+            [
+                '{"numRecords":2,"minValues":{"a":{"b":3}},"nullCount":{"a":{"b":0,"c":1}}}',
+                '{"numRecords":1,"minValues":{"a":{}},"nullCount":{"a":{"b":1}}}',
+            ],
+            '{"numRecords":3,"minValues":{"a":{"b":3}},"maxValues":{},"nullCount":{"a":{"b":1}}}',
+        ),
         # Two spellings of times do not sort as the times do.
         (
             [

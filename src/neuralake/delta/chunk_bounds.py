@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from neuralake.delta.thrift import FALSE, I64, STRUCT, TRUE, Struct
+from neuralake.delta.chunk_meta import Chunk
+from neuralake.delta.thrift import BINARY, FALSE, I64, STRUCT, TRUE, Struct
 
 __all__ = ["ChunkBounds"]
 
@@ -29,53 +30,60 @@ class ChunkBounds:
 
     def __init__(self, kind: int, element: Struct) -> None:
         self._order = _order(kind, element)
-        self._only: Struct = _NONE
+        self._only: Chunk | None = None
         self._chunks = self._nulls = 0
         self._counts_nulls = self._has_bounds = True
-        self._low: tuple[Any, Any] | None = None
-        self._high: tuple[Any, Any] | None = None
+        self._low: tuple[Any, bytes] | None = None
+        self._high: tuple[Any, bytes] | None = None
         # FALSE, TRUE, or 0 where a part does not tell.
         self._low_is_exact: set[int] = set()
         self._high_is_exact: set[int] = set()
 
-    def add(self, statistics: Struct, values: int) -> None:
-        """Note the statistics of a chunk of so many values, nulls among them."""
+    def add(self, chunk: Chunk) -> None:
+        """Note the statistics of a chunk."""
         self._chunks += 1
-        self._only = statistics if self._chunks == 1 else _NONE
-        if _NULLS not in statistics:
+        self._only = chunk if self._chunks == 1 else None
+        nulls = chunk.nulls
+        if nulls is None:
             self._counts_nulls = False
             return
-        nulls = statistics[_NULLS][1]
         self._nulls += nulls
         # A part of nothing but nulls bounds nothing away.
-        if nulls >= values or not self._has_bounds:
+        if nulls >= chunk.values or not self._has_bounds:
             return
-        if self._order is None or _MIN not in statistics or _MAX not in statistics:
+        low, high = chunk.low, chunk.high
+        if self._order is None or low is None or high is None:
             self._has_bounds = False
             return
-        low, high = statistics[_MIN], statistics[_MAX]
-        low_place, high_place = self._order(low[1]), self._order(high[1])
+        low_place, high_place = self._order(low), self._order(high)
         if self._low is None or low_place < self._low[0]:
             self._low = (low_place, low)
         if self._high is None or high_place > self._high[0]:
             self._high = (high_place, high)
-        self._low_is_exact.add(statistics.get(_MIN_IS_EXACT, (0, None))[0])
-        self._high_is_exact.add(statistics.get(_MAX_IS_EXACT, (0, None))[0])
+        self._low_is_exact.add(chunk.manner.low_is_exact)
+        self._high_is_exact.add(chunk.manner.high_is_exact)
 
     def statistics(self) -> Struct:
         """Those of all chunks; empty if nothing is certain."""
-        if self._chunks == 1:
-            return self._only
+        if self._only is not None:
+            only, manner = self._only, self._only.manner
+            exact = manner.low_is_exact, manner.high_is_exact
+            return _statistics(only.nulls, only.low, only.high, *exact)
         if not self._counts_nulls:
             return {}
-        whole: Struct = {_NULLS: (I64, self._nulls)}
-        if self._has_bounds and self._low is not None and self._high is not None:
-            whole[_MIN], whole[_MAX] = self._low[1], self._high[1]
-            if is_exact := _of_all(self._low_is_exact):
-                whole[_MIN_IS_EXACT] = (is_exact, None)
-            if is_exact := _of_all(self._high_is_exact):
-                whole[_MAX_IS_EXACT] = (is_exact, None)
-        return whole
+        if not self._has_bounds or self._low is None or self._high is None:
+            return _statistics(self._nulls, None, None, 0, 0)
+        exact = _of_all(self._low_is_exact), _of_all(self._high_is_exact)
+        return _statistics(self._nulls, self._low[1], self._high[1], *exact)
+
+
+def _statistics(
+    nulls: int | None, low: bytes | None, high: bytes | None, low_exact: int, high_exact: int
+) -> Struct:
+    told = {_NULLS: (I64, nulls), _MAX: (BINARY, high), _MIN: (BINARY, low)}
+    found: Struct = {field: pair for field, pair in told.items() if pair[1] is not None}
+    exact = {_MAX_IS_EXACT: high_exact, _MIN_IS_EXACT: low_exact}
+    return {**found, **{field: (kind, None) for field, kind in exact.items() if kind}}
 
 
 def _of_all(told: set[int]) -> int:

@@ -24,6 +24,7 @@ from neuralake.delta.parquet import EncodedFile, Encoder, Indexed
 from neuralake.delta.partition import folder, normalise, split
 from neuralake.delta.protocol import TableState
 from neuralake.delta.recoding import recoded
+from neuralake.delta.row_groups import FooterReader
 from neuralake.delta.snapshot import DataFile
 from neuralake.errors import NeedsAttention
 from neuralake.schema import conform
@@ -113,6 +114,8 @@ class DataFiles:
             [name for name in state.schema.names if name not in state.partition_by]
         )
         self._decoder = Decoder(self._columns)
+        # Kept: what it learns of footers pays over many files, and few are joined at once.
+        self._footers = FooterReader()
         self._encoder = Encoder(
             self._columns.physical, _indexed(state), label=self._columns.to_physical
         )
@@ -218,6 +221,7 @@ class DataFiles:
                     encode=encode,
                     recode=recode,
                     guard=guard,
+                    footers=self._footers,
                 )
         except ValueError:
             return None

@@ -103,17 +103,19 @@ def write_joined(
     encode: Encode,
     recode: Recode,
     guard: Callable[[], None],
+    footers: FooterReader,
 ) -> EncodedFile:
     """Write `parts` to `sink` as one Parquet file; calls `guard` before each file.
 
     Args:
+        footers: has perhaps read such files before.
         recode: some columns of files (by path and bytes) as a Parquet file; see `recoded`.
 
     Raises:
         ValueError: they turn out not to fit together, or to be damaged. What was written must be
             thrown away, and the files be decoded, which tells what is wrong with them.
     """
-    joined = _Joined(sink, store, name_of, guard)
+    joined = _Joined(sink, store, name_of, guard, footers)
     for part in parts:
         if part.way is Way.COPY:
             joined.copy(part)
@@ -133,10 +135,10 @@ class _Joined:
         store: LogStore,
         name_of: Callable[[DataFile], str],
         guard: Callable[[], None],
+        footers: FooterReader,
     ) -> None:
         self._joiner, self._store = Joiner(sink), store
-        self._name_of, self._guard = name_of, guard
-        self._footers = FooterReader()
+        self._name_of, self._guard, self._footers = name_of, guard, footers
         self._first: Footer | None = None
         self._stats: list[str | None] = []
 
@@ -200,10 +202,9 @@ class _Joined:
     def _piece(self, file: DataFile) -> tuple[Footer, bytes] | None:
         """A whole file, with one request; None: it is not like the others."""
         self._guard()
-        with self._store.open(self._name_of(file)) as source:
-            if source is None:
-                raise ValueError(f"{file.path} is missing.")
-            data = source.read()
+        data = self._store.read(self._name_of(file))
+        if data is None:
+            raise ValueError(f"{file.path} is missing.")
         footer = self._footers.read(BytesIO(data))
         if footer is None or not footer.is_copyable() or footer.rows != file.rows:
             return None
@@ -220,7 +221,7 @@ class _Joined:
 def _recoded(data: bytes, group: Pages) -> Pages:
     """Columns that were encoded anew."""
     footer = read_footer(BytesIO(data))
-    if footer is None or len(footer.groups) > 1 or not are_like(group.first, footer):
+    if footer is None or len(footer.chunks) > 1 or not are_like(group.first, footer):
         raise ValueError("Columns are encoded otherwise now.")
     pages = Pages(footer)
     pages.add("", footer, data)

@@ -27,9 +27,8 @@ _NEEDED = {_VERSION, _CREATED_BY}
 _COLUMNS, _GROUP_BYTES, _GROUP_ROWS, _GROUP_OFFSET, _GROUP_COMPRESSED = 1, 2, 3, 5, 6
 # SchemaElement
 _NAME, _CHILDREN = 4, 5
-# ColumnChunk, ColumnMetaData
-_CHUNK_OFFSET, _META, _CODEC = 2, 3, 4
-_NO_META: tuple[int, Struct] = (STRUCT, {})
+# ColumnChunk
+_CHUNK_OFFSET, _META = 2, 3
 # A row group: its files are in memory (bytes before compression), and some columns as Arrow has
 # them, with about so many bytes a value.
 _ROWS_MAX = 1024 * 1024
@@ -113,21 +112,20 @@ class Pages:
             return False
         # Pages of one chunk are compressed in one way.
         return all(
-            chunk.get(_META, _NO_META)[1].get(_CODEC) == leaf.codec
-            for group in footer.groups
-            for chunk, leaf in zip(group[_COLUMNS][1][1], self._leaves, strict=False)
+            chunk.manner is leaf.manner or chunk.manner.codec == leaf.codec
+            for group in footer.chunks
+            for chunk, leaf in zip(group, self._leaves, strict=False)
         )
 
     def add(self, path: str, footer: Footer, data: bytes) -> None:
         """Take all rows of a file: copyable, and of the kinship of `first`."""
         try:
-            for group in footer.groups:
-                chunks = group[_COLUMNS][1][1]
+            for group in footer.chunks:
                 if not self._leaves:
-                    pairs = zip(chunks, self._elements, strict=True)
-                    self._leaves = [LeafChunks(chunk[_META][1], leaf) for chunk, leaf in pairs]
-                for leaf, chunk in zip(self._leaves, chunks, strict=True):
-                    leaf.add(chunk[_META][1], data)
+                    pairs = zip(group, self._elements, strict=True)
+                    self._leaves = [LeafChunks(chunk.manner, leaf) for chunk, leaf in pairs]
+                for leaf, chunk in zip(self._leaves, group, strict=True):
+                    leaf.add(chunk, data)
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             raise ValueError("A footer is damaged.") from error
         self.files.append((path, data))
@@ -249,6 +247,6 @@ def _columns(footer: Footer) -> list[_Column]:
         name: bytes = elements[at][_NAME][1]
         columns.append(_Column(name.decode(), elements[at:end], range(leaf, leaf + leaves)))
         at, leaf = end, leaf + leaves
-    if any(len(group[_COLUMNS][1][1]) != leaf for group in footer.groups):
+    if any(len(group) != leaf for group in footer.chunks):
         raise ValueError("A row group has other columns than the schema.")
     return columns

@@ -11,13 +11,27 @@ Structures are those of `parquet.thrift` in the Parquet format's specification.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import BinaryIO
 
-from neuralake.delta.thrift import I64, LIST, STRUCT, Struct, decode, decode_fields, encode
+from neuralake.delta.chunk_meta import Chunk, ChunkForms, chunk_of
+from neuralake.delta.thrift import (
+    I64,
+    LIST,
+    STRUCT,
+    Struct,
+    decode,
+    decode_fields,
+    decode_rest,
+    encode,
+    field_header,
+    integer_at,
+    list_header,
+)
 from neuralake.storage import Sink
 
-__all__ = ["Footer", "FooterReader", "Joiner", "extent", "read_footer"]
+__all__ = ["Footer", "FooterReader", "Joiner", "read_footer"]
 
 _MAGIC = b"PAR1"
 _COPY_BYTES = 4 * 1024 * 1024
@@ -27,40 +41,59 @@ _KINSHIP = (1, _SCHEMA, _CREATED_BY, _ORDERS)
 # RowGroup
 _COLUMNS, _GROUP_ROWS, _GROUP_OFFSET, _ORDINAL = 1, 3, 5, 7
 # ColumnChunk
-_FILE_PATH, _CHUNK_OFFSET, _META, _INDEXES, _CRYPTO = 1, 2, 3, (4, 5, 6, 7), (8, 9)
+_CHUNK_OFFSET, _META, _INDEXES = 2, 3, (4, 5, 6, 7)
 # ColumnMetaData
-_PLAIN, _COMPRESSED, _DATA, _INDEX_PAGE, _DICTIONARY, _BLOOM = 6, 7, 9, 10, 11, (14, 15)
+_DATA, _INDEX_PAGE, _DICTIONARY, _BLOOM = 9, 10, 11, (14, 15)
 
-_NOT_COPYABLE = {_FILE_PATH, *_CRYPTO}
-_NONE = (I64, 0)
+_ROWS_FOLLOW = field_header(I64, _ROWS, _SCHEMA)[0]
+_ONE_GROUP_FOLLOWS = (
+    field_header(LIST, _GROUPS, _ROWS) + list_header(STRUCT, 1) + field_header(LIST, _COLUMNS, 0)
+)
+
+# What decoding raises where a footer is not what it says.
+_DAMAGED = (ValueError, KeyError, TypeError, IndexError, AttributeError)
 
 
 class Footer:
     """What the end of a Parquet file says: its row groups, and where their bytes are."""
 
-    def __init__(self, tree: Struct, file_bytes: int) -> None:
-        """Raises KeyError, TypeError, IndexError or ValueError: it lacks what a footer has."""
+    def __init__(
+        self, tree: Struct, file_bytes: int, chunks: list[list[Chunk]] | None = None
+    ) -> None:
+        """
+        Args:
+            chunks: of each row group, if they are known; the tree need not have them then.
+
+        Raises:
+            KeyError, TypeError, IndexError, ValueError: it lacks what a footer has.
+        """
         self.tree = tree
-        self.groups: list[Struct] = tree[_GROUPS][1][1]
+        if chunks is None:
+            chunks = [[*map(chunk_of, group[_COLUMNS][1][1])] for group in tree[_GROUPS][1][1]]
+        self.chunks = chunks
+        """Of each row group."""
         self.rows: int = tree[_ROWS][1]
         self.file_bytes = file_bytes
-        self.plain_bytes = 0
+        plain, compressed, is_whole = 0, 0, _ENCRYPTION not in tree
+        for group in chunks:
+            for chunk in group:
+                start, size = chunk.start, chunk.size_bytes
+                plain += chunk.plain_bytes
+                compressed += size
+                if start < len(_MAGIC) or size < 0 or start + size > file_bytes:
+                    is_whole = False
+                is_whole = is_whole and chunk.manner.is_copyable
+        self.plain_bytes = plain
         """Size of all its column chunks before they were compressed."""
-        compressed, is_whole = 0, _ENCRYPTION not in tree
-        for chunk in self._chunks():
-            start, size = extent(chunk)
-            self.plain_bytes += chunk[_META][1][_PLAIN][1]
-            compressed += size
-            if (
-                start < len(_MAGIC)
-                or size < 0
-                or start + size > file_bytes
-                or not _NOT_COPYABLE.isdisjoint(chunk)
-            ):
-                is_whole = False
         self._is_whole = is_whole
-        self.group_bytes_mean = compressed / len(self.groups) if self.groups else 0.0
+        self.group_bytes_mean = compressed / len(chunks) if chunks else 0.0
         """Mean compressed size of a row group; 0 if there is none."""
+
+    @property
+    def groups(self) -> list[Struct]:
+        """The row groups, to be copied. Raises KeyError: it was read for merging."""
+        groups: list[Struct] = self.tree[_GROUPS][1][1]
+        return groups
 
     def is_kin(self, other: Footer) -> bool:
         """Whether row groups of both files may stand in one file."""
@@ -70,66 +103,108 @@ class Footer:
         """Whether its chunks can be lifted out: in this file, in one piece, readable by all."""
         return self._is_whole
 
-    def _chunks(self) -> Iterator[Struct]:
-        for group in self.groups:
-            yield from group[_COLUMNS][1][1]
-
 
 class FooterReader:
-    """Reads the footers of files that are described alike: what they share is decoded once."""
+    """Reads the footers of files that are described alike: what they share is decoded once.
+
+    They are for merging: where there is one row group, only its chunks are told.
+    """
 
     def __init__(self) -> None:
-        self._head, self._tail = b"", b""
-        self._shared: Struct = {}
+        self._kin: _Kin | None = None
 
     def read(self, file: BinaryIO) -> Footer | None:
         """The footer of a Parquet file; None if it has none that we understand."""
-        size = file.seek(0, 2)
-        if size < 12:
-            return None
-        # One request on a remote store brings nearly every footer.
-        tail_bytes = min(size, 64 * 1024)
-        file.seek(size - tail_bytes)
-        tail = file.read(tail_bytes)
-        length = int.from_bytes(tail[-8:-4], "little")
-        if tail[-4:] != _MAGIC or length + 8 > size:
-            return None
-        if length + 8 > len(tail):
-            file.seek(size - 8 - length)
-            tail = file.read(length + 8)
-        try:
-            return Footer(self._decoded(tail[-8 - length : -8]), size)
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
-            return None
+        return _read(file, self._decoded)
 
-    def _decoded(self, data: bytes) -> Struct:
-        if self._head and data.startswith(self._head) and data.endswith(self._tail):
-            # The same bytes after the same field are the same fields.
+    def _decoded(self, data: bytes, file_bytes: int) -> Footer:
+        if (kin := self._kin) is not None and kin.has(data):
             try:
-                own, last = decode_fields(
-                    data, len(self._head), after=_SCHEMA, end=len(data) - len(self._tail)
-                )
-            except ValueError:
-                return decode(data)
-            if last == _GROUPS:
-                return {**self._shared, **own}
+                return kin.footer(data, file_bytes)
+            except _DAMAGED:
+                return Footer(decode(data), file_bytes)
         tree = decode(data)
-        self._learn(tree, data)
-        return tree
+        self._kin = _Kin.of(tree, data) or self._kin
+        return Footer(tree, file_bytes)
 
-    def _learn(self, tree: Struct, data: bytes) -> None:
-        """Remember the fields before and after the row groups, and their bytes."""
+
+@dataclass(frozen=True, slots=True)
+class _Kin:
+    """What footers share: the fields before and after the row groups, and their bytes."""
+
+    head: bytes
+    tail: bytes
+    shared: Struct
+    opening: bytes
+    """What comes before the chunks of one row group."""
+    leaves: tuple[ChunkForms, ...]
+
+    @classmethod
+    def of(cls, tree: Struct, data: bytes) -> _Kin | None:
+        """Learn it of one; None if that is spelled otherwise than ours, or lacks something."""
         head = encode({field: tree[field] for field in tree if field <= _SCHEMA})[:-1]
         until = encode({field: tree[field] for field in tree if field <= _GROUPS})[:-1]
-        # Other spellings of the same are possible; then nothing is shared.
-        if {_SCHEMA, _GROUPS} <= tree.keys() and data.startswith(until):
-            self._head, self._tail = head, data[len(until) :]
-            self._shared = {f: tree[f] for f in tree if f <= _SCHEMA or f > _GROUPS}
+        if not {_SCHEMA, _GROUPS} <= tree.keys() or not data.startswith(until):
+            return None
+        if not tree[_GROUPS][1][1]:
+            return None
+        shared = {f: tree[f] for f in tree if f <= _SCHEMA or f > _GROUPS}
+        leaves = len(tree[_GROUPS][1][1][0][_COLUMNS][1][1])
+        opening = _ONE_GROUP_FOLLOWS + list_header(STRUCT, leaves)
+        forms = tuple(ChunkForms() for _ in range(leaves))
+        return cls(head, data[len(until) :], shared, opening, forms)
+
+    def has(self, data: bytes) -> bool:
+        """Whether a footer is of them: the same bytes after the same field are the same fields."""
+        return data.startswith(self.head) and data.endswith(self.tail)
+
+    def footer(self, data: bytes, file_bytes: int) -> Footer:
+        """One of them. Raises one of `_DAMAGED`."""
+        at, end = len(self.head), len(data) - len(self.tail)
+        if data[at] == _ROWS_FOLLOW:
+            rows, first = integer_at(data, at + 1)
+            if data.startswith(self.opening, first):
+                chunks = self._chunks(data, first + len(self.opening), end)
+                return Footer({**self.shared, _ROWS: (I64, rows)}, file_bytes, [chunks])
+        own, last = decode_fields(data, at, after=_SCHEMA, end=end)
+        if last != _GROUPS:
+            raise ValueError("Other fields are there.")
+        return Footer({**self.shared, **own}, file_bytes)
+
+    def _chunks(self, data: bytes, at: int, end: int) -> list[Chunk]:
+        """Those of the only row group, the first of which is at `at`."""
+        chunks = []
+        for leaf in self.leaves:
+            chunk, at = leaf.read(data, at)
+            chunks.append(chunk)
+        if decode_rest(data, at, after=_COLUMNS)[1] != end:
+            raise ValueError("The row groups end elsewhere.")
+        return chunks
 
 
 def read_footer(file: BinaryIO) -> Footer | None:
     """The footer of a Parquet file; None if it has none that we understand."""
-    return FooterReader().read(file)
+    return _read(file, lambda data, file_bytes: Footer(decode(data), file_bytes))
+
+
+def _read(file: BinaryIO, decoded: Callable[[bytes, int], Footer]) -> Footer | None:
+    size = file.seek(0, 2)
+    if size < 12:
+        return None
+    # One request on a remote store brings nearly every footer.
+    tail_bytes = min(size, 64 * 1024)
+    file.seek(size - tail_bytes)
+    tail = file.read(tail_bytes)
+    length = int.from_bytes(tail[-8:-4], "little")
+    if tail[-4:] != _MAGIC or length + 8 > size:
+        return None
+    if length + 8 > len(tail):
+        file.seek(size - 8 - length)
+        tail = file.read(length + 8)
+    try:
+        return decoded(tail[-8 - length : -8], size)
+    except _DAMAGED:
+        return None
 
 
 class Joiner:
@@ -154,8 +229,8 @@ class Joiner:
             footer: of `file`; copyable, and of the same kinship as those added before.
         """
         self._first = self._first or footer
-        for group in footer.groups:
-            self._groups.append(self._copied(group, file))
+        for group, chunks in zip(footer.groups, footer.chunks, strict=True):
+            self._groups.append(self._copied(group, chunks, file))
         self.rows += footer.rows
 
     def add_group(self, footer: Footer, group: Struct, chunks: Iterable[bytes], rows: int) -> None:
@@ -184,15 +259,16 @@ class Joiner:
         footer = encode(tree)
         self._write(footer + len(footer).to_bytes(4, "little") + _MAGIC)
 
-    def _copied(self, group: Struct, file: BinaryIO) -> Struct:
-        kind, chunks = group[_COLUMNS][1]
+    def _copied(self, group: Struct, chunks: list[Chunk], file: BinaryIO) -> Struct:
+        kind, columns = group[_COLUMNS][1]
+        pairs = zip(columns, chunks, strict=True)
         moved = {field: group[field] for field in group if field not in (_GROUP_OFFSET, _ORDINAL)}
         moved[_GROUP_OFFSET] = (I64, self._at)
-        moved[_COLUMNS] = (LIST, (kind, [self._chunk(chunk, file) for chunk in chunks]))
+        moved[_COLUMNS] = (LIST, (kind, [self._chunk(*pair, file) for pair in pairs]))
         return moved
 
-    def _chunk(self, chunk: Struct, file: BinaryIO) -> Struct:
-        start, size = extent(chunk)
+    def _chunk(self, column: Struct, chunk: Chunk, file: BinaryIO) -> Struct:
+        start, size = chunk.start, chunk.size_bytes
         shift = self._at - start
         file.seek(start)
         while size:
@@ -203,13 +279,13 @@ class Joiner:
             size -= len(data)
         meta: Struct = {
             field: value
-            for field, value in chunk[_META][1].items()
+            for field, value in column[_META][1].items()
             if field not in (_INDEX_PAGE, *_BLOOM)
         }
         for field in (_DATA, _DICTIONARY):
             if field in meta and meta[field][1] > 0:
                 meta[field] = (I64, meta[field][1] + shift)
-        moved: Struct = {field: chunk[field] for field in chunk if field not in _INDEXES}
+        moved: Struct = {field: column[field] for field in column if field not in _INDEXES}
         # Where the chunk's metadata lies if it is repeated in the file; 0 if it is not.
         moved[_CHUNK_OFFSET] = (I64, 0)
         moved[_META] = (STRUCT, meta)
@@ -218,13 +294,3 @@ class Joiner:
     def _write(self, data: bytes) -> None:
         self._sink.write(data)
         self._at += len(data)
-
-
-def extent(chunk: Struct) -> tuple[int, int]:
-    """Offset and size of a column chunk's bytes."""
-    meta: dict[int, Any] = chunk[_META][1]
-    start, dictionary = meta[_DATA][1], meta.get(_DICTIONARY, _NONE)[1]
-    # Some writers put 0 where there is no dictionary.
-    if dictionary > 0 and (dictionary < start or start <= 0):
-        start = dictionary
-    return start, meta[_COMPRESSED][1]

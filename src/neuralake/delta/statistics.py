@@ -7,7 +7,7 @@ one file does not say, or says it in a form that cannot be compared surely, ther
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -15,8 +15,8 @@ import msgspec
 
 __all__ = ["combine"]
 
-_Path = tuple[str, ...]
-_Bounds = dict[_Path, Any]
+_Tree = dict[str, Any]
+_Extreme = Callable[[list[Any]], Any]
 # JSON numbers as they are written: a float64 would round a decimal.
 _DECODER = msgspec.json.Decoder(float_hook=Decimal)
 # One spelling of a time, in which the order of texts is the order of times.
@@ -30,12 +30,14 @@ def combine(parts: Sequence[str | None]) -> str | None:
     if not found or any(part is None for part in found):
         return None
     known = [part for part in found if part is not None]
-    nulls = _sum([dict(_leaves(part.get("nullCount"))) for part in known])
+    rows: list[int] = [part["numRecords"] for part in known]
+    nulls = [_tree(part, "nullCount") for part in known]
+    low, high = ([_tree(part, key) for part in known] for key in ("minValues", "maxValues"))
     stats: dict[str, Any] = {
-        "numRecords": sum(part["numRecords"] for part in known),
-        "minValues": _tree(_extremes(known, "minValues", smallest=True)),
-        "maxValues": _tree(_extremes(known, "maxValues", smallest=False)),
-        "nullCount": _tree(nulls),
+        "numRecords": sum(rows),
+        "minValues": _extremes(low, nulls, rows, min),
+        "maxValues": _extremes(high, nulls, rows, max),
+        "nullCount": _sums(nulls),
     }
     if any(part.get("tightBounds") is False for part in known):
         stats["tightBounds"] = False
@@ -52,39 +54,56 @@ def _decode(stats: str | None) -> dict[str, Any] | None:
     return found
 
 
-def _sum(parts: list[dict[_Path, Any]]) -> _Bounds:
+def _tree(parent: dict[str, Any], name: str) -> _Tree:
+    """What is told of the columns, or of the fields of one: values and trees, by name."""
+    found = parent.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _sums(nulls: list[_Tree]) -> _Tree:
     """Nulls of the columns that every part counts."""
-    return {
-        path: sum(part[path] for part in parts)
-        for path in parts[0]
-        if all(isinstance(part.get(path), int) for part in parts)
-    }
+    found: _Tree = {}
+    for name in nulls[0]:
+        counts = [tree.get(name) for tree in nulls]
+        kinds = set(map(type, counts))
+        if kinds == {int}:
+            found[name] = sum(count or 0 for count in counts)
+        elif kinds == {dict} and (below := _sums([_tree(tree, name) for tree in nulls])):
+            found[name] = below
+    return found
 
 
-def _extremes(parts: list[dict[str, Any]], key: str, *, smallest: bool) -> _Bounds:
+def _extremes(bounds: list[_Tree], nulls: list[_Tree], rows: list[int], extreme: _Extreme) -> _Tree:
     """The bounds that hold for every part; of columns that are null throughout a part, without it.
 
     A column that one part has no bound for, although it may have values there, has none.
     """
-    bounds = [dict(_leaves(part.get(key))) for part in parts]
-    nulls = [dict(_leaves(part.get("nullCount"))) for part in parts]
-    found: _Bounds = {}
-    for path in dict.fromkeys(path for part in bounds for path in part):
-        values = [
-            bound.get(path)
-            for part, bound, empty in zip(parts, bounds, nulls, strict=True)
-            if path in bound or empty.get(path) != part["numRecords"]
-        ]
-        if (extreme := _extreme(values, smallest=smallest)) is not None:
-            found[path] = extreme
-    return found
+    found: _Tree = {}
+    for name in dict.fromkeys(name for tree in bounds for name in tree):
+        values = [tree.get(name) for tree in bounds]
+        if dict in map(type, values):
+            below = [_tree(tree, name) for tree in bounds]
+            found[name] = _extremes(below, [_tree(tree, name) for tree in nulls], rows, extreme)
+            continue
+        if None in values:
+            empty = [tree.get(name) == count for tree, count in zip(nulls, rows, strict=True)]
+            pairs = zip(values, empty, strict=True)
+            values = [value for value, is_empty in pairs if value is not None or not is_empty]
+        if values and _are_comparable(values):
+            value = extreme(values)
+            is_decimal = isinstance(value, Decimal)
+            found[name] = msgspec.Raw(str(value).encode()) if is_decimal else value
+    return {name: value for name, value in found.items() if value != {}}
 
 
-def _extreme(values: list[Any], *, smallest: bool) -> Any:
-    if any(value is None for value in values) or len({_kind(value) for value in values}) != 1:
-        return None
-    extreme = min(values) if smallest else max(values)
-    return msgspec.Raw(str(extreme).encode()) if isinstance(extreme, Decimal) else extreme
+def _are_comparable(values: list[Any]) -> bool:
+    """Whether the order of the values is surely that of the column's."""
+    kinds = set(map(type, values))
+    if kinds == {str} and all(map(_TIME_IN_MS.fullmatch, values)):
+        return len({value.endswith("Z") for value in values}) == 1
+    if kinds == {int} or (kinds == {str} and not any(map(_TIME.match, values))):
+        return True
+    return None not in values and len({_kind(value) for value in values}) == 1
 
 
 def _kind(value: Any) -> object:
@@ -99,22 +118,4 @@ def _kind(value: Any) -> object:
         return str
     # Other spellings (microseconds, zones) sort otherwise than the times do. A text column may hold
     # such texts too; that it then has no bound costs little.
-    return (str, value[-1]) if _TIME_IN_MS.fullmatch(value) else object()
-
-
-def _leaves(tree: Any, path: _Path = ()) -> Iterator[tuple[_Path, Any]]:
-    if isinstance(tree, dict):
-        for name, value in tree.items():
-            yield from _leaves(value, (*path, name))
-    elif tree is not None and path:
-        yield path, tree
-
-
-def _tree(leaves: _Bounds) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for path, value in leaves.items():
-        below = tree
-        for name in path[:-1]:
-            below = below.setdefault(name, {})
-        below[path[-1]] = value
-    return tree
+    return (str, value.endswith("Z")) if _TIME_IN_MS.fullmatch(value) else object()

@@ -20,10 +20,16 @@ __all__ = [
     "STRUCT",
     "TRUE",
     "Struct",
+    "binary_at",
     "decode",
     "decode_at",
     "decode_fields",
+    "decode_rest",
     "encode",
+    "field_header",
+    "integer_at",
+    "list_header",
+    "value_bytes",
 ]
 
 Struct = dict[int, tuple[int, Any]]
@@ -56,6 +62,18 @@ def decode_at(data: bytes, at: int) -> tuple[Struct, int]:
     return found, at
 
 
+def decode_rest(data: bytes, at: int, *, after: int) -> tuple[Struct, int]:
+    """The fields of a struct behind field `after`, which ends at `at`; and where the struct ends.
+
+    Raises as `decode`.
+    """
+    try:
+        found, _, at = _fields(data, at, after, 0, _NOWHERE)
+    except IndexError as error:
+        raise ValueError("The Thrift structure is cut off.") from error
+    return found, at
+
+
 def decode_fields(data: bytes, at: int, *, after: int, end: int) -> tuple[Struct, int]:
     """Part of a struct: the fields that lie between two offsets of `data`, and the last's number.
 
@@ -81,6 +99,49 @@ def encode(struct: Struct) -> bytes:
     return bytes(out)
 
 
+def field_header(kind: int, number: int, last: int) -> bytes:
+    """What stands before the value of field `number`; `last` is the number of the one before."""
+    if 0 < number - last <= 15:
+        return bytes([(number - last) << 4 | kind])
+    out = bytearray([kind])
+    _write_integer(out, number)
+    return bytes(out)
+
+
+def list_header(kind: int, size: int) -> bytes:
+    """What stands before the elements of a list."""
+    out = bytearray([min(size, 15) << 4 | kind])
+    if size >= 15:
+        _write_varint(out, size)
+    return bytes(out)
+
+
+def value_bytes(kind: int, value: Any) -> bytes:
+    """A value without what stands before it; not for booleans that are fields."""
+    out = bytearray()
+    _write_value(out, kind, value)
+    return bytes(out)
+
+
+def binary_at(data: bytes, at: int) -> tuple[bytes, int]:
+    """The binary at `at` and where it ends. Raises IndexError or ValueError: it is cut off."""
+    size = data[at]
+    if size < 0x80:
+        at += 1
+    else:
+        size, at = _varint(data, at)
+    end = at + size
+    if end > len(data):
+        raise ValueError("The Thrift structure is cut off.")
+    return data[at:end], end
+
+
+def integer_at(data: bytes, at: int) -> tuple[int, int]:
+    """The integer at `at` and where it ends. Raises as `binary_at`."""
+    value, at = _varint(data, at)
+    return (value >> 1) ^ -(value & 1), at  # zigzag
+
+
 # Compaction reads thousands of footers. So these functions pass the offset on instead of keeping it
 # in an object, and take what fits in a byte or two on the spot: calls were most of the time.
 
@@ -99,7 +160,7 @@ def _fields(data: bytes, at: int, number: int, depth: int, end: int) -> tuple[St
         if header > 0x0F:
             number += header >> 4
         else:
-            number, at = _integer(data, at)
+            number, at = integer_at(data, at)
         if not 0 < number <= _NUMBER_MAX:  # Other readers would take it for another number.
             raise ValueError("A Thrift field has no number that a field can have.")
         value: Any = None  # A boolean field has its value in its type.
@@ -115,7 +176,7 @@ def _fields(data: bytes, at: int, number: int, depth: int, end: int) -> tuple[St
                     at += 1
             value = (low >> 1) ^ -(low & 1)
         elif kind == BINARY:
-            value, at = _binary(data, at)
+            value, at = binary_at(data, at)
         elif kind == STRUCT:
             value, _, at = _fields(data, at, 0, depth + 1, _NOWHERE)
         elif kind == LIST:
@@ -129,9 +190,9 @@ def _fields(data: bytes, at: int, number: int, depth: int, end: int) -> tuple[St
 def _value(kind: int, data: bytes, at: int, depth: int) -> tuple[Any, int]:
     if I16 <= kind <= I64:
         byte = data[at]
-        return _integer(data, at) if byte >= 0x80 else ((byte >> 1) ^ -(byte & 1), at + 1)
+        return integer_at(data, at) if byte >= 0x80 else ((byte >> 1) ^ -(byte & 1), at + 1)
     if kind == BINARY:
-        return _binary(data, at)
+        return binary_at(data, at)
     if kind == STRUCT:
         value, _, at = _fields(data, at, 0, depth + 1, _NOWHERE)
         return value, at
@@ -187,23 +248,6 @@ def _map(data: bytes, at: int, depth: int) -> tuple[tuple[int, list[tuple[Any, A
     return (kinds, pairs), at
 
 
-def _binary(data: bytes, at: int) -> tuple[bytes, int]:
-    size = data[at]
-    if size < 0x80:
-        at += 1
-    else:
-        size, at = _varint(data, at)
-    end = at + size
-    if end > len(data):
-        raise ValueError("The Thrift structure is cut off.")
-    return data[at:end], end
-
-
-def _integer(data: bytes, at: int) -> tuple[int, int]:
-    value, at = _varint(data, at)
-    return (value >> 1) ^ -(value & 1), at  # zigzag
-
-
 def _varint(data: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
@@ -228,8 +272,7 @@ def _write_struct(out: bytearray, struct: Struct) -> None:
         if 0 < number - last <= 15:
             out.append((number - last) << 4 | kind)
         else:
-            out.append(kind)
-            _write_integer(out, number)
+            out += field_header(kind, number, last)
         last = number
         if kind not in (TRUE, FALSE):
             _write_value(out, kind, value)
@@ -246,9 +289,7 @@ def _write_value(out: bytearray, kind: int, value: Any) -> None:
         _write_struct(out, value)
     elif kind in (LIST, SET):
         element, values = value
-        out.append(min(len(values), 15) << 4 | element)
-        if len(values) >= 15:
-            _write_varint(out, len(values))
+        out += list_header(element, len(values))
         for each in values:
             _write_value(out, element, each)
     elif kind == DOUBLE:
