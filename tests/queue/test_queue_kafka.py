@@ -22,6 +22,7 @@ from neuralake.errors import (
 from neuralake.queue import Appended, Envelope, ProducerSequence
 from neuralake.queue.kafka import KafkaQueue
 from neuralake.queue.kafka_connection import client_config, explain
+from neuralake.queue.protocol import READ_BYTES_MAX
 from neuralake.settings import KafkaSettings, Settings
 
 
@@ -88,6 +89,46 @@ def test_a_read_of_messages_keeps_to_its_bytes_and_goes_on_behind_them(
         after = envelope.position
 
     assert found == [b"%02d" % i for i in range(30)]
+
+
+@pytest.mark.parametrize("bytes_max", [READ_BYTES_MAX, 7_000, 1_999])
+def test_thousands_of_messages_are_read_once_and_in_order(
+    kafka: MockKafka, topic: str, queue: KafkaQueue, bytes_max: int
+) -> None:
+    wanted = [b"%04d" % i if i % 7 else None for i in range(2_600)]
+    kafka.produce(topic, *wanted, key=b"k")
+    (partition, *_) = queue.partitions("lab.events")
+
+    values: list[bytes | None] = []
+    positions: list[int] = []
+    keys: list[bytes | None] = []
+    while envelopes := queue.read(partition, after=len(values), bytes_max=bytes_max):
+        (envelope,) = envelopes
+        assert envelope.messages is not None
+        assert envelope.size <= bytes_max
+        values += envelope.messages.values()
+        positions += envelope.messages.positions()
+        keys += envelope.messages.keys()
+        assert envelope.position == positions[-1]
+
+    assert values == wanted
+    assert positions == list(range(1, len(wanted) + 1))
+    assert keys == [b"k"] * len(wanted)
+
+
+def test_of_a_topic_without_such_columns_only_values_are_kept(kafka: MockKafka, topic: str) -> None:
+    kafka.produce(topic, b"one", b"two", key=b"k", timestamp=1_700_000_000_123)
+    queue = KafkaQueue(kafka.settings(), foreign={"lab.events": topic}, values_only=["lab.events"])
+
+    (envelope,) = queue.read(queue.partitions("lab.events")[0], after=0)
+
+    assert envelope.messages is not None
+    assert envelope.messages.values() == [b"one", b"two"]
+    assert (envelope.position, envelope.appended_s) == (2, 1_700_000_000.123)
+    for column in ("keys", "timestamps_ms", "headers"):
+        with pytest.raises(UsageError, match="only values"):
+            getattr(envelope.messages, column)()
+    queue.close()
 
 
 def test_reading_begins_at_any_position_again(

@@ -18,7 +18,7 @@ from neuralake.catalog.database import Database, ModuleDatabase, NoSuchName
 from neuralake.errors import UsageError, suggestion
 from neuralake.settings import Settings, find_settings_file, load_settings
 from neuralake.storage import open_store, resolve
-from neuralake.tables import Definition
+from neuralake.tables import Definition, KafkaTopic
 from neuralake.tables.definition import check_name
 from neuralake.telemetry import Telemetry
 
@@ -187,7 +187,12 @@ class Catalog:
             return self.queue()
         with self._lock:
             if self._kafka is None:
-                self._kafka = open_kafka(self.settings, self._kafka_topics())
+                topics = self._kafka_topics()
+                self._kafka = open_kafka(
+                    self.settings,
+                    {name: topic.name for name, topic in topics.items()},
+                    values_only=[name for name, topic in topics.items() if not topic.columns],
+                )
             return self._kafka
 
     def close(self) -> None:
@@ -197,9 +202,9 @@ class Catalog:
         for queue in opened:
             queue.close()
 
-    def _kafka_topics(self) -> dict[str, str]:
+    def _kafka_topics(self) -> dict[str, KafkaTopic]:
         return {
-            f"{database}.{found.name}": found.stream.kafka.name
+            f"{database}.{found.name}": found.stream.kafka
             for database, found in self.definitions()
             if found.stream is not None and found.stream.kafka is not None
         }

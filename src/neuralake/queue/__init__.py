@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from neuralake.clock import Clock, SystemClock
@@ -89,11 +89,18 @@ def queue_limits(settings: Settings, topics: Mapping[str, Amount]) -> QueueLimit
     )
 
 
-def open_kafka(settings: Settings, foreign: Mapping[str, str], clock: Clock | None = None) -> Queue:
+def open_kafka(
+    settings: Settings,
+    foreign: Mapping[str, str],
+    clock: Clock | None = None,
+    *,
+    values_only: Collection[str] = (),
+) -> Queue:
     """The queue on the cluster of `settings.kafka`; asks nothing of it yet.
 
     Args:
         foreign: the topics that others produce to: the name in Kafka, by ours.
+        values_only: those of them of which nobody asks for keys, times or headers.
 
     Raises:
         MissingExtra: its client library is not installed.
@@ -109,6 +116,7 @@ def open_kafka(settings: Settings, foreign: Mapping[str, str], clock: Clock | No
         settings.kafka,
         folder=Path(settings.folder).expanduser().absolute(),
         foreign=foreign,
+        values_only=values_only,
         clock=clock,
         bytes_max=settings.queue.bytes_max,
         keys_retention_s=settings.queue.keys_retention_hours * 3600,

@@ -18,19 +18,17 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
-
-from confluent_kafka import Message
 
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeedsAttention, TooLarge, UnknownName, UsageError
 from neuralake.queue.kafka_connection import client_config
 from neuralake.queue.kafka_group import GroupMember
+from neuralake.queue.kafka_messages import KafkaMessages
 from neuralake.queue.kafka_producer import ENVELOPE_BYTES_MAX, ROWS_HEADER, KafkaProducer
-from neuralake.queue.kafka_reader import KafkaMessages, PartitionReader, ReaderPool
+from neuralake.queue.kafka_reader import PartitionReader, ReaderPool
 from neuralake.queue.kafka_topics import FoundTopic, KafkaTopics, Place
 from neuralake.queue.limits import QueueLimits
 from neuralake.queue.producers import ProducerSequence
@@ -62,6 +60,7 @@ class KafkaQueue:
         folder: relative paths of files with secrets are seen from here.
         foreign: topics that others produce to: the Kafka topic, by our topic. Nothing is appended
             to them or trimmed. Every other topic is ours, and made when it is first appended to.
+        values_only: those of them of which nobody asks for keys, times or headers.
         bytes_max: payload bytes that may wait in this process for the brokers.
 
     Raises:
@@ -74,11 +73,13 @@ class KafkaQueue:
         *,
         folder: Path = Path(),
         foreign: Mapping[str, str] | None = None,
+        values_only: Collection[str] = (),
         clock: Clock | None = None,
         bytes_max: int = QueueLimits().whole.bytes,
         keys_retention_s: float = KEYS_RETENTION_S,
     ) -> None:
         self._settings, self._foreign = settings, dict(foreign or {})
+        self._values_only = frozenset(values_only)
         self._clock = clock or SystemClock()
         self._config = client_config(settings, folder)
         self._bytes_max, self._keys_retention_s = bytes_max, keys_retention_s
@@ -197,7 +198,7 @@ class KafkaQueue:
     ) -> list[Envelope]:
         check_read(after, envelopes_max)
         topic, place = self._place(partition)
-        pool = self._pool(partition, place)
+        pool = self._pool(partition, place, values_only=topic in self._values_only)
         reader = pool.take(after)
         try:
             if not reader.is_at(after):
@@ -218,7 +219,7 @@ class KafkaQueue:
         pool.give_back(reader)
         if is_foreign:
             return _as_one(found, reader, after)
-        return [_envelope(message) for message in found]
+        return _envelopes(found, place)
 
     def bounds(self, partition: str) -> Bounds:
         _, place = self._place(partition)
@@ -302,7 +303,7 @@ class KafkaQueue:
             )
         return topic, Place(name, int(number))
 
-    def _pool(self, partition: str, place: Place) -> ReaderPool:
+    def _pool(self, partition: str, place: Place, *, values_only: bool) -> ReaderPool:
         def make() -> PartitionReader:
             return PartitionReader(
                 self._config,
@@ -310,6 +311,7 @@ class KafkaQueue:
                 self._topics,
                 clock=self._clock,
                 answer_s_max=self._settings.answer_s_max,
+                values_only=values_only,
             )
 
         with self._lock:
@@ -333,26 +335,29 @@ def _names(topic: str, found: FoundTopic) -> list[str]:
     return [f"{topic}#{number}{suffix}" for number in range(found.partitions)]
 
 
-def _envelope(message: Message) -> Envelope:
-    headers: dict[str, Any] = dict(message.headers() or [])
+def _envelopes(found: KafkaMessages, place: Place) -> list[Envelope]:
+    return [
+        Envelope(position, payload or b"", _rows(dict(headers), position, place), (at or 0) / 1000)
+        for position, payload, headers, at in zip(
+            found.positions(), found.values(), found.headers(), found.timestamps_ms(), strict=True
+        )
+    ]
+
+
+def _rows(headers: Mapping[str, bytes | None], position: int, place: Place) -> int:
     try:
-        rows = int(headers[ROWS_HEADER])
+        return int(headers[ROWS_HEADER] or b"")
     except (KeyError, ValueError) as error:
         raise NeedsAttention(
-            f"A message at offset {message.offset()} of {message.topic()!r} is not neuralake's: "
+            f"A message at offset {position - 1} of {place.topic!r} is not neuralake's: "
             f"it has no {ROWS_HEADER} header. Only ingest may produce to this topic; define a "
             f"table with Stream(kafka=KafkaTopic(...)) for what others produce.",
-            position=message.offset(),
+            position=position - 1,
         ) from error
-    _, time_ms = message.timestamp()
-    payload: Any = message.value() or b""
-    return Envelope((message.offset() or 0) + 1, payload, rows, time_ms / 1000)
 
 
-def _as_one(messages: list[Message], reader: PartitionReader, after: int) -> list[Envelope]:
+def _as_one(found: KafkaMessages, reader: PartitionReader, after: int) -> list[Envelope]:
     """The messages as one envelope; without any, where reading goes on if that is further."""
-    if not messages:
+    if not found:
         return [Envelope(reader.reached, b"", 0, 0.0)] if reader.reached > after else []
-    _, time_ms = messages[0].timestamp()
-    found = KafkaMessages(messages)
-    return [Envelope(reader.reached, b"", len(messages), time_ms / 1000, found)]
+    return [Envelope(reader.reached, b"", len(found), found.first_s, found)]

@@ -16,6 +16,10 @@ from neuralake.queue.kafka_connection import explain
 
 __all__ = ["GroupMember"]
 
+# Members learn from the answer to a heartbeat that partitions are shared out anew. With the
+# library's 3 s one that was given up by one was nobody's for so long, until the other heard of it.
+_HEARTBEAT_MS_MAX = 500
+
 
 class GroupMember:
     """A member of the group `name` for one topic, from its first `claim` until it is closed."""
@@ -31,7 +35,7 @@ class GroupMember:
                 "enable.auto.commit": False,
                 "partition.assignment.strategy": "cooperative-sticky",
                 "session.timeout.ms": int(session_s * 1000),
-                "heartbeat.interval.ms": int(session_s * 1000 / 4),
+                "heartbeat.interval.ms": min(int(session_s * 1000 / 4), _HEARTBEAT_MS_MAX),
                 # A commit to a store that does not answer may be tried for a while.
                 "max.poll.interval.ms": 600_000,
                 "auto.offset.reset": "latest",

@@ -8,7 +8,6 @@ in threads of its own; we take what it has, and ask the broker only if that is n
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -16,55 +15,28 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from neuralake.clock import Clock
 from neuralake.errors import Trimmed, Unavailable
 from neuralake.queue.kafka_connection import explain
+from neuralake.queue.kafka_messages import KafkaMessages
 from neuralake.queue.kafka_topics import KafkaTopics, Place
-from neuralake.queue.protocol import MESSAGES_MAX, Messages
 
-__all__ = ["KafkaMessages", "PartitionReader", "ReaderPool"]
+__all__ = ["PartitionReader", "ReaderPool"]
 
 # Fetched ahead per reader: enough for a commit's worth, and not a partition's.
 _AHEAD_KBYTES_MAX = 64 * 1024
 _READERS_KEPT = 2
+# Messages that are objects at the same time: more than 700 wake the garbage collector.
+_AT_ONCE_MAX = 500
 _POLL_S = 0.05
 # Rows that come now are here sooner than the broker could be asked about them.
 _IDLE_S = 0.02
-
-
-class KafkaMessages(Messages):
-    """Messages as the client library gives them; each column is made when it is asked for."""
-
-    def __init__(self, messages: Sequence[Message]) -> None:
-        self._messages = messages
-        self._size = sum(map(len, messages))  # The length of a message is its value's.
-
-    @property
-    def size(self) -> int:
-        return self._size
-
-    def __len__(self) -> int:
-        return len(self._messages)
-
-    def positions(self) -> list[int]:
-        # What was consumed has an offset; the library's type is also of what is to be sent.
-        return [message.offset() + 1 for message in self._messages]  # type: ignore[operator]
-
-    def values(self) -> list[bytes | None]:
-        return list(map(Message.value, self._messages))
-
-    def keys(self) -> list[bytes | None]:
-        return list(map(Message.key, self._messages))
-
-    def timestamps_ms(self) -> list[int | None]:
-        return [time_ms if kind else None for kind, time_ms in map(_timestamp, self._messages)]
-
-    def headers(self) -> list[list[tuple[str, bytes | None]]]:
-        # Consumed headers are lists of pairs; its type also allows the dict that may be sent.
-        return [message.headers() or [] for message in self._messages]  # type: ignore[misc]
 
 
 class PartitionReader:
     """Reads a partition from where the last read ended, or from elsewhere at the price of a seek.
 
     Use it from one thread at a time.
+
+    Args:
+        values_only: nobody will ask for keys, times or headers of what is read.
     """
 
     def __init__(
@@ -75,8 +47,9 @@ class PartitionReader:
         *,
         clock: Clock,
         answer_s_max: float,
+        values_only: bool = False,
     ) -> None:
-        self._place, self._topics = place, topics
+        self._place, self._topics, self._values_only = place, topics, values_only
         self._clock, self._answer_s_max = clock, answer_s_max
         self._consumer = Consumer(
             config
@@ -94,8 +67,9 @@ class PartitionReader:
             }
         )
         self._ahead: list[Message] = []
+        """What came and was not given, since it was more than the last read could take."""
         self._given = -1
-        """Where the last answer ended: nothing readable is between here and `reached`."""
+        """Behind all that was given: nothing readable is between here and `reached`."""
         self._end_seen = -1
         self.reached = -1
         """The offset behind all that was given, and behind what nobody can read after it."""
@@ -104,7 +78,7 @@ class PartitionReader:
         """Whether a read after position `after` goes on from the last one."""
         return self._given <= after <= self.reached
 
-    def read(self, after: int, *, messages_max: int, bytes_max: int) -> list[Message]:
+    def read(self, after: int, *, messages_max: int, bytes_max: int) -> KafkaMessages:
         """Messages past position `after`, in order; none only if there are none.
 
         Raises:
@@ -113,11 +87,10 @@ class PartitionReader:
         """
         if not self.is_at(after):
             self._seek(after)
-        if not self._ahead:
-            self._take(_IDLE_S)
-        if not self._ahead:
-            self._wait(self._topics.end(self._place))
-        return self._give(messages_max, bytes_max)
+        limits = messages_max, bytes_max
+        return self._take(*limits, wait_s=_IDLE_S) or self._wait(
+            *limits, end=self._topics.end(self._place)
+        )
 
     def close(self) -> None:
         self._consumer.close()
@@ -126,52 +99,71 @@ class PartitionReader:
         self._ahead, self._given, self._end_seen, self.reached = [], after, -1, after
         self._consumer.assign([TopicPartition(self._place.topic, self._place.number, after)])
 
-    def _take(self, wait_s: float = 0.0) -> None:
-        """What the library has fetched; waits for the first message only."""
-        found = self._consumer.consume(MESSAGES_MAX, 0.0)
-        if not found and wait_s:
-            first = self._consumer.poll(wait_s)
-            found = [] if first is None else [first, *self._consumer.consume(MESSAGES_MAX - 1, 0.0)]
-        if not found:
-            return
-        if not any(map(Message.error, found)):
-            self._ahead = found
-            return
+    def _take(self, messages_max: int, bytes_max: int, *, wait_s: float) -> KafkaMessages:
+        """What the library has fetched, within the bounds; waits for the first message only."""
+        found = KafkaMessages(values_only=self._values_only)
+        came, asked = self._ahead, 0
         try:
-            for message in found:
-                error = message.error()
-                if error is None:
-                    self._ahead.append(message)
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    # Here, not at the last message: what is between nobody will ever read.
-                    self._end_seen = max(self._end_seen, message.offset() or 0)
-                else:
-                    self._fail(error)
+            while True:
+                if came:
+                    self._put(came, found, messages_max - len(found), bytes_max - found.size)
+                if self._ahead or len(came) < asked or len(found) == messages_max:
+                    break
+                asked = min(_AT_ONCE_MAX, messages_max - len(found))
+                came = self._consumed(asked, 0.0 if found else wait_s)
         except BaseException:
             self._ahead, self._given, self.reached = [], -1, -1  # The next read seeks.
             raise
-        if not self._ahead:
-            self.reached = max(self.reached, self._end_seen)
+        # What is between the last message and the end nobody will ever read.
+        self.reached = self._given if self._ahead else max(self.reached, self._end_seen)
+        return found
 
-    def _wait(self, end: int) -> None:
-        """Wait until something is there or nothing is before `end`."""
+    def _put(
+        self, came: list[Message], found: KafkaMessages, messages_max: int, bytes_max: int
+    ) -> None:
+        """Give the beginning of `came` that is within the bounds; the rest is kept."""
+        count, size = _fitting(came, messages_max, bytes_max)
+        if not count and not found:
+            count, size = 1, len(came[0])  # One at least, or nobody ever got past it.
+        if count:
+            found.add(came[:count], size=size)
+            self._given = self.reached = found.last_offset + 1
+        self._ahead = came[count:]
+
+    def _consumed(self, count: int, wait_s: float) -> list[Message]:
+        """Up to `count` messages that the library has; what else it tells is heeded."""
+        found = self._consumer.consume(count, 0.0)
+        if not found and wait_s and (first := self._consumer.poll(wait_s)) is not None:
+            found = [first, *(self._consumer.consume(count - 1, 0.0) if count > 1 else [])]
+        if not any(map(Message.error, found)):
+            return found
+        messages = []
+        for message in found:
+            error = message.error()
+            if error is None:
+                messages.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                # Here, not at the last message: what is between is of no reader.
+                self._end_seen = max(self._end_seen, message.offset() or 0)
+            else:
+                self._fail(error)
+                return []  # We seek: what came will come again.
+        return messages
+
+    def _wait(self, messages_max: int, bytes_max: int, *, end: int) -> KafkaMessages:
+        """What comes; none if nothing is before `end`."""
         give_up_s = self._clock.monotonic_s() + self._answer_s_max
-        while not self._ahead and self.reached < end:
-            self._take(_POLL_S)
-            if not self._ahead and self._clock.monotonic_s() > give_up_s:
+        while self.reached < end:
+            if found := self._take(messages_max, bytes_max, wait_s=_POLL_S):
+                return found
+            if self._clock.monotonic_s() > give_up_s:
                 self._given = self.reached = -1
                 raise Unavailable(
                     f"Kafka topic {self._place.topic!r}, partition {self._place.number}, has "
                     f"messages before offset {end}, but none came in {self._answer_s_max} s.",
                     retry_after_s=1.0,
                 )
-
-    def _give(self, messages_max: int, bytes_max: int) -> list[Message]:
-        given, self._ahead = _cut(self._ahead, messages_max, bytes_max)
-        if given:
-            self._given = (given[-1].offset() or 0) + 1
-            self.reached = self._given if self._ahead else max(self._given, self._end_seen)
-        return given
+        return KafkaMessages(values_only=self._values_only)
 
     def _fail(self, error: KafkaError) -> None:
         what = f"Kafka topic {self._place.topic!r}, partition {self._place.number}, is read"
@@ -228,19 +220,14 @@ class ReaderPool:
             reader.close()
 
 
-def _timestamp(message: Message) -> tuple[int, int]:
-    return message.timestamp()
-
-
-def _cut(
-    messages: list[Message], messages_max: int, bytes_max: int
-) -> tuple[list[Message], list[Message]]:
-    """The longest beginning within the bounds, at least one message, and the rest."""
-    if len(messages) <= messages_max and sum(map(len, messages)) <= bytes_max:
-        return messages, []
-    total = 0
-    for count, size in enumerate(map(len, messages)):
-        total += size
-        if count and (total > bytes_max or count == messages_max):
-            return messages[:count], messages[count:]
-    return messages, []
+def _fitting(messages: list[Message], messages_max: int, bytes_max: int) -> tuple[int, int]:
+    """How many messages, of the beginning, are within the bounds, and how many bytes they are."""
+    size = sum(map(len, messages))  # The length of a message is its value's.
+    if len(messages) <= messages_max and size <= bytes_max:
+        return len(messages), size
+    size = 0
+    for count, length in enumerate(map(len, messages)):
+        if count == messages_max or size + length > bytes_max:
+            return count, size
+        size += length
+    return len(messages), size

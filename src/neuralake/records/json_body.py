@@ -20,12 +20,13 @@ from neuralake.records.dropped import Dropped
 from neuralake.records.rows import Row, RowReader, malformed
 from neuralake.records.scalars import Misfit, after_space, parse_json
 
-__all__ = ["NDJSON", "SMALL_BYTES", "JsonReader"]
+__all__ = ["BLOCK_BYTES", "NDJSON", "SMALL_BYTES", "JsonReader"]
 
 NDJSON = "application/x-ndjson"
 _BOM = b"\xef\xbb\xbf"
 # One block takes about 4 ms under the interpreter lock and 10 ms without it.
-_BLOCK_BYTES = 1024 * 1024
+BLOCK_BYTES = 1024 * 1024
+"""Larger bodies are read in blocks of so many bytes, up to the next line break."""
 _BLOCK_ROWS = 4096
 # Below this the exact path is quicker: pyarrow's parser costs 100 us to start.
 SMALL_BYTES = 4096
@@ -41,7 +42,7 @@ class JsonReader:
         *,
         name: str,
         rows_max: int,
-        block_bytes: int = _BLOCK_BYTES,
+        block_bytes: int = BLOCK_BYTES,
         small_bytes: int = SMALL_BYTES,
         drops: bool = False,
         loose: Collection[str] = (),
@@ -221,8 +222,8 @@ def _text(body: bytes) -> bytes:
             body.decode()
             return body.removeprefix(_BOM)
         # In parts, so that the interpreter lock is given away in between.
-        for at in range(0, len(body), _BLOCK_BYTES):
-            check.decode(body[at : at + _BLOCK_BYTES])
+        for at in range(0, len(body), BLOCK_BYTES):
+            check.decode(body[at : at + BLOCK_BYTES])
         check.decode(b"", final=True)
     except UnicodeDecodeError as error:
         raise UsageError(

@@ -25,7 +25,7 @@ from neuralake.errors import InvalidRows, UsageError
 from neuralake.records.arrow_body import ArrowReader
 from neuralake.records.dropped import Dropped
 from neuralake.records.evolve import brought, inferred
-from neuralake.records.json_body import JsonReader
+from neuralake.records.json_body import BLOCK_BYTES, JsonReader
 from neuralake.records.letters import DeadLetter, reason_of
 from neuralake.records.pieces import array_pieces, arrow_pieces, json_values, line_pieces
 from neuralake.records.rules import BrokenRule, Rules
@@ -174,6 +174,9 @@ class MessageReader:
     ) -> None:
         """Keep the rows of the messages at `indexes`, but where one breaks a rule."""
         broken = self._rules.failing(table) if self._rules is not None else []
+        if not broken:
+            work.tables.append(table)
+            return
         ends, start = list(accumulate(counts)), 0
         firsts: dict[int, BrokenRule] = {}
         for one in broken:
@@ -242,10 +245,13 @@ class MessageReader:
         if len(values) == 1:
             table = self._json.document(values[0], dropped=dropped)
             return table, [table.num_rows]
-        table = self._json.lines(_joined(values), dropped=dropped)
-        if table.num_rows != len(values):
-            raise _InParts
-        return table, [1] * len(values)
+        tables = []
+        for part in _parts(values):
+            table = self._json.lines(_joined(part), dropped=dropped)
+            if table.num_rows != len(part):
+                raise _InParts
+            tables.append(table)
+        return pa.concat_tables(tables), [1] * len(values)
 
     def _lines(self, values: list[bytes], dropped: Dropped) -> tuple[pa.Table, list[int]]:
         if len(values) == 1 or self._columns or self._rules is not None:
@@ -359,6 +365,12 @@ def _repeated(values: pa.Array, counts: list[int]) -> pa.Array:
         return values
     indexes = [index for index, count in enumerate(counts) for _ in range(count)]
     return pc.take(values, pa.array(indexes, pa.int64()))
+
+
+def _parts(values: list[bytes]) -> list[list[bytes]]:
+    """The values in equal parts that mostly fit a block of the reader's, which is not cut then."""
+    count = -(-len(values) // (sum(map(len, values)) // BLOCK_BYTES + 1))
+    return [values[first : first + count] for first in range(0, len(values), count)]
 
 
 def _joined(values: list[bytes]) -> bytes:
