@@ -23,6 +23,7 @@ from neuralake.records.json_body import NDJSON, SMALL_BYTES, JsonReader
 from neuralake.records.letters import DeadLetter, with_letters
 from neuralake.records.parquet_body import ParquetReader
 from neuralake.records.pieces import array_pieces, arrow_pieces, json_values, line_pieces
+from neuralake.records.row_limit import RowLimit
 from neuralake.records.rows import Row
 from neuralake.records.rules import Rules, rules_of
 from neuralake.records.salvage import (
@@ -83,6 +84,8 @@ _FORMATS = {
 # Arrow and Parquet stand for at most this many times the largest body; plain columns do not grow,
 # and what is compressed or repeated by a dictionary may, but not to fill the memory.
 _EXPANSION_MAX = 8
+# Of a small body, which is read row by row on the event loop and held until others are stored.
+_SMALL_CELLS_MAX = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +131,12 @@ class Decoder:
         self.dead_letters, self._rules = dead_letters, rules
         self._name, self._drops, self._evolves = name, drops, evolves
         self._schema, self._evolved = schema, frozenset(evolved)
+        self._row_limit = RowLimit.of(schema, rows_max=limits.rows_max, cells_max=limits.cells_max)
         self._json = json = JsonReader(
             schema,
             name=name,
             rows_max=limits.rows_max,
+            cells_max=limits.cells_max,
             drops=drops,
             loose=self._evolved,
             ignores_null=evolves,
@@ -164,7 +169,7 @@ class Decoder:
             UnsupportedMedia: we do not read `media_type`.
             InvalidRows, SchemaMismatch: a value or column does not fit; with `column`, and `row`.
             UsageError: the body cannot be read at all, or has no rows.
-            TooLarge: more rows or partitions than the limit, or more bytes of text.
+            TooLarge: more rows, cells or partitions than the limit, or more bytes of text.
         """
         return self._checked(self._read(body, reader_of(media_type), dropped))
 
@@ -198,7 +203,7 @@ class Decoder:
     def count(self, body: bytes, reader: str) -> int | None:
         """How many rows a small body has, for `quick`; None: only `few` can tell."""
         count = self._json.count(body, lines=reader == NDJSON)
-        if count is None or count > self._limits.rows_max:
+        if count is None or not self._row_limit.fits(count) or not self._is_narrow(count):
             return None
         if self._partition_by and count > self._limits.partitions_max:
             return None
@@ -234,7 +239,8 @@ class Decoder:
         `reader` is what `reader_of` gave. Raises what `rows` does, except for what concerns
         partitions.
         """
-        if not self.is_small(len(body), reader):
+        # A row has one brace at least.
+        if not self.is_small(len(body), reader) or not self._is_narrow(body.count(b"{")):
             return None
         rows = self._json.few(body, lines=reader == NDJSON, dropped=dropped)
         if not rows:
@@ -242,6 +248,10 @@ class Decoder:
         if self._partition_by and len(rows) > self._limits.partitions_max:
             return None  # Perhaps too many partitions: `rows` counts them.
         return rows
+
+    def _is_narrow(self, rows: int) -> bool:
+        """Whether so many rows are few cells, which are quick to make of Python's objects."""
+        return rows * self._row_limit.columns <= _SMALL_CELLS_MAX
 
     def joined(self, rows: Sequence[Row]) -> Encoded:
         """Rows of one or more small bodies as one envelope.
@@ -258,7 +268,7 @@ class Decoder:
             self._schema,
             name=self._name,
             delimiter=delimiter,
-            rows_max=self._limits.rows_max,
+            limit=self._row_limit,
             drops=self._drops,
             dropped=dropped,
             ignores_null=self._evolves,
@@ -365,8 +375,7 @@ class Decoder:
                 body, error, format=_FORMATS[reader], limits=limits, source=source
             )
             return encode(empty, [letter])
-        if len(pieces) > self._limits.rows_max:
-            raise _too_large(len(pieces), self._limits.rows_max, "rows", "in parts")
+        self._row_limit.check(len(pieces))
         found = salvage(
             pieces,
             fit=lambda rows: normalise(rows, self._partition_by),
