@@ -18,6 +18,7 @@ from ingest_lake import lake, stored
 from ingest_server import Server, served
 
 from neuralake.ingest import Client
+from neuralake.settings import QueueSettings
 from neuralake.writer import run_writer
 
 CHILD = Path(client_child.__file__)
@@ -26,9 +27,9 @@ TABLE = "lab.spikes"
 
 @contextmanager
 def writer(folder: Path) -> Iterator[None]:
-    """Commits what is sent, until the end, and then the rest."""
-    stop = threading.Event()
-    thread = threading.Thread(target=run_writer, args=[lake(folder)], kwargs={"stop": stop})
+    """Commits what is sent, until the end, and then the rest; the queue keeps it for the test."""
+    stop, catalog = threading.Event(), lake(folder, queue=QueueSettings(grace_s=3600))
+    thread = threading.Thread(target=run_writer, args=[catalog], kwargs={"stop": stop})
     thread.start()
     try:
         yield
