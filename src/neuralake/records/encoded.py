@@ -42,11 +42,16 @@ def encode(rows: pa.Table, letters: Sequence[DeadLetter] = ()) -> Encoded:
 
 
 def encoded(stream: bytes, rows: int, letters: Sequence[DeadLetter] = ()) -> Encoded:
+    """`stream`, which is an Arrow IPC stream of so many rows, with `letters` behind it."""
     payload = with_letters(stream, letters)
     return Encoded(payload, rows, b"%d" % (rows + len(letters)), letters)
 
 
 def signed(found: Encoded, body: bytes, media_type: str, *, is_verbatim: bool) -> Encoded:
+    """`found` with a fingerprint of the bytes of `body`.
+
+    Not of Arrow, unless it `is_verbatim`: who sends it again may write it in other bytes.
+    """
     if media_type == ARROW and not is_verbatim:
         return found
     return replace(found, fingerprint=blake2b(body, digest_size=8).digest())
