@@ -32,7 +32,7 @@ from bench.machine import cpu_s, describe
 from deltalake import DeltaTable, write_deltalake
 
 from neuralake.delta import snapshot
-from neuralake.records.decode import ARROW, NDJSON, PARQUET
+from neuralake.records.media_types import ARROW, NDJSON, PARQUET
 from neuralake.schema import conform
 
 SENDERS = 2

@@ -29,7 +29,9 @@ from bench.machine import describe
 from neuralake.catalog import Catalog
 from neuralake.delta import TableLog, snapshot
 from neuralake.queue.topic import app_id
-from neuralake.records.decode import ARROW, JSON, NDJSON, Decoder, encode
+from neuralake.records.decode import Decoder
+from neuralake.records.encoded import encode
+from neuralake.records.media_types import ARROW, JSON, NDJSON
 from neuralake.settings import IngestSettings
 from neuralake.telemetry import quantile
 

@@ -26,7 +26,7 @@ from bench.flights_lake import catalog, flights, process
 from bench.machine import describe
 
 from neuralake.delta import snapshot
-from neuralake.records.decode import NDJSON
+from neuralake.records.media_types import NDJSON
 
 BATCH_ROWS = 10_000
 SENDERS = 2

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 from ingest_lake import lake, stored
+from small_disks import mounted
 
 from neuralake.catalog import Catalog
 from neuralake.clock import ManualClock
@@ -102,3 +106,36 @@ def test_a_queue_whose_file_is_gone_is_red(catalog: Catalog) -> None:
     health = DiskHealth(catalog, clock=ManualClock())
 
     assert [reason.part for reason in health.reasons()] == ["queue"]
+
+
+def test_a_disk_that_promises_room_which_it_has_not_is_red(tmp_path: Path) -> None:
+    """An image of 64 MiB on a disk of 24: it is full for who syncs, and for nobody else."""
+    with (
+        mounted(tmp_path / "disk", "tmpfs", "size=24m") as disk,
+        mounted(tmp_path / "image", "ext4", "loop", source=sparse(disk / "file")) as image,
+        closing(lake(image)) as catalog,
+    ):
+        clock = ManualClock()
+        health = DiskHealth(catalog, clock=clock)
+        assert health.reasons() == []
+
+        fill(disk / "filler")
+        clock.advance(1)
+
+        assert "queue disk" in {reason.part for reason in health.reasons()}
+
+
+def sparse(path: Path) -> Path:
+    """A file system of 64 MiB in a file that takes room when it is written to."""
+    if shutil.which("mkfs.ext4") is None:
+        pytest.skip("no mkfs.ext4 here")
+    with path.open("wb") as file:
+        file.truncate(64 * 1024 * 1024)
+    subprocess.run(["mkfs.ext4", "-q", str(path)], check=True)
+    return path
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))

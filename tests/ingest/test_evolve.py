@@ -22,7 +22,7 @@ from neuralake.delta import added_columns, compact_once, snapshot
 from neuralake.ingest.committed import Watches
 from neuralake.ingest.server import start_server
 from neuralake.ingest.target import Targets
-from neuralake.records.decode import JSON
+from neuralake.records.media_types import JSON
 from neuralake.serve.query import query
 from neuralake.settings import LakeSettings, Settings, WriterSettings
 from neuralake.tables import DeltaTable, Stream

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from ingest_lake import lake, stored
 
 import neuralake as nl
 from neuralake.ingest.server import start_server
-from neuralake.settings import LakeSettings, QueueSettings, Settings
+from neuralake.settings import IngestSettings, LakeSettings, QueueSettings, Settings
 
 NOTES = "/v1/lab/notes"
 NDJSON = {"content-type": "application/x-ndjson"}
@@ -112,3 +114,74 @@ def test_a_stream_may_have_a_limit_of_its_own(tmp_path: Path) -> None:
         "wide": 202,
     }
     assert (answers["tight"].json()["unit"], answers["small"].json()["unit"]) == ("rows", "bytes")
+
+
+WIDE = pa.schema([(f"c{number}", pa.float64()) for number in range(100)])
+CSV = {"content-type": "text/csv"}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"{}\n" * 1001, NDJSON),
+        (b"{}" * 1001, NDJSON),
+        (b"{}\n" * 400_000, NDJSON),
+        (b"{\n}" * 1001, NDJSON),
+        (b"[" + b"{}," * 1000 + b"{}]", {"content-type": "application/json"}),
+        (b"[" + b"{}," * 1000 + b'{"c1":1E0}]', {"content-type": "application/json"}),
+        (b"c1\n" + b"1\n" * 1001, CSV),
+        (b"c1\r\n" + b'""\r\n' * 400_000, CSV),
+    ],
+)
+def test_rows_of_next_to_nothing_count_by_the_columns_of_the_table(
+    tmp_path: Path, body: bytes, headers: dict[str, str]
+) -> None:
+    """A few bytes may stand for a row of a hundred nulls; as many rows of notes are no trouble."""
+    with serving_wide(tmp_path) as client:
+        answer = client.post("/v1/lab/wide", content=body, headers=headers)
+
+    told = answer.json()
+    assert (answer.status_code, told["unit"], told["limit"]) == (413, "cells", 100_000)
+    assert told["found"] > 100_000
+    assert "in parts of at most 1000 rows" in told["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"{}\n" * 1000, NDJSON),
+        (b"{\n}" * 1000, NDJSON),
+        (b"[" + b"{}," * 999 + b"{}]", {"content-type": "application/json"}),
+        (b"c1\n" + b"1\n" * 1000, CSV),
+        (b"c1\n1\n" + b"\n" * 100_000, CSV),
+    ],
+)
+def test_as_many_cells_as_may_be_are_stored(
+    tmp_path: Path, body: bytes, headers: dict[str, str]
+) -> None:
+    """Empty lines of CSV are no rows."""
+    with serving_wide(tmp_path) as client:
+        assert client.post("/v1/lab/wide", content=body, headers=headers).status_code == 202
+
+
+def test_rows_that_do_not_fit_are_bounded_by_cells_too(tmp_path: Path) -> None:
+    body = b'{"c1": "no"}\n' + b"{}\n" * 1001
+    with serving_wide(tmp_path, nl.Stream(on_invalid="dead_letter")) as client:
+        answer = client.post("/v1/lab/wide", content=body, headers=NDJSON)
+
+    assert (answer.status_code, answer.json()["unit"]) == (413, "cells")
+
+
+@contextmanager
+def serving_wide(folder: Path, stream: nl.Stream | None = None) -> Iterator[httpx.Client]:
+    """A table of a hundred columns, in a lake that takes a hundred thousand cells at once."""
+    settings = Settings(
+        folder=str(folder),
+        lake=LakeSettings(root=str(folder / "lake")),
+        ingest=IngestSettings(cells_max=100_000),
+    )
+    table = nl.DeltaTable("wide", "wide", WIDE, stream=stream or nl.Stream())
+    catalog = nl.Catalog({"lab": [table]}, settings)
+    with start_server(catalog) as server, httpx.Client(base_url=server.url) as client:
+        yield client
+    catalog.close()

@@ -22,7 +22,8 @@ from neuralake.catalog import Catalog
 from neuralake.errors import InvalidRows, NeuralakeError, QueueFull
 from neuralake.ingest.combine import Combiner, SmallRequest
 from neuralake.queue import Amount, Appended, MemoryQueue, Queue, QueueLimits
-from neuralake.records.decode import JSON, NDJSON, Decoder
+from neuralake.records.decode import Decoder
+from neuralake.records.media_types import JSON, NDJSON
 from neuralake.settings import IngestSettings
 
 TOO_LONG = "x" * 300

@@ -16,7 +16,8 @@ from ingest_lake import stored
 
 from neuralake.errors import NeuralakeError
 from neuralake.queue import Queue
-from neuralake.records.decode import CSV, NDJSON, TSV, Decoder
+from neuralake.records.decode import Decoder
+from neuralake.records.media_types import CSV, NDJSON, TSV
 from neuralake.settings import IngestSettings
 
 NOTES = "/v1/lab/notes"

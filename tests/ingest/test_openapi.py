@@ -28,8 +28,9 @@ from neuralake.ingest.app import create_app
 from neuralake.ingest.openapi import document
 from neuralake.ingest.server import start_server
 from neuralake.ingest.tokens import TokenFile
-from neuralake.records.decode import JSON, Decoder
+from neuralake.records.decode import Decoder
 from neuralake.records.json_schema import row_schema
+from neuralake.records.media_types import JSON
 from neuralake.settings import IngestSettings, LakeSettings, Settings
 from neuralake.tables import DeltaTable, Stream
 

@@ -1,7 +1,8 @@
-"""Files of the queue that are removed or replaced while it is open: nothing is acknowledged."""
+"""Files of the queue that are removed, replaced or cut while open: nothing is acknowledged."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def assert_refuses(queue: SqliteQueue, name: str) -> None:
         queue._file.give_back,
     ):
         with pytest.raises(
-            Unavailable, match=f"replaced while they were open: {name}\\. "
+            Unavailable, match=f"(replaced|cut) while they were open: {name}\\. "
         ) as caught:
             call()
         assert caught.value.retry_after_s == 5
@@ -68,6 +69,87 @@ def test_nothing_is_taken_or_given(path: Path, end: str, change: Callable[[Path]
         change(beside(path, end))
 
         assert_refuses(queue, f"queue.sqlite{end}")
+
+
+def older(path: Path) -> None:
+    """What was in the file some commits ago."""
+    shutil.copyfile(path.with_name("older"), path)
+
+
+def another(path: Path) -> None:
+    with closing(SqliteQueue(path.with_name("another"))) as queue:
+        queue.append("t", b"z", 1)
+    shutil.copyfile(path.with_name("another"), path)
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def shorten(path: Path) -> None:
+    """The log keeps its length, so most of its end may be of no use."""
+    os.truncate(path, 4096)
+
+
+@pytest.mark.parametrize(
+    ("end", "change"), [("", older), ("", another), ("", cut), ("-wal", cut), ("-wal", shorten)]
+)
+def test_what_is_written_over_in_its_place_is_noticed(
+    path: Path, end: str, change: Callable[[Path], None]
+) -> None:
+    """As `cp` does it, and `>` to make room: it is the same file, and SQLite goes on with it."""
+    with closing(SqliteQueue(path)) as queue:
+        used(queue)
+        shutil.copyfile(path, path.with_name("older"))
+        used(queue)
+        change(beside(path, end))
+
+        assert_refuses(queue, f"queue.sqlite{end}")
+
+
+def used(queue: SqliteQueue) -> None:
+    """As a server and a writer do, and its log is put into the file."""
+    for _ in range(3):
+        last = queue.append("t", bytes(20_000), 1).position
+        queue.trim("t", through=last - 1, appended_before_s=1e12)
+    for step in ("FULL", "PASSIVE"):
+        queue._file._trimmer.execute(f"PRAGMA wal_checkpoint({step})").fetchall()
+    queue.append("t", b"in the log", 1)
+
+
+@pytest.mark.parametrize(
+    "order", ["PRAGMA wal_checkpoint(TRUNCATE)", "PRAGMA wal_checkpoint(RESTART)", "VACUUM"]
+)
+def test_what_others_may_do_to_an_open_queue_is_no_harm(path: Path, order: str) -> None:
+    with closing(SqliteQueue(path)) as queue:
+        for _ in range(3):
+            used(queue)
+            subprocess.run([sys.executable, "-c", _ORDER, str(path), order], timeout=60, check=True)
+            assert queue.bounds("t").rows == 2
+            queue.append("t", b"x", 1)
+            queue.trim("t", through=queue.bounds("t").last, appended_before_s=1e12)
+
+
+_ORDER = """
+import sqlite3, sys
+sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60).execute(sys.argv[2]).fetchall()
+"""
+
+
+def test_a_queue_that_is_closed_takes_no_locks_from_another(path: Path) -> None:
+    """Locks are the process's: a handle that is closed takes all of them along."""
+    with closing(SqliteQueue(path)) as queue, queue._file.writer():
+        SqliteQueue(path).close()
+        other = subprocess.run(
+            [sys.executable, "-c", _LOCK, str(path)], timeout=60, check=False, capture_output=True
+        )
+    assert b"database is locked" in other.stderr
+
+
+_LOCK = """
+import sqlite3, sys
+sqlite3.connect(sys.argv[1], isolation_level=None, timeout=0).execute("BEGIN IMMEDIATE")
+"""
 
 
 def test_a_folder_that_was_moved_away_is_noticed_and_gone_on_with_when_it_is_back(
@@ -136,6 +218,29 @@ def test_a_log_is_not_folded_under_somebody_who_has_committed_to_another(path: P
     assert run(_OTHER, path, "append") == "[b'new']\n"
 
 
+def test_rows_that_are_lost_with_a_log_are_told_of_loudly(path: Path) -> None:
+    """Each call and the queue's health say so, and the log of the server does, once."""
+    SqliteQueue(path).close()
+    told = subprocess.run(
+        [sys.executable, "-c", _OTHER, str(path), "tell"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    reason, message = told.stdout.splitlines()
+    lost = "Rows are lost: another process has gone on without what the removed log held"
+    assert reason.startswith("its log was removed, and acknowledged rows are lost with it: ")
+    assert lost in message
+    assert told.stderr.count(lost) == 1
+
+
+def test_a_log_is_not_folded_under_somebody_who_has_the_file_open(path: Path) -> None:
+    """It has pages of the file in its memory: it would mix them with those of our log."""
+    assert run(_OTHER, path, "wait") == "[b'before']\n"
+
+
 def test_a_log_is_folded_after_somebody_has_only_looked(path: Path) -> None:
     assert run(_OTHER, path, "read") == "[b'before']\n"
 
@@ -159,20 +264,41 @@ queue = SqliteQueue(path)
 if what == "leave":
     queue.append("t", b"new", 1)
     os._exit(0)
-if what == "look":
+if what in ("look", "stay"):
     queue.read("t", after=0)
+    if what == "stay":
+        print("open", flush=True)
+        sys.stdin.read()
     os._exit(0)
 queue.append("t", b"before", 1)
 for end in ("-wal", "-shm"):
     os.unlink(path + end)
-then = {"append": "leave", "read": "look"}[what]
-subprocess.run([sys.executable, "-c", CODE, path, then], check=True)
-try:
-    queue.append("t", b"void", 1)
-except Unavailable:
-    queue.close()
-else:
+
+def refused():
+    try:
+        queue.append("t", b"void", 1)
+    except Unavailable as error:
+        return error
     raise AssertionError("it was acknowledged")
+
+then = {"append": "leave", "tell": "leave", "read": "look", "wait": "stay"}[what]
+command = [sys.executable, "-c", CODE, path, then]
+if what == "wait":
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        before = open(path, "rb").read()
+        refused()
+        assert open(path, "rb").read() == before
+        other.stdin.close()
+        other.wait()
+    refused()
+    assert open(path, "rb").read() != before
+else:
+    subprocess.run(command, check=True)
+first, second = refused(), refused()
+if what == "tell":
+    print(first.facts["reason"], second.message, sep="\\n")
+queue.close()
 """
 _OTHER = f"CODE = {_OTHER!r}\n{_OTHER}"
 

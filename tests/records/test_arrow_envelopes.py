@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from neuralake.queue import Envelope
 from neuralake.queue.rows import decode_rows
-from neuralake.records.decode import ARROW, Decoder, Encoded, encode
+from neuralake.records.decode import Decoder
+from neuralake.records.encoded import Encoded, encode
 from neuralake.records.letters import letters_of
+from neuralake.records.media_types import ARROW
 from neuralake.schema import declare
 from neuralake.settings import IngestSettings
 

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from neuralake.errors import InvalidRows, UsageError
-from neuralake.records.decode import JSON, NDJSON, Decoder
+from neuralake.records.decode import Decoder
+from neuralake.records.media_types import JSON, NDJSON
 from neuralake.settings import IngestSettings
 
 SCHEMA = pa.schema([("session", pa.string()), ("id", pa.int64())])

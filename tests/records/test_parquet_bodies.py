@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from neuralake.errors import NeuralakeError, SchemaMismatch, TooLarge, UsageError
-from neuralake.records.decode import PARQUET, Decoder
+from neuralake.records.decode import Decoder
 from neuralake.records.dropped import Dropped
+from neuralake.records.media_types import PARQUET
 from neuralake.settings import IngestSettings
 
 _MIB = 2**20

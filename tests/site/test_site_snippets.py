@@ -18,7 +18,8 @@ from site_lake import EVERYTHING, SPIKES, write_project
 
 from neuralake.delta import snapshot
 from neuralake.manifest import Manifest, Parameter, Table
-from neuralake.records.decode import JSON, Decoder
+from neuralake.records.decode import Decoder
+from neuralake.records.media_types import JSON
 from neuralake.settings import IngestSettings
 from neuralake.site.snippets import Snippet, snippets
 from neuralake.tables import DeltaTable

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import resource
-import subprocess
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 from lab_project import SETTINGS, eventually, ids_in, make_project
+from small_disks import mounted
+from watched_platform import watched
 
 from neuralake.settings import Settings, load_settings
 from neuralake.supervise import Supervisor
@@ -29,15 +27,8 @@ EVENTS = "/v1/lab/events"
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 24 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("may not mount a file system here")
-    try:
+    with mounted(tmp_path / "disk", "tmpfs", "size=24m") as disk:
         yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 class Sender:
@@ -76,24 +67,15 @@ class Sender:
         return True
 
 
-@contextmanager
-def watched(settings: Settings) -> Iterator[Supervisor]:
-    stop = threading.Event()
-    with Supervisor(settings) as platform:
-        thread = threading.Thread(target=platform.watch, args=(stop,))
-        thread.start()
-        try:
-            yield platform
-        finally:
-            stop.set()
-            thread.join()
-
-
 def survives(
     settings: Settings, fill: Callable[[Supervisor], None], free: Callable[[], None]
 ) -> None:
     """The platform on a disk that `fill` fills and `free` gives room again."""
-    with watched(settings) as platform, httpx.Client(base_url=platform.url, timeout=60) as client:
+    with (
+        Supervisor(settings) as platform,
+        watched(platform),
+        httpx.Client(base_url=platform.url, timeout=60) as client,
+    ):
         before, sender = platform.pids, Sender(client)
         for _ in range(20):
             assert sender.send().status_code == 202

@@ -24,6 +24,7 @@ from lab_project import (
     post,
     start_cli,
 )
+from watched_platform import watched
 
 from neuralake.catalog import Catalog
 from neuralake.ingest.server import start_server
@@ -38,18 +39,6 @@ def two_servers(folder: Path) -> Settings:
     settings = make_project(folder)
     server = msgspec.structs.replace(settings.server, processes=2)
     return msgspec.structs.replace(settings, server=server)
-
-
-@contextmanager
-def watched(platform: Supervisor) -> Iterator[None]:
-    stop = threading.Event()
-    thread = threading.Thread(target=platform.watch, args=(stop,))
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 class Device(threading.Thread):

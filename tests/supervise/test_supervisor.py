@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import pytest
 from lab_project import eventually, ids_in, is_running, kill, make_project, post, start_cli
+from watched_platform import watched
 
 from neuralake.errors import NeedsAttention, UsageError
 from neuralake.settings import Settings
 from neuralake.supervise import PARTS, Supervisor, read_state
-
-
-@contextmanager
-def watched(platform: Supervisor) -> Iterator[None]:
-    stop = threading.Event()
-    thread = threading.Thread(target=platform.watch, args=(stop,))
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def test_after_the_stop_every_acknowledged_row_is_in_the_table_and_nothing_runs(

@@ -16,8 +16,9 @@ from typing import Any
 from neuralake.errors import NeuralakeError, TooLarge
 from neuralake.queue import Appended, Queue
 from neuralake.queue.awaiting import awaited
-from neuralake.records.decode import Decoder, Encoded
+from neuralake.records.decode import Decoder
 from neuralake.records.dropped import Dropped
+from neuralake.records.encoded import Encoded
 from neuralake.records.evolving import EvolvingDecoder
 from neuralake.records.rows import Row
 

@@ -7,7 +7,8 @@ for a client that does not read. Here a connection is closed when its client is 
 - a body must come with at least `body_bytes_per_s`, looked at every `body_s`;
 - a client must read what waits for it (some 64 KiB) within `drain_s`.
 
-A request that the server itself is slow to answer is not touched.
+A request that the server itself is slow to answer is not touched, and time in which the server does
+not read (a commit takes long, other requests wait) is nobody's: the timers stand still.
 
 When there are as many connections as may be, a new one takes the place of the one that is furthest
 behind: which has sent no request for longest, too little of a body, or does not read. So however
@@ -20,6 +21,7 @@ import asyncio
 from collections.abc import Callable
 from typing import ClassVar
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 __all__ = ["BoundedConnection"]
@@ -54,7 +56,10 @@ class BoundedConnection(HttpToolsProtocol):
     _body_seen = 0
     # By when a client of the least speed would have sent what came of this request.
     _came_by_s = 0.0
+    # What is to be done if a request does not come, and in how many seconds of reading.
+    _request_due: tuple[Callable[[], None], float] | None = None
     _request_timer: asyncio.TimerHandle | None = None
+    _paused_s = 0.0
     _drain_timer: asyncio.TimerHandle | None = None
 
     def connection_made(
@@ -62,6 +67,7 @@ class BoundedConnection(HttpToolsProtocol):
         transport: asyncio.Transport,  # type: ignore[override]  # uvicorn narrows it, too
     ) -> None:
         super().connection_made(transport)
+        self.flow = _Flow(transport, self)
         # uvicorn refuses requests at its limit, so we stay below it. Now, and not when a request
         # comes: each idle one holds a file descriptor.
         if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
@@ -75,8 +81,7 @@ class BoundedConnection(HttpToolsProtocol):
     @property
     def _is_waited_for(self) -> bool:
         """Whether it is the client's turn, to send or to read."""
-        is_to_send = self._request_timer is not None and not self.flow.read_paused
-        return is_to_send or self._drain_timer is not None
+        return self._request_timer is not None or self._drain_timer is not None
 
     def _slowest(self) -> BoundedConnection | None:
         """Who is furthest behind, if it is far enough."""
@@ -155,18 +160,57 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _look_at_body(self) -> None:
         came = self._body - self._body_seen
-        if came < self.body_s * self.body_bytes_per_s and not self.flow.read_paused:
+        if came < self.body_s * self.body_bytes_per_s:
             self.transport.close()
             return
         self._body_seen = self._body
         self._start_request_timer(self.body_s, self._look_at_body)
 
+    def reading_paused(self) -> None:
+        """The server reads no more for now."""
+        self._paused_s = self.loop.time()
+        if self._request_timer is not None and self._request_due is not None:
+            left_s = max(0.0, self._request_timer.when() - self._paused_s)
+            self._request_timer.cancel()
+            self._request_timer = None
+            self._request_due = self._request_due[0], left_s
+
+    def reading_resumed(self) -> None:
+        """The server reads again."""
+        if self._request_due is not None:
+            now_s = self.loop.time()
+            self._came_by_s = min(now_s, self._came_by_s + now_s - self._paused_s)
+            then, left_s = self._request_due
+            self._start_request_timer(left_s, then)
+
     def _start_request_timer(self, seconds: float, then: Callable[[], None]) -> None:
         self._stop_request_timer()
-        if not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        self._request_due = then, seconds
+        if not self.flow.read_paused:
             self._request_timer = self.loop.call_later(seconds, then)
 
     def _stop_request_timer(self) -> None:
+        self._request_due = None
         if self._request_timer is not None:
             self._request_timer.cancel()
             self._request_timer = None
+
+
+class _Flow(FlowControl):
+    """uvicorn's, which tells the connection when reading stops and when it goes on."""
+
+    def __init__(self, transport: asyncio.Transport, connection: BoundedConnection) -> None:
+        super().__init__(transport)
+        self._connection = connection
+
+    def pause_reading(self) -> None:
+        if not self.read_paused:
+            super().pause_reading()
+            self._connection.reading_paused()
+
+    def resume_reading(self) -> None:
+        if self.read_paused:
+            super().resume_reading()
+            self._connection.reading_resumed()

@@ -1,12 +1,14 @@
 """Whether rows can be stored now: the queue takes them, and its disk and the lake's have room.
 
 Looked at when somebody asks for the server's health, at most once a second. A look stores nothing
-that lasts: the queue tries a transaction, and a file without a name is made beside it. It finds a
-disk that is full (for a request of about a mebibyte), read-only or broken before rows are sent.
+that lasts: the queue tries a transaction, and a file without a name is made beside it; both are
+synced. It finds a disk that is full (for a request of about a mebibyte), read-only or broken before
+rows are sent.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import threading
@@ -23,6 +25,7 @@ __all__ = ["DiskHealth", "Reason"]
 
 _LOOK_S = 1.0
 _ROOM_BYTES = 1024 * 1024
+_PIECE_BYTES = 64 * 1024  # The largest block that file systems have by default.
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +98,15 @@ def _device(folder: Path) -> int:
 
 def _try_room(folder: Path) -> None:
     """Raise OSError unless a file of some size can be stored in `folder`."""
-    with tempfile.TemporaryFile(dir=folder) as file:
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        handle = file.fileno()
         if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, _ROOM_BYTES)
-        else:
-            file.write(bytes(_ROOM_BYTES))
-            file.flush()
+            os.posix_fallocate(handle, 0, _ROOM_BYTES)
+        # Room that is promised may not be there: on a volume or an image that is larger than what
+        # holds it, and behind a quota, only what is written and synced is sure. Bytes that no disk
+        # makes smaller, and at both ends.
+        piece = os.urandom(_PIECE_BYTES)
+        for at in (0, _ROOM_BYTES - _PIECE_BYTES):
+            if os.pwrite(handle, piece, at) < len(piece):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(handle)

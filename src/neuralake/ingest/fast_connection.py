@@ -3,20 +3,95 @@
 uvicorn begins an application's task when the head of a request is there. Here that is put off until
 its body is, too; then the fast path takes it, or the task begins after all. All else is uvicorn's:
 parsing, the order of pipelined requests, keep-alive and the orderly end.
+
+That needs names of uvicorn which are not public, and which other releases of it may lack: whether
+they are there is asked at the start. Without them all requests go the usual way.
 """
 
 from __future__ import annotations
 
+import inspect
+import logging
 from collections.abc import Mapping
-from typing import Any, cast
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
 
+import uvicorn
 from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.protocols.http import httptools_impl
 
 from neuralake.ingest.connection import BoundedConnection
 from neuralake.ingest.fast_path import FAST_PATH, FastPath, Head
 
-__all__ = ["FastConnection"]
+if TYPE_CHECKING:  # Another uvicorn may have no such name.
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+__all__ = ["FastConnection", "connection_kind"]
+
+_STARTS = "_start_asgi_task"
+_CYCLE_ARGUMENTS = (
+    "scope",
+    "transport",
+    "flow",
+    "logger",
+    "access_logger",
+    "access_log",
+    "default_headers",
+    "message_event",
+    "expect_100_continue",
+    "keep_alive",
+    "on_response",
+)
+_CYCLE_FIELDS = (
+    "scope",
+    "transport",
+    "default_headers",
+    "keep_alive",
+    "body",
+    "more_body",
+    "disconnected",
+    "response_started",
+    "response_complete",
+    "on_response",
+)
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+_log = logging.getLogger(__name__)
+
+
+def connection_kind() -> type[BoundedConnection]:
+    """What a server's connections are; if that is without the fast path, the log says why."""
+    missing = _missing()
+    if missing is None:
+        return FastConnection
+    _log.warning(
+        "uvicorn %s has no %s as this release of neuralake knows it: single small events cost the "
+        "server several times the work. All else is the same. Install uvicorn 0.54, or upgrade "
+        "neuralake.",
+        uvicorn.__version__,
+        missing,
+    )
+    return BoundedConnection
+
+
+def _missing() -> str | None:
+    """The first of uvicorn's names that is not there, or not what we know."""
+    protocol = httptools_impl.HttpToolsProtocol
+    starts = getattr(protocol, _STARTS, None)
+    if starts is None or list(inspect.signature(starts).parameters) != ["self", "cycle", "app"]:
+        return f"HttpToolsProtocol.{_STARTS}"
+    for name in ("on_headers_complete", "on_response_complete"):
+        if _STARTS not in getattr(protocol, name).__code__.co_names:
+            return f"call of {_STARTS} in HttpToolsProtocol.{name}"
+    try:
+        # With nothing in it: its fields are what is looked at.
+        arguments: dict[str, Any] = dict.fromkeys(_CYCLE_ARGUMENTS)
+        cycle = httptools_impl.RequestResponseCycle(**arguments)
+    except (AttributeError, TypeError):
+        return "RequestResponseCycle"
+    lacking = [field for field in _CYCLE_FIELDS if not hasattr(cycle, field)]
+    return f"RequestResponseCycle.{lacking[0]}" if lacking else None
 
 
 class FastConnection(BoundedConnection):
@@ -77,7 +152,7 @@ class _Reply:
         defaults = b"".join([b"%s: %s\r\n" % header for header in cycle.default_headers])
         closing = b"" if cycle.keep_alive else b"connection: close\r\n"
         cycle.transport.write(
-            b"".join((STATUS_LINE[status], defaults, headers, closing, b"\r\n", body))
+            b"".join((_STATUS_LINES[status], defaults, headers, closing, b"\r\n", body))
         )
         if not cycle.keep_alive:
             cycle.transport.close()

@@ -28,7 +28,7 @@ from neuralake.ingest.combine import SmallRequest
 from neuralake.ingest.guard import POLICY, Door
 from neuralake.ingest.target import Target, Targets
 from neuralake.queue import Appended
-from neuralake.records.decode import reader_of
+from neuralake.records.media_types import reader_of
 from neuralake.serve.problem import problem_response
 
 __all__ = ["FAST_PATH", "FastPath", "Head", "Reply"]

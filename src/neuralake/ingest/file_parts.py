@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from neuralake.records.decode import encode
+from neuralake.records.encoded import encode
 
 __all__ = ["PAYLOAD_BYTES_MAX", "FilePart", "Known", "RowSource", "beginning", "cut"]
 

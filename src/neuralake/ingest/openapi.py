@@ -16,8 +16,8 @@ from starlette.responses import Response
 
 from neuralake import __version__
 from neuralake.catalog import Catalog
-from neuralake.records.decode import ARROW, CSV, JSON, NDJSON, PARQUET, TSV
 from neuralake.records.json_schema import row_schema
+from neuralake.records.media_types import ARROW, CSV, JSON, NDJSON, PARQUET, TSV
 from neuralake.schema import declare
 from neuralake.serve.caller import ANYONE, Caller, caller_of
 from neuralake.serve.problem import PROBLEM_MEDIA_TYPE

@@ -46,7 +46,8 @@ from neuralake.ingest.target import Target, Targets
 from neuralake.queue import ProducerSequence
 from neuralake.queue.awaiting import awaited
 from neuralake.queue.topic import topic_of
-from neuralake.records.decode import Encoded, reader_of
+from neuralake.records.encoded import Encoded
+from neuralake.records.media_types import reader_of
 from neuralake.serve.caller import caller_of
 from neuralake.serve.problem import problem_response
 

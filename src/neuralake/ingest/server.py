@@ -23,7 +23,7 @@ from neuralake.catalog import Catalog
 from neuralake.clock import Clock
 from neuralake.errors import NeedsAttention, UsageError
 from neuralake.ingest.app import create_app
-from neuralake.ingest.fast_connection import FastConnection
+from neuralake.ingest.fast_connection import connection_kind
 from neuralake.ingest.guard import check_bind_host
 from neuralake.settings import Settings, is_loopback
 from neuralake.telemetry import Telemetry
@@ -196,7 +196,7 @@ def _config(
     is_public = not is_loopback(host)
     config = uvicorn.Config(
         create_app(catalog, clock=clock, telemetry=telemetry, is_public=is_public, sharers=sharers),
-        http=FastConnection,
+        http=connection_kind(),
         ws="none",
         lifespan="on",
         log_config=None,

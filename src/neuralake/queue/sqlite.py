@@ -220,7 +220,8 @@ class SqliteQueue:
     def probe(self) -> None:
         with self._reading():
             pass  # The files are still the same.
-        with self._file.trimmer() as connection:
+        # Synced: some disks have no room only when they are to keep it.
+        with self._file.trimmer(is_durable=True) as connection:
             connection.execute("UPDATE identity SET id = id")
 
     def close(self) -> None:

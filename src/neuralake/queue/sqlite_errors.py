@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 from neuralake.errors import NeedsAttention, NeuralakeError, TooLarge, Unavailable
+from neuralake.queue.payload_files import payload_folder
 
-__all__ = ["explain", "is_disk_full", "is_surely_unstored"]
+__all__ = [
+    "explain",
+    "file_gone",
+    "is_disk_full",
+    "is_surely_unstored",
+    "log_gone",
+    "written_over",
+]
 
 # What stored nothing and may pass, and why. A write that failed did nothing by half: its frames in
 # the log count only with the last one. A failed sync is not here: what it left is unknown.
@@ -75,6 +84,69 @@ def _explain_payload_file(error: OSError, path: Path) -> NeuralakeError:
         f"A file of the queue {path} failed: {error}. Nothing was stored; send it again once the "
         f"disk is repaired.",
         **facts,
+    )
+
+
+def file_gone(path: Path, names: Sequence[str]) -> Unavailable:
+    """The error when the file itself, with others of `names`, is not the one that is open."""
+    return _refusing(
+        path,
+        f"because files of it were removed or replaced while they were open: {_short(names)}. "
+        f"Put back what was moved away, and it goes on. If that is lost, {_anew(path)}",
+        reason="a file of it was removed or replaced",
+    )
+
+
+def log_gone(path: Path, names: Sequence[str], *, is_lost: bool) -> Unavailable:
+    """The error when the log or its index, `names`, are not those that are open.
+
+    Args:
+        is_lost: another process has gone on without what the log held.
+    """
+    what = f"because files of it were removed or replaced while they were open: {_short(names)}. "
+    restart = "Restart the platform: first stop all of it, and do not kill it."
+    if not is_lost:
+        return _refusing(path, what + restart, reason="a file of it was removed or replaced")
+    return _refusing(
+        path,
+        f"{what}Rows are lost: another process has gone on without what the removed log held, that "
+        f"is what was acknowledged since it was last folded into the file and is in no table yet. "
+        f"{restart} Then compare what was sent last with the tables, and send again what is "
+        f"missing.",
+        reason="its log was removed, and acknowledged rows are lost with it",
+    )
+
+
+def written_over(path: Path, names: Sequence[str]) -> Unavailable:
+    """The error when the files `names` do not hold any more what SQLite has put there."""
+    return _refusing(
+        path,
+        f"because files of it were written over or cut while they were open: {_short(names)}. "
+        f"What they held and is in no table yet is lost, unless you have a copy. To go on, "
+        f"{_anew(path)} A copy that was made while nothing had the queue open may be put in their "
+        f"place before that, whole.",
+        reason="a file of it was written over or cut",
+    )
+
+
+def _refusing(path: Path, why: str, *, reason: str) -> Unavailable:
+    return Unavailable(
+        f"The queue {path} takes and gives nothing, {why}",
+        path=str(path),
+        reason=f"{reason}: see the server's log",
+        retry_after_s=5.0,
+    )
+
+
+def _short(names: Sequence[str]) -> str:
+    return ", ".join(Path(name).name for name in names)
+
+
+def _anew(path: Path) -> str:
+    return (
+        f"stop all of the platform, move what is left of these files and "
+        f"{payload_folder(path).name} away, and start it: it begins a new queue, and rows that are "
+        f"in no table yet are lost with the old one."
     )
 
 

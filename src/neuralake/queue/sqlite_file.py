@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import logging
 import os
 import sqlite3
 import threading
@@ -17,8 +18,7 @@ from pathlib import Path
 
 from neuralake.errors import NeedsAttention, Unavailable, UsageError
 from neuralake.queue.open_files import OpenFiles
-from neuralake.queue.payload_files import payload_folder
-from neuralake.queue.sqlite_errors import explain
+from neuralake.queue.sqlite_errors import explain, file_gone, log_gone, written_over
 from neuralake.queue.sqlite_layout import make_file, pragma, prepare
 from neuralake.queue.sqlite_log import LogFolder
 from neuralake.queue.turns import Turns
@@ -36,6 +36,8 @@ _LOG_BYTES_KEPT = 64 * 1024 * 1024
 _FREE_BYTES_KEPT = 16 * 1024 * 1024
 _FREE_PAGES_STEP = 2048
 
+_log = logging.getLogger(__name__)
+
 
 class SqliteFile:
     """Connections to the queue's file, which is made if it is not there."""
@@ -48,7 +50,7 @@ class SqliteFile:
         self._readers: list[sqlite3.Connection] = []
         self._closed = False
         self._trim_lock = threading.Lock()
-        self._is_folded = False
+        self._is_folded = self._is_loss_told = False
         try:
             make_file(self.path)
         except OSError as error:
@@ -60,11 +62,11 @@ class SqliteFile:
                 self._writer = self._connect("FULL")
                 try:
                     self.id = prepare(self._writer, self.path)
+                    self._files = OpenFiles(self.path)
                 except BaseException:
                     self._writer.close()
                     raise
-                self._files = OpenFiles(self.path)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise explain(error, self.path) from error
         try:
             # Trims need no fsync of their own: lost ones come back as envelopes at their old
@@ -76,11 +78,11 @@ class SqliteFile:
                 log=self.path.with_name(self.path.name + "-wal"),
                 lock_s_max=lock_s_max,
             )
-        except sqlite3.Error as error:
+        except BaseException as error:
             self._writer.close()
-            raise explain(error, self.path) from error
-        except BaseException:
-            self._writer.close()
+            self._files.close()
+            if isinstance(error, sqlite3.Error):
+                raise explain(error, self.path) from error
             raise
         self._writer_turns, self._trimmer_turns = Turns(self.path), Turns(self.path)
 
@@ -164,9 +166,14 @@ class SqliteFile:
                 return
             self._closed = True
             self._folder.close()
-            end = _abandon if self._files.has_other_log() else sqlite3.Connection.close
-            for connection in [*self._readers, self._trimmer, self._writer]:
-                end(connection)
+            connections = [*self._readers, self._trimmer, self._writer]
+            if self._files.has_other_log() or self._files.written_over():
+                for connection in connections:
+                    _abandon(connection)
+            else:
+                for connection in connections:
+                    connection.close()
+                self._files.close()
             self._writer_turns.close()
             self._trimmer_turns.close()
 
@@ -179,32 +186,28 @@ class SqliteFile:
             )
 
     def check_files(self) -> None:
-        """Raise Unavailable if a file was removed or replaced: what goes there goes nowhere.
+        """Raise Unavailable if a file was removed, replaced or written over.
+
+        What goes there goes nowhere.
 
         A log that was removed is folded into the file, if nobody has opened that since.
         """
         gone = self._files.gone()
-        if not gone:
+        over = [] if gone else self._files.written_over()
+        if not gone and not over:
             return
         self._check_open()  # The last one that closes removes the log itself.
-        names = ", ".join(Path(name).name for name in gone)
+        if over:
+            raise written_over(self.path, over)
         if str(self.path) in gone:
-            helps = (
-                "Put back what was moved away, and it goes on. If that is lost, stop all of the "
-                f"platform, move what is left of these files and {payload_folder(self.path).name} "
-                "away, and start it: it begins a new queue, and rows that are in no table yet are "
-                "lost with the old one."
-            )
-        else:
-            self._fold_once()
-            helps = "Restart the platform: first stop all of it, and do not kill it."
-        raise Unavailable(
-            f"The queue {self.path} takes and gives nothing, because files of it were removed or "
-            f"replaced while they were open: {names}. {helps}",
-            path=str(self.path),
-            reason="a file of it was removed or replaced: see the server's log",
-            retry_after_s=5.0,
-        )
+            raise file_gone(self.path, gone)
+        self._fold_once()
+        is_lost = self._files.is_log_lost() and not self._is_folded
+        error = log_gone(self.path, gone, is_lost=is_lost)
+        if is_lost and not self._is_loss_told:
+            self._is_loss_told = True
+            _log.error("%s", error)
+        raise error
 
     @contextmanager
     def _trimming(self) -> Iterator[sqlite3.Connection]:
@@ -244,10 +247,14 @@ class SqliteFile:
         if self._is_folded or not self._trim_lock.acquire(blocking=False):
             return
         try:
-            # Whoever opens the file now would go on without the log: it waits for us, or we find
-            # what it has committed, and leave both as they are.
-            with suppress(OSError, sqlite3.Error), _opened_by_one(self.path, wait=False):
-                if not self._closed and not self._files.has_other_log():
+            # Whoever opens the file now would go on without the log: it waits for us. Who has
+            # opened it keeps what it has read, and must not have the file changed below it.
+            with (
+                suppress(OSError, sqlite3.Error),
+                _opened_by_one(self.path, wait=False),
+                self._files.alone() as is_alone,
+            ):
+                if is_alone and not self._closed and not self._files.has_other_log():
                     busy, _, _ = self._trimmer.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
                     self._is_folded = not busy
         finally:
@@ -271,7 +278,7 @@ def _abandon(connection: sqlite3.Connection) -> None:
     """Leave a connection to the end of the process, which closes its files and does no more.
 
     SQLite would fold our log, which is no file any more, into what another process has gone on
-    with, and remove that one's log, by its name.
+    with, and remove that one's log, by its name. Or into a file that was written over.
     """
     # A reference that nobody gives back: Python, too, closes what it lets go of.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from neuralake.errors import SchemaMismatch, TooLarge, UsageError
 from neuralake.records.arrow_message import look_through
 from neuralake.records.dropped import Dropped
+from neuralake.records.row_limit import leaves
 from neuralake.records.scalars import DAYS_MAX, DAYS_MIN, TIMESTAMP_US_MAX, TIMESTAMP_US_MIN
 from neuralake.schema import conform
 
@@ -56,7 +57,7 @@ class ArrowReader:
         self._name = name
         self._rows_max = rows_max
         self._bytes_max = bytes_max
-        self._leaves = sum(_leaves(field.type) for field in schema)
+        self._leaves = sum(leaves(field.type) for field in schema)
 
     def stream(self, body: bytes, *, dropped: Dropped | None = None) -> pa.Table:
         """The rows of `body`, exactly in the declared schema.
@@ -211,11 +212,6 @@ def _damaged(error: BaseException) -> UsageError:
     return UsageError(
         f"The body is not a valid Arrow IPC stream: {said}.", reason="not an Arrow IPC stream"
     )
-
-
-def _leaves(kind: pa.DataType) -> int:
-    inner = [kind.field(index).type for index in range(kind.num_fields)]
-    return sum(map(_leaves, inner)) if inner else 1
 
 
 def _stands_for_max(body: bytes) -> int:

@@ -15,10 +15,11 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.csv as pcsv
 
-from neuralake.errors import InvalidRows, SchemaMismatch, TooLarge, UsageError, suggestion
+from neuralake.errors import InvalidRows, SchemaMismatch, UsageError, suggestion
 from neuralake.records.csv_text import typed_column
 from neuralake.records.dropped import Dropped
 from neuralake.records.evolve import brought
+from neuralake.records.row_limit import RowLimit
 from neuralake.records.salvage import Pieces
 
 __all__ = ["csv_new_columns", "csv_pieces", "csv_table", "csv_tables"]
@@ -33,7 +34,7 @@ def csv_table(
     *,
     name: str,
     delimiter: str,
-    rows_max: int,
+    limit: RowLimit,
     drops: bool = False,
     dropped: Dropped | None = None,
     ignores_null: bool = False,
@@ -45,12 +46,11 @@ def csv_table(
         ignores_null: those that hold nothing are left out.
 
     Raises:
-        TooLarge: more than `rows_max` rows.
+        TooLarge: more than `limit`.
         SchemaMismatch, InvalidRows: a column or value does not fit the schema.
     """
-    tables, rows = [schema.empty_table()], 0
     empty = _unknown(body, schema, delimiter) if ignores_null else []
-    for table in csv_tables(
+    tables = csv_tables(
         BytesIO(body),
         schema,
         name=name,
@@ -58,17 +58,9 @@ def csv_table(
         drops=drops,
         dropped=dropped,
         empty=empty,
-    ):
-        tables.append(table)
-        rows += table.num_rows
-        if rows > rows_max:
-            raise TooLarge(
-                f"The body has {rows} rows or more; the limit is {rows_max}. Send it in parts.",
-                limit=rows_max,
-                found=rows,
-                unit="rows",
-            )
-    return pa.concat_tables(tables)
+        limit=limit,
+    )
+    return pa.concat_tables([schema.empty_table(), *tables])
 
 
 def csv_tables(
@@ -81,6 +73,7 @@ def csv_tables(
     drops: bool = False,
     dropped: Dropped | None = None,
     empty: Sequence[str] = (),
+    limit: RowLimit | None = None,
 ) -> Iterator[pa.Table]:
     """The rows of `file` in order, some megabytes at a time.
 
@@ -88,8 +81,10 @@ def csv_tables(
         name: of the table, for errors.
         null_values: texts that mean null, where they are not quoted.
         empty: columns that the schema has not, and that may be there without values.
+        limit: of all rows, looked at before columns that are left out are filled.
 
     Raises:
+        TooLarge: more than `limit`.
         SchemaMismatch, InvalidRows: a column or value does not fit the schema.
     """
     first_row = 0
@@ -107,6 +102,8 @@ def csv_tables(
         ) as source:
             unknown = _check_header(source.schema.names, schema, name, drops=drops, empty=empty)
             for batch in source:
+                if limit is not None:
+                    limit.check(first_row + batch.num_rows)
                 _check_empty(batch, empty, schema, name)
                 if dropped is not None:
                     dropped.add(unknown, batch.num_rows)

@@ -7,22 +7,33 @@ empty strings in partition columns are already null, as Delta makes them.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
-from hashlib import blake2b
+from dataclasses import replace
+from functools import partial
 
 import pyarrow as pa
 
 from neuralake.delta.partition import normalise
-from neuralake.errors import TooLarge, UnsupportedMedia, UsageError
+from neuralake.errors import TooLarge, UsageError
 from neuralake.records.arrow_body import ArrowReader
 from neuralake.records.csv_body import csv_new_columns, csv_pieces, csv_table
 from neuralake.records.dropped import Dropped
+from neuralake.records.encoded import Encoded, encode, encoded, signed
 from neuralake.records.evolve import brought, inferred
-from neuralake.records.json_body import NDJSON, SMALL_BYTES, JsonReader
-from neuralake.records.letters import DeadLetter, with_letters
+from neuralake.records.json_body import SMALL_BYTES, JsonReader
+from neuralake.records.media_types import (
+    ARROW,
+    CSV,
+    DELIMITERS,
+    FORMATS,
+    JSON,
+    NDJSON,
+    PARQUET,
+    TSV,
+    reader_of,
+)
 from neuralake.records.parquet_body import ParquetReader
 from neuralake.records.pieces import array_pieces, arrow_pieces, json_values, line_pieces
+from neuralake.records.row_limit import RowLimit
 from neuralake.records.rows import Row
 from neuralake.records.rules import Rules, rules_of
 from neuralake.records.salvage import (
@@ -36,67 +47,13 @@ from neuralake.schema import declare
 from neuralake.settings import IngestSettings, Settings
 from neuralake.tables import Definition, Stream
 
-__all__ = [
-    "ARROW",
-    "CSV",
-    "JSON",
-    "MEDIA_TYPES",
-    "NDJSON",
-    "PARQUET",
-    "TSV",
-    "Decoder",
-    "Encoded",
-    "decoder_of",
-    "encode",
-    "reader_of",
-]
-
-JSON = "application/json"
-ARROW = "application/vnd.apache.arrow.stream"
-PARQUET = "application/vnd.apache.parquet"
-CSV = "text/csv"
-TSV = "text/tab-separated-values"
-MEDIA_TYPES = {
-    JSON: JSON,
-    NDJSON: NDJSON,
-    "application/ndjson": NDJSON,
-    "application/jsonl": NDJSON,
-    "application/x-jsonlines": NDJSON,
-    ARROW: ARROW,
-    PARQUET: PARQUET,
-    CSV: CSV,
-    TSV: TSV,
-}
-"""Media types that we read, and the reader of each."""
-
-_DELIMITERS = {CSV: ",", TSV: "\t"}
-_FORMATS = {
-    JSON: "json",
-    NDJSON: "ndjson",
-    ARROW: "arrow",
-    PARQUET: "parquet",
-    CSV: "csv",
-    TSV: "tsv",
-}
-"""How a dead letter says what its bytes are."""
+__all__ = ["Decoder", "decoder_of"]
 
 # Arrow and Parquet stand for at most this many times the largest body; plain columns do not grow,
 # and what is compressed or repeated by a dictionary may, but not to fill the memory.
 _EXPANSION_MAX = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """What the queue stores."""
-
-    payload: bytes
-    rows: int
-    fingerprint: bytes
-    """Tells a request from another one under the same idempotency key."""
-    letters: Sequence[DeadLetter] = ()
-    """What of the request does not fit; they travel in `payload`, too."""
-    dropped: Dropped | None = None
-    """Columns that were left out."""
+# Of a small body, which is read row by row on the event loop and held until others are stored.
+_SMALL_CELLS_MAX = 50_000
 
 
 class Decoder:
@@ -128,10 +85,12 @@ class Decoder:
         self.dead_letters, self._rules = dead_letters, rules
         self._name, self._drops, self._evolves = name, drops, evolves
         self._schema, self._evolved = schema, frozenset(evolved)
+        self._row_limit = RowLimit.of(schema, rows_max=limits.rows_max, cells_max=limits.cells_max)
         self._json = json = JsonReader(
             schema,
             name=name,
             rows_max=limits.rows_max,
+            cells_max=limits.cells_max,
             drops=drops,
             loose=self._evolved,
             ignores_null=evolves,
@@ -151,7 +110,7 @@ class Decoder:
             JSON: json.document,
             NDJSON: json.lines,
             **{kind: reader.stream for kind, reader in self._columnar.items()},
-            **{kind: partial(self._csv, delimiter) for kind, delimiter in _DELIMITERS.items()},
+            **{kind: partial(self._csv, delimiter) for kind, delimiter in DELIMITERS.items()},
         }
 
     def rows(self, body: bytes, media_type: str, *, dropped: Dropped | None = None) -> pa.Table:
@@ -164,7 +123,7 @@ class Decoder:
             UnsupportedMedia: we do not read `media_type`.
             InvalidRows, SchemaMismatch: a value or column does not fit; with `column`, and `row`.
             UsageError: the body cannot be read at all, or has no rows.
-            TooLarge: more rows or partitions than the limit, or more bytes of text.
+            TooLarge: more rows, cells or partitions than the limit, or more bytes of text.
         """
         return self._checked(self._read(body, reader_of(media_type), dropped))
 
@@ -198,7 +157,7 @@ class Decoder:
     def count(self, body: bytes, reader: str) -> int | None:
         """How many rows a small body has, for `quick`; None: only `few` can tell."""
         count = self._json.count(body, lines=reader == NDJSON)
-        if count is None or count > self._limits.rows_max:
+        if count is None or not self._row_limit.fits(count) or not self._is_narrow(count):
             return None
         if self._partition_by and count > self._limits.partitions_max:
             return None
@@ -234,7 +193,8 @@ class Decoder:
         `reader` is what `reader_of` gave. Raises what `rows` does, except for what concerns
         partitions.
         """
-        if not self.is_small(len(body), reader):
+        # A row has one brace at least.
+        if not self.is_small(len(body), reader) or not self._is_narrow(body.count(b"{")):
             return None
         rows = self._json.few(body, lines=reader == NDJSON, dropped=dropped)
         if not rows:
@@ -242,6 +202,10 @@ class Decoder:
         if self._partition_by and len(rows) > self._limits.partitions_max:
             return None  # Perhaps too many partitions: `rows` counts them.
         return rows
+
+    def _is_narrow(self, rows: int) -> bool:
+        """Whether so many rows are few cells, which are quick to make of Python's objects."""
+        return rows * self._row_limit.columns <= _SMALL_CELLS_MAX
 
     def joined(self, rows: Sequence[Row]) -> Encoded:
         """Rows of one or more small bodies as one envelope.
@@ -258,7 +222,7 @@ class Decoder:
             self._schema,
             name=self._name,
             delimiter=delimiter,
-            rows_max=self._limits.rows_max,
+            limit=self._row_limit,
             drops=self._drops,
             dropped=dropped,
             ignores_null=self._evolves,
@@ -298,7 +262,7 @@ class Decoder:
             found = self._salvaged(body, reader_of(media_type), error, source)
             if not is_signed:
                 return found
-            return _signed(found, body, media_type, is_verbatim=is_verbatim)
+            return signed(found, body, media_type, is_verbatim=is_verbatim)
 
     def whole(
         self, body: bytes, media_type: str, *, is_signed: bool = True, is_verbatim: bool = False
@@ -309,11 +273,11 @@ class Decoder:
         table = self._sent(self._checked(read))
         # What came as we would write it is not written again.
         is_kept = reader == ARROW and table is read and self._columnar[ARROW].is_as_declared(body)
-        encoded = _encoded(body, table.num_rows) if is_kept else encode(table)
-        encoded = replace(encoded, dropped=dropped)
+        found = encoded(body, table.num_rows) if is_kept else encode(table)
+        found = replace(found, dropped=dropped)
         if not is_signed:
-            return encoded
-        return _signed(encoded, body, media_type, is_verbatim=is_verbatim)
+            return found
+        return signed(found, body, media_type, is_verbatim=is_verbatim)
 
     def new_columns(self, body: bytes, media_type: str) -> dict[str, pa.DataType]:
         """Columns of `body` that are not in the schema and have a value, with types.
@@ -326,8 +290,8 @@ class Decoder:
             return brought(self._columnar[reader].table(body), self._schema.names)
         if len(body) > self._limits.json_bytes_max:
             return {}  # It is refused.
-        if reader in _DELIMITERS:
-            return csv_new_columns(body, self._schema, _DELIMITERS[reader])
+        if reader in DELIMITERS:
+            return csv_new_columns(body, self._schema, DELIMITERS[reader])
         pieces = (
             line_pieces(body, self._json)
             if reader == NDJSON
@@ -353,20 +317,17 @@ class Decoder:
         elif reader in (CSV, TSV):
             pieces = csv_pieces(
                 body,
-                partial(self._csv, _DELIMITERS[reader]),
-                _DELIMITERS[reader],
-                _FORMATS[reader],
+                partial(self._csv, DELIMITERS[reader]),
+                DELIMITERS[reader],
+                FORMATS[reader],
             )
         else:
             pieces = array_pieces(body, self._json)
         limits, empty = self._letter_limits, self._schema.empty_table()
         if pieces is None:
-            letter = whole_letter(
-                body, error, format=_FORMATS[reader], limits=limits, source=source
-            )
+            letter = whole_letter(body, error, format=FORMATS[reader], limits=limits, source=source)
             return encode(empty, [letter])
-        if len(pieces) > self._limits.rows_max:
-            raise _too_large(len(pieces), self._limits.rows_max, "rows", "in parts")
+        self._row_limit.check(len(pieces))
         found = salvage(
             pieces,
             fit=lambda rows: normalise(rows, self._partition_by),
@@ -378,12 +339,6 @@ class Decoder:
             table = without_broken(table, self._rules, pieces, found, limits=limits, source=source)
         self._check_partitions(table)
         return replace(encode(self._sent(table), found.letters), dropped=found.dropped)
-
-
-def _signed(encoded: Encoded, body: bytes, media_type: str, *, is_verbatim: bool) -> Encoded:
-    if media_type == ARROW and not is_verbatim:
-        return encoded
-    return replace(encoded, fingerprint=blake2b(body, digest_size=8).digest())
 
 
 def decoder_of(
@@ -425,44 +380,3 @@ def _too_large(found: int, limit: int, unit: str, how: str) -> TooLarge:
         found=found,
         unit=unit,
     )
-
-
-def encode(rows: pa.Table, letters: Sequence[DeadLetter] = ()) -> Encoded:
-    """`rows` as one Arrow IPC stream, and `letters` behind it.
-
-    Its fingerprint is the number of rows: the bytes of equal rows may differ from run to run, in
-    what lies below nulls and in padding.
-    """
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema) as writer:
-        writer.write_table(rows)
-    return _encoded(sink.getvalue().to_pybytes(), rows.num_rows, letters)
-
-
-def _encoded(stream: bytes, rows: int, letters: Sequence[DeadLetter] = ()) -> Encoded:
-    payload = with_letters(stream, letters)
-    return Encoded(payload, rows, b"%d" % (rows + len(letters)), letters)
-
-
-# Errors are not kept, so what is has at most the spellings of what we know.
-@lru_cache(maxsize=64)
-def reader_of(content_type: str) -> str:
-    """The media type among `JSON`, `NDJSON`, `ARROW`, `PARQUET`, `CSV` and `TSV` that reads it.
-
-    Raises:
-        UnsupportedMedia: there is none, or its charset is not UTF-8.
-    """
-    media_type, *parameters = [part.strip() for part in content_type.lower().split(";")]
-    charsets = [p.removeprefix("charset=").strip('"') for p in parameters if p[:8] == "charset="]
-    if media_type not in MEDIA_TYPES or not {*charsets} <= {"utf-8", "utf8"}:
-        # What curl -d and HTML forms say of a body of which nothing was said.
-        unsaid = media_type in ("", "application/x-www-form-urlencoded")
-        what = "The request does not say what its body is." if unsaid else ""
-        raise UnsupportedMedia(
-            f"{what or f'The content type {content_type!r} is not one we read.'} Send a header "
-            f"such as 'Content-Type: {JSON}' (curl -H 'Content-Type: {JSON}'). Known: "
-            f"{', '.join(MEDIA_TYPES)}; text is UTF-8.",
-            found=content_type,
-            known=list(MEDIA_TYPES),
-        )
-    return MEDIA_TYPES[media_type]

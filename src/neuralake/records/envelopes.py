@@ -178,6 +178,7 @@ def _message_reader(
         partition_by=definition.partition_by,
         format=format or kafka.format,
         rows_max=settings.ingest.rows_max,
+        cells_max=settings.ingest.cells_max,
         columns=columns,
         record=record,
         keeps_rows=stream.on_invalid == "dead_letter" if keeps_rows is None else keeps_rows,

@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 
 from neuralake.errors import UsageError
-from neuralake.records.decode import Decoder, Encoded
+from neuralake.records.decode import Decoder
 from neuralake.records.dropped import Dropped
+from neuralake.records.encoded import Encoded
 from neuralake.records.evolve import with_fields
 from neuralake.records.rows import Row
 from neuralake.records.salvage import is_misfit

@@ -8,15 +8,17 @@ line breaks inside an object do not count.
 from __future__ import annotations
 
 import codecs
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 
-from neuralake.errors import TooLarge, UsageError
+from neuralake.errors import UsageError
 from neuralake.records.columns import AnyObject, ColumnReader
 from neuralake.records.dropped import Dropped
+from neuralake.records.row_limit import RowLimit
 from neuralake.records.rows import Row, RowReader, malformed
 from neuralake.records.scalars import Misfit, after_space, parse_json
 
@@ -42,6 +44,7 @@ class JsonReader:
         *,
         name: str,
         rows_max: int,
+        cells_max: int = sys.maxsize,
         block_bytes: int = BLOCK_BYTES,
         small_bytes: int = SMALL_BYTES,
         drops: bool = False,
@@ -50,7 +53,7 @@ class JsonReader:
     ) -> None:
         """`block_bytes` and `small_bytes` change the speed only; the others as `RowReader`'s."""
         self._schema = schema
-        self._rows_max = rows_max
+        self._limit = RowLimit.of(schema, rows_max=rows_max, cells_max=cells_max)
         self._block_bytes = block_bytes
         self._small_bytes = small_bytes
         self._exact = RowReader(
@@ -69,14 +72,16 @@ class JsonReader:
 
         Raises:
             InvalidRows, UsageError: as `RowReader.table`.
-            TooLarge: more than `rows_max` rows.
+            TooLarge: more than the limit.
         """
         body = _text(body)
         try:
             raws = self._array.decode(body)
         except (msgspec.MsgspecError, RecursionError):
-            return self._exact.values(_document_values(body.decode()), dropped=dropped)
-        self._refuse_too_many(len(raws))
+            values = _document_values(body.decode())
+            self._limit.check(len(values))
+            return self._exact.values(values, dropped=dropped)
+        self._limit.check(len(raws))
         return self._concat(self._array_blocks(raws, dropped))
 
     def lines(self, body: bytes, *, first_row: int = 0, dropped: Dropped | None = None) -> pa.Table:
@@ -87,7 +92,7 @@ class JsonReader:
 
         Raises:
             InvalidRows, UsageError: as `RowReader.table`.
-            TooLarge: more than `rows_max` rows.
+            TooLarge: more than the limit.
         """
         return self._concat(self._line_blocks(_text(body), first_row, dropped))
 
@@ -95,8 +100,10 @@ class JsonReader:
         """The rows of a small `body` one by one, read as `lines` or `document` reads it."""
         text = _text(body).decode()
         values = _values(text) if lines else _document_values(text)
-        rows = [self._exact.row(value, row, dropped=dropped) for row, value in enumerate(values)]
-        self._refuse_too_many(len(rows))
+        rows: list[Row] = []
+        for row, value in enumerate(values):
+            self._limit.check(row + 1)
+            rows.append(self._exact.row(value, row, dropped=dropped))
         return rows
 
     def count(self, body: bytes, *, lines: bool) -> int | None:
@@ -151,6 +158,7 @@ class JsonReader:
         while start < len(body):
             end = body.find(b"\n", start + self._block_bytes) + 1 or len(body)
             block = body[start:end]
+            self._check_lines(block, first - first_row)
             table = self._quick(block, dropped)
             if table is None:
                 raws = self._split(block)
@@ -160,28 +168,32 @@ class JsonReader:
                     block, end = body[start:], len(body)
                     raws = self._split(block)
                 if raws is None:
-                    table = self._exact.stream(block.decode(), first_row=first, dropped=dropped)
+                    table = self._exact.stream(
+                        block.decode(),
+                        first_row=first,
+                        dropped=dropped,
+                        check=lambda row: self._limit.check(row + 1 - first_row),
+                    )
                 else:
-                    self._refuse_too_many(first - first_row + len(raws))
+                    self._limit.check(first - first_row + len(raws))
                     table = self._exact.texts(_decoded(raws), first_row=first, dropped=dropped)
             first, start = first + table.num_rows, end
-            self._refuse_too_many(first - first_row)
+            self._limit.check(first - first_row)
             yield table
+
+    def _check_lines(self, block: bytes, rows_before: int) -> None:
+        """Raise TooLarge before any row of `block` is made, if they are too many."""
+        # No more rows than braces: few blocks are looked at a second time.
+        if not self._limit.fits(rows_before + block.count(b"{")):
+            raws = self._split(block)
+            if raws is not None:  # Else they are counted one by one.
+                self._limit.check(rows_before + len(raws))
 
     def _split(self, block: bytes) -> list[msgspec.Raw] | None:
         try:
             return self._texts.decode_lines(block)
         except (msgspec.MsgspecError, RecursionError):
             return None
-
-    def _refuse_too_many(self, rows: int) -> None:
-        if rows > self._rows_max:
-            raise TooLarge(
-                f"The body has more than {self._rows_max} rows; send it in parts.",
-                limit=self._rows_max,
-                found=rows,
-                unit="rows",
-            )
 
     def _concat(self, tables: Iterator[pa.Table]) -> pa.Table:
         return pa.concat_tables([self._schema.empty_table(), *tables])

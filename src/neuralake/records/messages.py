@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -95,6 +96,7 @@ class MessageReader:
         partition_by: Sequence[str],
         format: str,
         rows_max: int,
+        cells_max: int = sys.maxsize,
         columns: Sequence[Column] = (),
         record: Callable[[bytes], tuple[Any, int]] | None = None,
         keeps_rows: bool = False,
@@ -108,7 +110,14 @@ class MessageReader:
         inner = pa.schema([found for found in schema if found.name not in taken])
         # Of a table that takes new columns, one without a value is no column.
         evolves = {"drops": drops, "ignores_null": evolved is not None}
-        self._json = JsonReader(inner, name=name, rows_max=rows_max, loose=evolved or (), **evolves)
+        self._json = JsonReader(
+            inner,
+            name=name,
+            rows_max=rows_max,
+            cells_max=cells_max,
+            loose=evolved or (),
+            **evolves,
+        )
         self._arrow = ArrowReader(
             inner, name=name, rows_max=rows_max, bytes_max=_ARROW_BYTES_MAX, **evolves
         )

@@ -126,6 +126,8 @@ class IngestSettings(_Section, frozen=True):
     json_bytes_max: int = 16 * _MIB
     """Largest body of JSON, NDJSON or CSV, which takes up to 35 times its size while it is read."""
     rows_max: int = 1_000_000
+    cells_max: int = 20_000_000
+    """Most rows times columns of a body of JSON, NDJSON or CSV; what a row leaves out counts."""
     partitions_max: int = 10_000
     """Most partitions that the rows of one request may go to: each becomes a file."""
     letters_max: int = 1000

@@ -22,9 +22,10 @@ from neuralake.catalog import Catalog
 from neuralake.clock import Clock, SystemClock
 from neuralake.delta import STREAM_PROPERTIES, TableLog, Txn, create_table
 from neuralake.errors import CommitConflict, NeedsAttention, UsageError
-from neuralake.records.decode import ARROW, CSV, JSON, NDJSON, PARQUET, TSV, decoder_of
+from neuralake.records.decode import decoder_of
 from neuralake.records.envelopes import message_reader_of
 from neuralake.records.letters import reason_of
+from neuralake.records.media_types import ARROW, CSV, JSON, NDJSON, PARQUET, TSV
 from neuralake.schema import conform
 from neuralake.tables import DeltaTable
 from neuralake.writer.letter_box import REPLAYED_SCHEMA, LetterBox
