@@ -73,9 +73,14 @@ def conform(table: pa.Table, schema: pa.Schema, *, name: str = "table") -> pa.Ta
     else:
         _refuse_unknown_columns(table.schema.names, schema, name)
         checked = pa.table([_conform_column(table, field, name) for field in schema], schema=schema)
-    for field in schema:
+    for place, field in enumerate(schema):
         if _may_lack(field):
-            _refuse_nulls(checked[field.name], field, name)
+            column = checked[field.name]
+            _refuse_nulls(column, field, name)
+            if any(map(_may_lack, _children(field.type))):
+                chunks = [_without_hidden_nulls(chunk, field) for chunk in column.chunks]
+                column = pa.chunked_array(chunks, field.type)
+                checked = checked.set_column(place, field, column)
     return checked
 
 
@@ -234,10 +239,8 @@ def _cast_array(array: pa.Array, wanted: pa.DataType) -> pa.Array:
         children = [_cast_array(parts.get(field.name, missing), field.type) for field in wanted]
         return pa.StructArray.from_arrays(children, fields=list(wanted), mask=array.is_null())
     if types.is_list(wanted):
-        lengths = pc.fill_null(pc.list_value_length(array).cast(pa.int64()), 0)
-        ends = pc.cumulative_sum(lengths).cast(pa.int32())
         return pa.ListArray.from_arrays(
-            pa.concat_arrays([pa.array([0], pa.int32()), ends]),
+            _offsets(array),
             _cast_array(array.flatten(), wanted.value_type),
             type=wanted,
             mask=array.is_null(),
@@ -298,6 +301,32 @@ def _find_null(
         for i, child in enumerate(inner)
     )
     return next((each for each in found if each is not None), None)
+
+
+def _without_hidden_nulls(array: pa.Array, field: pa.Field) -> pa.Array:
+    """`array` with any value where it is null although it must not be, as its struct is null.
+
+    Arrow 26 writes no Parquet with nulls there. What other engines write is often read so.
+    """
+    kind, inner = field.type, _children(field.type)
+    mask = array.is_null() if field.nullable and array.null_count else None
+    if any(map(_may_lack, inner)) or (inner and not field.nullable and array.null_count):
+        if pa.types.is_struct(kind):
+            children = [_without_hidden_nulls(array.field(i), each) for i, each in enumerate(inner)]
+            return pa.StructArray.from_arrays(children, fields=inner, mask=mask)
+        values = _without_hidden_nulls(array.flatten(), inner[0])
+        return pa.ListArray.from_arrays(_offsets(array), values, type=kind, mask=mask)
+    if field.nullable or not array.null_count:
+        return array
+    buffers = [None, *array.buffers()[1:]]
+    return pa.Array.from_buffers(kind, len(array), buffers, offset=array.offset)
+
+
+def _offsets(lists: pa.Array) -> pa.Array:
+    """Of lists in their values as `flatten` has them: those that a null hides are left out."""
+    lengths = pc.fill_null(pc.list_value_length(lists).cast(pa.int64()), 0)
+    ends = pc.cumulative_sum(lengths).cast(pa.int32())
+    return pa.concat_arrays([pa.array([0], pa.int32()), ends])
 
 
 def _is_exact(found: pa.DataType, wanted: pa.DataType) -> bool:
