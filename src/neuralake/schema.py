@@ -19,7 +19,7 @@ from neuralake.errors import SchemaMismatch, UsageError, suggestion
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["conform", "declare", "polars_schema", "with_more"]
+__all__ = ["conform", "declare", "forbids_nulls", "polars_schema", "with_more"]
 
 _SHOWN_LENGTH_MAX = 300
 _EXACT = (
@@ -74,14 +74,19 @@ def conform(table: pa.Table, schema: pa.Schema, *, name: str = "table") -> pa.Ta
         _refuse_unknown_columns(table.schema.names, schema, name)
         checked = pa.table([_conform_column(table, field, name) for field in schema], schema=schema)
     for place, field in enumerate(schema):
-        if _may_lack(field):
+        if forbids_nulls(field):
             column = checked[field.name]
             _refuse_nulls(column, field, name)
-            if any(map(_may_lack, _children(field.type))):
+            if any(map(forbids_nulls, _children(field.type))):
                 chunks = [_without_hidden_nulls(chunk, field) for chunk in column.chunks]
                 column = pa.chunked_array(chunks, field.type)
                 checked = checked.set_column(place, field, column)
     return checked
+
+
+def forbids_nulls(field: pa.Field) -> bool:
+    """Whether there is a place in `field` where a null is forbidden."""
+    return not field.nullable or any(forbids_nulls(child) for child in _children(field.type))
 
 
 def polars_schema(schema: pa.Schema) -> pl.Schema:
@@ -258,13 +263,8 @@ def _children(kind: pa.DataType) -> list[pa.Field]:
     return list(kind) if pa.types.is_struct(kind) else []
 
 
-def _may_lack(field: pa.Field) -> bool:
-    """Whether there is a place in `field` where a null is forbidden."""
-    return not field.nullable or any(_may_lack(child) for child in _children(field.type))
-
-
 def _refuse_nulls(column: pa.ChunkedArray, field: pa.Field, name: str) -> None:
-    if not column.null_count and not any(_may_lack(child) for child in _children(field.type)):
+    if not column.null_count and not any(forbids_nulls(child) for child in _children(field.type)):
         return  # The common case, without a row number for every value.
     import polars as pl
 
@@ -289,7 +289,7 @@ def _find_null(
     if not field.nullable and values.null_count:
         return path, rows[pc.index(values.is_null(), True).as_py()].as_py()
     inner = _children(field.type)
-    if not any(_may_lack(child) for child in inner):
+    if not any(forbids_nulls(child) for child in inner):
         return None
     there = values.is_valid()  # Inside what is null itself, nothing is missing.
     values, rows = values.filter(there), rows.filter(there)
@@ -310,7 +310,7 @@ def _without_hidden_nulls(array: pa.Array, field: pa.Field) -> pa.Array:
     """
     kind, inner = field.type, _children(field.type)
     mask = array.is_null() if field.nullable and array.null_count else None
-    if any(map(_may_lack, inner)) or (inner and not field.nullable and array.null_count):
+    if any(map(forbids_nulls, inner)) or (inner and not field.nullable and array.null_count):
         if pa.types.is_struct(kind):
             children = [_without_hidden_nulls(array.field(i), each) for i, each in enumerate(inner)]
             return pa.StructArray.from_arrays(children, fields=inner, mask=mask)
