@@ -141,8 +141,8 @@ def protocol_for(
     writer_features = [*reader_features, *sorted(name for name, used in writers.items() if used)]
     if not writer_features:
         return ProtocolAction(min_reader_version=1, min_writer_version=2)
-    # Version 2 has these; version 7 must list them. Spark counts a column that may not be null as an
-    # invariant, and does not even read a table that has one and does not list it.
+    # Version 2 has these; version 7 must list them. Spark counts a column that may not be null as
+    # an invariant, and does not even read a table that has one and does not list it.
     if properties.append_only:
         writer_features.append("appendOnly")
     if any(map(forbids_nulls, schema)):
