@@ -123,11 +123,12 @@ def test_duckdb_skips_nothing_that_it_should_find(
         for asked in values:
             if asked != asked:
                 continue
-            sql = f"SELECT id FROM read_parquet(?) WHERE {name} {word} ?::{_duck_type(name)}"  # noqa: S608 ours
+            asking = f'"{name}" {word} ?::{_duck_type(name)}'
+            sql = f"SELECT id FROM read_parquet(?) WHERE {asking}"  # noqa: S608 ours
             found = duck(sql, path, asked).num_rows
             assert found == sum(holds(value, asked) for value in order), (word, asked)
     for word, count in (("NULL", 1), ("NOT NULL", 3)):
-        sql = f"SELECT id FROM read_parquet(?) WHERE {name} IS {word}"  # noqa: S608 ours
+        sql = f'SELECT id FROM read_parquet(?) WHERE "{name}" IS {word}'  # noqa: S608 ours
         assert duck(sql, path).num_rows == count
 
 
