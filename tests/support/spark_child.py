@@ -30,7 +30,10 @@ def plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return format(value, "f")
     if isinstance(value, datetime.datetime):
-        return value.replace(tzinfo=None).isoformat()
+        text = value.replace(tzinfo=None).isoformat(sep=" ")
+        return text.rstrip("0") if "." in text else text
+    if isinstance(value, str):
+        return value
     return repr(value)
 
 
@@ -40,11 +43,14 @@ def main(jars: Path) -> None:
     settings = {
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.extraClassPath": ":".join(map(str, jars.glob("*.jar"))),
-        "spark.driver.extraJavaOptions": "-Duser.timezone=UTC",
+        # Little data: compiling costs more than it saves.
+        "spark.driver.extraJavaOptions": "-Duser.timezone=UTC -XX:TieredStopAtLevel=1",
         "spark.driver.host": "127.0.0.1",
         "spark.driver.memory": "1g",
         "spark.databricks.delta.snapshotPartitions": "1",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        "spark.sql.codegen.wholeStage": "false",
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.shuffle.partitions": "1",
@@ -59,7 +65,13 @@ def main(jars: Path) -> None:
     print(json.dumps(READY), flush=True)
     for line in sys.stdin:
         try:
-            answer: Any = [plain(row) for row in spark.sql(json.loads(line)).collect()]
+            frame = spark.sql(json.loads(line))
+            for name, kind in frame.dtypes:
+                if kind.startswith(
+                    "timestamp"
+                ):  # Python has no time before year 1 to compare it by.
+                    frame = frame.withColumn(name, frame[f"`{name}`"].cast("string"))
+            answer: Any = [plain(row) for row in frame.collect()]
         except Exception as error:
             answer = {"error": str(error)[:2000]}
         print(json.dumps(answer), flush=True)
