@@ -318,8 +318,10 @@ def check_filters(uri: str, rows: Sequence[dict[str, Any]]) -> None:
     data, frame = ds.dataset(one_file(uri)), pl.scan_delta(uri)
     for name, kind in FILTERED.items():
         values = [row[name] for row in rows if row[name] is not None]
-        for word, bound in (("=", min), (">=", max)) if values else ():
-            holds, asked = OPERATORS[word], bound(values)
+        if not values:
+            continue
+        for word, asked in (("=", min(values)), (">=", max(values))):
+            holds = OPERATORS[word]
             wanted = sum(holds(value, asked) for value in values)
             literal = pa.scalar(asked, SCHEMA.field(name).type)
             assert data.count_rows(filter=holds(ds.field(name), literal)) == wanted, (name, asked)

@@ -34,7 +34,7 @@ class Spark:
     def __init__(self) -> None:
         python, jars = built()
         self._process = subprocess.Popen(
-            [python, "-W", "ignore", CHILD, jars],
+            [str(python), "-W", "ignore", str(CHILD), str(jars)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -104,7 +104,8 @@ def test_every_type_is_read_from_pages_laid_end_to_end(spark: Spark, everything:
 
 def test_spark_skips_nothing_that_it_should_find(spark: Spark, everything: str) -> None:
     """By the bounds of files and row groups: at the least value, the greatest, and for null."""
-    asked, wanted = [], []
+    asked: list[str] = []
+    wanted: list[int] = []
     for name, (kind, values) in COLUMNS.items():
         asked.append(f"`{name}` IS NULL")
         wanted.append(1)
