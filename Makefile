@@ -29,7 +29,7 @@ endif
 # the platform anew: a quarter of the time. `make clean` removes what they leave.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-slow test-browser test-services chaos lint format bench clean
+.PHONY: help demo test test-slow test-browser test-services test-spark chaos lint format bench clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets.
@@ -53,7 +53,11 @@ test-browser: $(VENV)/.dev ## Look at the catalog site with a real browser (Chro
 
 test-services: $(VENV)/.dev ## Fetch and start real S3, DynamoDB and rival writers, and test with them.
 	$(BIN)/python tests/support/service_builds.py
-	$(BIN)/python -m pytest -n 2 -m services --timeout 300 tests/services $(TEST_OPTIONS)
+	$(BIN)/python -m pytest -n 2 -m services --timeout 300 tests/services --ignore tests/services/test_spark.py $(TEST_OPTIONS)
+
+test-spark: $(VENV)/.dev ## Fetch Spark (half a GiB), and test that it reads what we write, and we what it writes.
+	$(BIN)/python tests/support/service_builds.py --spark
+	$(BIN)/python -m pytest -m services --timeout 600 tests/services/test_spark.py $(TEST_OPTIONS)
 
 chaos: $(VENV)/.dev ## Simulate SEEDS=10000 lakes where all fails, try ten times the examples, kill the demo.
 	NEURALAKE_SEEDS=$(SEEDS) NEURALAKE_EXAMPLES_TIMES=10 $(BIN)/python -m pytest -n 2 --timeout 1200 tests/simulation $(TEST_OPTIONS)

@@ -19,7 +19,7 @@ from neuralake.errors import SchemaMismatch, UsageError, suggestion
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["conform", "declare", "may_partition", "polars_schema", "with_more"]
+__all__ = ["conform", "declare", "forbids_nulls", "may_partition", "polars_schema", "with_more"]
 
 _SHOWN_LENGTH_MAX = 300
 _EXACT = (
@@ -85,10 +85,20 @@ def conform(table: pa.Table, schema: pa.Schema, *, name: str = "table") -> pa.Ta
     else:
         _refuse_unknown_columns(table.schema.names, schema, name)
         checked = pa.table([_conform_column(table, field, name) for field in schema], schema=schema)
-    for field in schema:
-        if _may_lack(field):
-            _refuse_nulls(checked[field.name], field, name)
+    for place, field in enumerate(schema):
+        if forbids_nulls(field):
+            column = checked[field.name]
+            _refuse_nulls(column, field, name)
+            if any(map(forbids_nulls, _children(field.type))):
+                chunks = [_without_hidden_nulls(chunk, field) for chunk in column.chunks]
+                column = pa.chunked_array(chunks, field.type)
+                checked = checked.set_column(place, field, column)
     return checked
+
+
+def forbids_nulls(field: pa.Field) -> bool:
+    """Whether there is a place in `field` where a null is forbidden."""
+    return not field.nullable or any(forbids_nulls(child) for child in _children(field.type))
 
 
 def polars_schema(schema: pa.Schema) -> pl.Schema:
@@ -246,10 +256,8 @@ def _cast_array(array: pa.Array, wanted: pa.DataType) -> pa.Array:
         children = [_cast_array(parts.get(field.name, missing), field.type) for field in wanted]
         return pa.StructArray.from_arrays(children, fields=list(wanted), mask=array.is_null())
     if types.is_list(wanted):
-        lengths = pc.fill_null(pc.list_value_length(array).cast(pa.int64()), 0)
-        ends = pc.cumulative_sum(lengths).cast(pa.int32())
         return pa.ListArray.from_arrays(
-            pa.concat_arrays([pa.array([0], pa.int32()), ends]),
+            _offsets(array),
             _cast_array(array.flatten(), wanted.value_type),
             type=wanted,
             mask=array.is_null(),
@@ -267,13 +275,8 @@ def _children(kind: pa.DataType) -> list[pa.Field]:
     return list(kind) if pa.types.is_struct(kind) else []
 
 
-def _may_lack(field: pa.Field) -> bool:
-    """Whether there is a place in `field` where a null is forbidden."""
-    return not field.nullable or any(_may_lack(child) for child in _children(field.type))
-
-
 def _refuse_nulls(column: pa.ChunkedArray, field: pa.Field, name: str) -> None:
-    if not column.null_count and not any(_may_lack(child) for child in _children(field.type)):
+    if not column.null_count and not any(forbids_nulls(child) for child in _children(field.type)):
         return  # The common case, without a row number for every value.
     import polars as pl
 
@@ -298,7 +301,7 @@ def _find_null(
     if not field.nullable and values.null_count:
         return path, rows[pc.index(values.is_null(), True).as_py()].as_py()
     inner = _children(field.type)
-    if not any(_may_lack(child) for child in inner):
+    if not any(forbids_nulls(child) for child in inner):
         return None
     there = values.is_valid()  # Inside what is null itself, nothing is missing.
     values, rows = values.filter(there), rows.filter(there)
@@ -310,6 +313,32 @@ def _find_null(
         for i, child in enumerate(inner)
     )
     return next((each for each in found if each is not None), None)
+
+
+def _without_hidden_nulls(array: pa.Array, field: pa.Field) -> pa.Array:
+    """`array` with any value where it is null although it must not be, as its struct is null.
+
+    Arrow 26 writes no Parquet with nulls there. What other engines write is often read so.
+    """
+    kind, inner = field.type, _children(field.type)
+    mask = array.is_null() if field.nullable and array.null_count else None
+    if any(map(forbids_nulls, inner)) or (inner and not field.nullable and array.null_count):
+        if pa.types.is_struct(kind):
+            children = [_without_hidden_nulls(array.field(i), each) for i, each in enumerate(inner)]
+            return pa.StructArray.from_arrays(children, fields=inner, mask=mask)
+        values = _without_hidden_nulls(array.flatten(), inner[0])
+        return pa.ListArray.from_arrays(_offsets(array), values, type=kind, mask=mask)
+    if field.nullable or not array.null_count:
+        return array
+    buffers = [None, *array.buffers()[1:]]
+    return pa.Array.from_buffers(kind, len(array), buffers, offset=array.offset)
+
+
+def _offsets(lists: pa.Array) -> pa.Array:
+    """Of lists in their values as `flatten` has them: those that a null hides are left out."""
+    lengths = pc.fill_null(pc.list_value_length(lists).cast(pa.int64()), 0)
+    ends = pc.cumulative_sum(lengths).cast(pa.int32())
+    return pa.concat_arrays([pa.array([0], pa.int32()), ends])
 
 
 def _is_exact(found: pa.DataType, wanted: pa.DataType) -> bool:

@@ -146,6 +146,37 @@ def test_a_missing_column_that_must_have_values_is_an_error(tmp_path: Path) -> N
     assert caught.value.column == "a"
 
 
+@pytest.mark.parametrize(
+    ("kind", "same", "other"),
+    [
+        (pa.date32(), datetime.date(1582, 10, 15), datetime.date(1582, 10, 14)),
+        (UTC, NOON.replace(year=1900), NOON.replace(year=1899)),
+        (pa.timestamp("us"), PLAIN.replace(year=1900), PLAIN.replace(year=1899)),
+    ],
+)
+def test_days_of_sparks_old_calendar_are_never_taken_for_other_days(
+    tmp_path: Path, kind: pa.DataType, same: object, other: object
+) -> None:
+    deep = pa.list_(pa.struct([("at", kind)]))
+    schema = pa.schema([("deep", deep), ("at", kind)])
+    fine, old = ([{"deep": [None, {"at": at}], "at": None}] for at in (same, other))
+    for number, keys in enumerate(
+        [
+            {"org.apache.spark.version": "2.4.8"},
+            {"org.apache.spark.version": "4.2.0", "org.apache.spark.legacyDateTime": ""},
+            {"org.apache.spark.version": "4.2.0", "org.apache.spark.legacyINT96": ""},
+        ]
+    ):
+        described = schema.with_metadata(keys)
+        stored = pa.Table.from_pylist(fine, described)
+        assert read(tmp_path / f"fine{number}", schema, stored).to_pylist() == fine
+        with pytest.raises(NeedsAttention, match="Rewrite them with Spark") as caught:
+            read(tmp_path / f"old{number}", schema, pa.Table.from_pylist(old, described))
+        assert caught.value.column == "deep"
+    new = pa.Table.from_pylist(old, schema.with_metadata({"org.apache.spark.version": "4.2.0"}))
+    assert read(tmp_path / "new", schema, new).to_pylist() == old
+
+
 def test_a_file_with_other_rows_than_the_log_says_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(NeedsAttention, match="has 2 rows, but the log says 3"):
         read(tmp_path, pa.schema([("a", pa.int64())]), pa.table({"a": [1, 2]}), rows=3)

@@ -271,14 +271,21 @@ def test_a_new_table_lists_what_its_properties_use_and_nothing_else(tmp_path: Pa
     create_table(str(tmp_path / "a"), SCHEMA, properties={"delta.appendOnly": "true"})
     create_table(str(tmp_path / "b"), NTZ, properties={"delta.appendOnly": "true"})
     create_table(str(tmp_path / "c"), SCHEMA, properties={"delta.enableChangeDataFeed": "true"})
-    one, two, three = (snapshot(str(tmp_path / name)).state.protocol for name in "abc")
+    required = pa.schema([("s", pa.struct([pa.field("x", pa.int8(), nullable=False)]))])
+    create_table(str(tmp_path / "d"), pa.schema([*NTZ, *required]))
+    create_table(str(tmp_path / "e"), required)
+    one, two, three, four, five = (
+        snapshot(str(tmp_path / name)).state.protocol for name in "abcde"
+    )
 
     assert (one.min_reader_version, one.min_writer_version) == (1, 2)
     assert two.reader_features == ["timestampNtz"]
     assert two.writer_features == ["timestampNtz", "appendOnly"]
     assert (three.min_reader_version, three.reader_features) == (1, None)
     assert three.writer_features == ["changeDataFeed"]
-    for name in "abc":
+    assert four.writer_features == ["timestampNtz", "invariants"], "or Spark refuses it"
+    assert (five.min_reader_version, five.min_writer_version) == (1, 2)
+    for name in "abcde":
         assert DeltaTable(tmp_path / name).version() == 0, "delta-rs opens it, too"
 
 

@@ -144,6 +144,25 @@ def test_files_of_other_schemas_or_writers_are_no_kin() -> None:
     assert not footer(polars.getvalue()).is_kin(first)
 
 
+def test_what_spark_notes_of_the_calendar_stays(tmp_path: Path) -> None:
+    """Spark 3 refuses dates before 1582 of files that do not name the Spark that wrote them."""
+    rows = pa.table({"day": pa.array([datetime.date(1, 1, 1)])})
+
+    def file(**keys: str) -> bytes:
+        names = {f"org.apache.spark.{name}": value for name, value in keys.items()}
+        return parquet(rows.replace_schema_metadata({**names, "note": "of no reader"}))
+
+    data = joined(file(version="4.2.0"), file(version="4.2.0"))
+    keys = pq.read_metadata(io.BytesIO(data)).metadata
+    assert keys == {b"org.apache.spark.version": b"4.2.0"}
+    assert pq.read_metadata(io.BytesIO(joined(file()))).metadata is None
+    assert pq.read_table(io.BytesIO(data))["day"].to_pylist() == [datetime.date(1, 1, 1)] * 2
+    for other in (file(), file(version="3.5.0")):
+        assert not footer(file(version="4.2.0")).is_kin(footer(other))
+    for old in (file(version="2.4.8"), file(version="4.2.0", legacyDateTime="")):
+        assert not footer(old).is_copyable(), "nobody but Spark knows which day it is"
+
+
 @settings(deadline=None, max_examples=examples(25))
 @given(cut=st.integers(0, 400), flip=st.integers(0, 10**6), bit=st.integers(0, 7))
 def test_a_damaged_footer_is_refused_or_stays_inside_its_file(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
+from delta_tables import read_all
 from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ingest_lake import arrow_stream
 
+from neuralake.delta import TableLog, create_table
 from neuralake.errors import NeuralakeError, SchemaMismatch, TooLarge, UsageError
 from neuralake.records.arrow_body import ArrowReader
 from neuralake.schema import declare
@@ -72,6 +76,22 @@ def test_an_unknown_column_or_type_is_named() -> None:
         reader().stream(arrow_stream(ROWS.rename_columns(["id", "txt"])))
     with pytest.raises(SchemaMismatch, match="'id'"):
         reader().stream(arrow_stream(pa.table({"id": ["1"]})))
+
+
+def test_what_is_taken_can_be_written(tmp_path: Path) -> None:
+    """Also a null that only hides below another; the rows are acknowledged before they are."""
+    strict = pa.struct([("in", pa.struct([pa.field("x", pa.int8(), nullable=False)]))])
+    loose = pa.struct([("in", pa.struct([("x", pa.int8())]))])
+    values = [None, {"in": None}, {"in": {"x": 1}}]
+    schema = pa.schema([("s", strict), ("l", pa.list_(pa.field("element", strict)))])
+    sent = pa.table(
+        {"s": pa.array(values, loose), "l": pa.array([None, values, []], pa.list_(loose))}
+    )
+    taken = reader(schema).stream(arrow_stream(sent))
+
+    create_table(str(tmp_path / "t"), schema)
+    TableLog.open(str(tmp_path / "t")).append(taken)
+    assert read_all(str(tmp_path / "t")).to_pylist() == sent.to_pylist()
 
 
 def test_a_null_below_a_struct_is_found() -> None:

@@ -1,8 +1,9 @@
 """Fetch and build the real servers and rivals that tests run against, into `.services`.
 
 `python tests/support/service_builds.py` makes what is missing and prints the versions; `--check`
-only says which toolchains are missing (exit code 1 if any is). Versions are pinned here, and a
-folder is named after its version: what was made is used until its pin changes.
+only says which toolchains are missing (exit code 1 if any is); `--spark` makes Spark alone, which
+is large, and not among the others. Versions are pinned here, and a folder is named after its
+version: what was made is used until its pin changes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["MissingToolchain", "deltalake_old", "dynamodb_local", "kafka", "versitygw"]
+__all__ = ["MissingToolchain", "deltalake_old", "dynamodb_local", "kafka", "spark", "versitygw"]
 
 VERSITYGW = "1.8.0"
 DYNAMODB_LOCAL = "2.6.1"
@@ -25,6 +26,8 @@ LOG4J = "2.25.3"  # Kafka's jars bring no logging of their own.
 # The last release of delta-rs whose DynamoDB commits survived every kill.
 DELTALAKE_OLD = "1.5.0"
 PYARROW_OLD = "26.0.1"
+SPARK = "4.2.0"
+DELTA_SPARK = "4.4.0"
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".services"
@@ -35,11 +38,11 @@ TOOLS = {
     "go": ("version", "versitygw, the S3 server", "Go 1.25 or newer (go.dev/dl)"),
     "java": (
         "-version",
-        "DynamoDB Local and Kafka",
+        "DynamoDB Local, Kafka and Spark",
         "a JDK 17 (apt-get install openjdk-17-jdk-headless)",
     ),
     "javac": ("-version", "DynamoDB Local", "a JDK 17 (apt-get install openjdk-17-jdk-headless)"),
-    "mvn": ("-version", "DynamoDB Local and Kafka", "Maven (apt-get install maven)"),
+    "mvn": ("-version", "DynamoDB Local, Kafka and Spark", "Maven (apt-get install maven)"),
 }
 
 
@@ -97,6 +100,26 @@ def deltalake_old() -> Path:
     return _made(f"deltalake-{DELTALAKE_OLD}", [], make) / "bin" / "python"
 
 
+def spark() -> tuple[Path, Path]:
+    """A Python that has Spark, in an environment of its own, and a folder of Delta's jars."""
+
+    def make(folder: Path) -> None:
+        _run([sys.executable, "-m", "venv", "--clear", str(folder)])
+        pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "-q"]
+        _run([*pip, "install", f"pyspark=={SPARK}"])
+        scala = f"delta-spark_{SPARK.rpartition('.')[0]}_2.13"
+        _fetch_jars(folder / "all", f"io.delta:{scala}:{DELTA_SPARK}")
+        # Spark has the others, in versions of its own.
+        (folder / "jars").mkdir()
+        for pattern in ("delta-*.jar", "unitycatalog-*.jar"):
+            for jar in (folder / "all").glob(pattern):
+                jar.rename(folder / "jars" / jar.name)
+        shutil.rmtree(folder / "all")
+
+    folder = _made(f"spark-{SPARK}-delta-{DELTA_SPARK}", ["java", "mvn"], make)
+    return folder / "bin" / "python", folder / "jars"
+
+
 def _made(name: str, tools: list[str], make: Callable[[Path], None]) -> Path:
     """The folder `name` of the cache, made now unless it was made to the end before."""
     folder, done = CACHE / name, CACHE / f"{name}.made"
@@ -119,6 +142,7 @@ def _made(name: str, tools: list[str], make: Callable[[Path], None]) -> Path:
 
 def _fetch_jars(folder: Path, *artifacts: str) -> None:
     """The jars of `group:name:version` and of all that they need."""
+    folder.mkdir(exist_ok=True)
     tags = ("groupId", "artifactId", "version")
     dependencies = "".join(
         "<dependency>"
@@ -162,6 +186,9 @@ def main(arguments: list[str]) -> int:
         print("\n".join(missing), file=sys.stderr)
         return 1
     if "--check" in arguments:
+        return 0
+    if "--spark" in arguments:
+        print(f"  Spark {SPARK} with Delta {DELTA_SPARK}: {spark()[0].relative_to(ROOT)}")
         return 0
     print(f"  {_version_of(['go', 'version'])}; {_version_of(['java', '-version'])}")
     for name, make in [

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from neuralake.delta.column_mapping import Columns, field_id
+from neuralake.delta.old_calendar import is_of_old_calendar, refuse_old_values
 from neuralake.errors import NeedsAttention
 from neuralake.schema import conform
 
@@ -48,7 +49,8 @@ class Decoder:
 
         Raises:
             SchemaMismatch: a column's type or value does not fit the table's.
-            NeedsAttention: it is no Parquet file, or a damaged one.
+            NeedsAttention: it is no Parquet file, or a damaged one, or has dates of Spark's old
+                calendar.
         """
         start = 0
         try:
@@ -64,10 +66,13 @@ class Decoder:
                 columns=[*names.values()],
                 use_threads=False,
             )
+            is_old = is_of_old_calendar(file.metadata.metadata)
             for batch in found:
                 rows = conform(self._chosen(batch, names), self._schema, name=path)
                 rows = _without(rows, deleted, start)
                 start += batch.num_rows
+                if is_old:
+                    refuse_old_values(rows, path=path)
                 yield batch.num_rows, self._columns.to_logical(rows)
         except (pa.ArrowInvalid, OSError) as error:
             raise NeedsAttention(

@@ -24,7 +24,7 @@ from neuralake.delta.types import (
     readable_schema_string,
 )
 from neuralake.errors import UnsupportedFeature
-from neuralake.schema import may_partition
+from neuralake.schema import forbids_nulls, may_partition
 
 __all__ = ["IMPLEMENTED", "REFUSED_IN_USE", "TableState", "protocol_for"]
 
@@ -140,8 +140,12 @@ def protocol_for(
     writer_features = [*reader_features, *sorted(name for name, used in writers.items() if used)]
     if not writer_features:
         return ProtocolAction(min_reader_version=1, min_writer_version=2)
+    # Version 2 has these; version 7 must list them. Spark counts a column that may not be null as
+    # an invariant, and does not even read a table that has one and does not list it.
     if properties.append_only:
-        writer_features.append("appendOnly")  # Version 2 has it; version 7 must list it.
+        writer_features.append("appendOnly")
+    if any(map(forbids_nulls, schema)):
+        writer_features.append("invariants")
     return ProtocolAction(
         min_reader_version=3 if reader_features else 1,
         min_writer_version=7,

@@ -4,7 +4,8 @@ Most of what compaction rewrites was compressed well the first time. Copying its
 a read and a write of the bytes, a tenth of decoding and encoding them. It is done only where a
 reader could not tell the difference: the same schema and the same writer (whose name decides how
 readers take a footer's statistics), nothing encrypted, every chunk inside its file. Page indexes
-and Bloom filters stay behind: they lie outside the chunks, and readers do without.
+and Bloom filters stay behind: they lie outside the chunks, and readers do without. So do the keys
+that writers note beside the schema, except Spark's, which tell it in which calendar dates are.
 
 Structures are those of `parquet.thrift` in the Parquet format's specification.
 """
@@ -16,7 +17,9 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from neuralake.delta.chunk_meta import Chunk, ChunkForms, chunk_of
+from neuralake.delta.old_calendar import SPARK_KEYS, is_of_old_calendar
 from neuralake.delta.thrift import (
+    BINARY,
     I64,
     LIST,
     STRUCT,
@@ -38,6 +41,8 @@ _COPY_BYTES = 4 * 1024 * 1024
 # FileMetaData
 _SCHEMA, _ROWS, _GROUPS, _KEYS, _CREATED_BY, _ORDERS, _ENCRYPTION = 2, 3, 4, 5, 6, 7, 8
 _KINSHIP = (1, _SCHEMA, _CREATED_BY, _ORDERS)
+# KeyValue
+_KEY, _VALUE = 1, 2
 # RowGroup
 _COLUMNS, _GROUP_ROWS, _GROUP_OFFSET, _ORDINAL = 1, 3, 5, 7
 # ColumnChunk
@@ -74,7 +79,10 @@ class Footer:
         """Of each row group."""
         self.rows: int = tree[_ROWS][1]
         self.file_bytes = file_bytes
-        plain, compressed, is_whole = 0, 0, _ENCRYPTION not in tree
+        self.spark_keys: dict[bytes, bytes] = _spark_keys(tree)
+        """What Spark noted, and needs to know the values."""
+        plain = compressed = 0
+        is_whole = _ENCRYPTION not in tree and not is_of_old_calendar(self.spark_keys)
         for group in chunks:
             for chunk in group:
                 start, size = chunk.start, chunk.size_bytes
@@ -97,7 +105,9 @@ class Footer:
 
     def is_kin(self, other: Footer) -> bool:
         """Whether row groups of both files may stand in one file."""
-        return all(self.tree.get(field) == other.tree.get(field) for field in _KINSHIP)
+        return self.spark_keys == other.spark_keys and all(
+            self.tree.get(field) == other.tree.get(field) for field in _KINSHIP
+        )
 
     def is_copyable(self) -> bool:
         """Whether its chunks can be lifted out: in this file, in one piece, readable by all."""
@@ -254,6 +264,11 @@ class Joiner:
         if self._first is None:
             raise ValueError("A Parquet file needs a schema: nothing was added.")
         tree = {field: self._first.tree[field] for field in self._first.tree if field != _KEYS}
+        if kept := self._first.spark_keys:
+            pairs: list[Struct] = [
+                {_KEY: (BINARY, key), _VALUE: (BINARY, value)} for key, value in kept.items()
+            ]
+            tree[_KEYS] = (LIST, (STRUCT, pairs))
         tree[_ROWS] = (I64, self.rows)
         tree[_GROUPS] = (LIST, (STRUCT, self._groups))
         footer = encode(tree)
@@ -294,3 +309,9 @@ class Joiner:
     def _write(self, data: bytes) -> None:
         self._sink.write(data)
         self._at += len(data)
+
+
+def _spark_keys(tree: Struct) -> dict[bytes, bytes]:
+    pairs: list[Struct] = tree[_KEYS][1][1] if _KEYS in tree else []
+    found = {pair[_KEY][1]: pair.get(_VALUE, (BINARY, b""))[1] for pair in pairs}
+    return {key: value for key, value in found.items() if key.startswith(SPARK_KEYS)}
