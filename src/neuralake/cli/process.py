@@ -99,7 +99,7 @@ def write(
     context: typer.Context,
     tables: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TABLE", help="Tables as database.table; all streams if none.")
+        typer.Argument(metavar="TABLE", help="Tables as database.table; all streams if none."),
     ] = None,
     lifeline: _Lifeline = False,
 ) -> None:

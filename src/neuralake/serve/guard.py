@@ -19,7 +19,9 @@ __all__ = ["check_text", "engine_text", "plan"]
 _READ_ONLY = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
 _REFUSED = re.compile(r"(?:DDL|DML|Statement) not supported: (\w+)")
 # Rust's way to write an error for developers; the text in it is escaped as JSON would.
-_PARSER = re.compile(r'^SQL error: (?:ParserError|TokenizerError)\(("(?:[^"\\]|\\[\\"nrt])*")\)', re.DOTALL)
+_PARSER = re.compile(
+    r'^SQL error: (?:ParserError|TokenizerError)\(("(?:[^"\\]|\\[\\"nrt])*")\)', re.DOTALL
+)
 _SEVERAL = "only supports a single SQL statement"
 
 

@@ -65,7 +65,7 @@ def problem_response(error: BaseException, headers: Mapping[str, str] | None = N
     """The answer for `error`, with `Retry-After` if waiting helps; never raises."""
     members = problem(error)
     if isinstance(error, NeuralakeError) and members["detail"] != error.message:
-        _LOG.warning("answered without its paths: %s", error.message)
+        _LOG.warning("an error that was answered, with its paths: %s", error.message)
     sent = dict(getattr(error, "headers", None) or {}) if isinstance(error, HTTPException) else {}
     if isinstance(error, Unavailable):
         after_s = error.facts.get("retry_after_s", _RETRY_AFTER_S)
