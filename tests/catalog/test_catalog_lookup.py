@@ -375,3 +375,8 @@ def test_settings_bound_later_do_not_change_a_catalog_that_has_some(catalog: Cat
     assert copied.uri_of(copied.definition("neural", "spikes")) == "/elsewhere/r/neural/spikes"
     assert catalog.settings != other
     assert copied.neural.tables() == catalog.neural.tables()
+
+
+def test_a_catalog_that_is_no_dict_says_what_one_is() -> None:
+    with pytest.raises(UsageError, match=r"a dict of databases by name.*found list"):
+        Catalog([])  # type: ignore[arg-type]  # what is told is the point

@@ -70,6 +70,21 @@ def test_list_says_who_sent_what_and_why_it_does_not_fit(run: Run, filled: Setti
     assert len(listed(run, "--since", "1h")) == 3
 
 
+def test_a_file_that_cannot_be_read_or_is_there_already_is_told(
+    run: Run, filled: Settings, tmp_path: Path
+) -> None:
+    del filled
+    there = tmp_path / "letters.ndjson"
+    there.write_text("mine")
+
+    exported = run("dead-letters", "export", "lab.events", "--file", str(there))
+    assert (exported.exit_code, there.read_text()) == (2, "mine")
+    assert "File exists. Name a new file." in exported.stderr
+    replayed = run("dead-letters", "replay", "lab.events", "--file", str(tmp_path / "none"))
+    assert replayed.exit_code == 2
+    assert "No such file or directory" in replayed.stderr
+
+
 def test_nothing_in_a_letter_controls_the_terminal(run: Run, filled: Settings) -> None:
     del filled
     shown = [run("dead-letters", "list", "lab.events").stdout]

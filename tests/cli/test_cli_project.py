@@ -72,3 +72,14 @@ def stop(up: subprocess.Popen[str]) -> None:
     up.terminate()
     printed, _ = up.communicate(timeout=60)
     assert "Stopped." in printed
+
+
+def test_a_place_that_takes_no_project_is_told(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+
+    for folder in (file, file / "below"):
+        result = run("init", str(folder))
+        assert result.exit_code == 2
+        assert "Cannot make a project in" in result.stderr
+    assert file.read_text() == "mine"

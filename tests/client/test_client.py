@@ -211,7 +211,7 @@ def test_an_absent_server_is_told_by_flush(tmp_path: Path) -> None:
     client = Client(NOBODY, spool=tmp_path / "spool")
     client.send(TABLE, spike(1))
 
-    with pytest.raises(Unavailable, match="1 rows are not acknowledged"):
+    with pytest.raises(Unavailable, match="1 row is not acknowledged"):
         client.close(timeout_s=0.05)
 
 

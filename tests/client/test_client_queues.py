@@ -112,7 +112,7 @@ def test_a_server_that_names_no_queue_is_sent_nothing(topics: Canned) -> None:
         client.send(TABLE, spike(1))
         with pytest.raises(NeedsAttention, match="older release"):
             client.flush()
-        with pytest.raises(NeedsAttention, match="1 rows are not acknowledged"):
+        with pytest.raises(NeedsAttention, match="1 row is not acknowledged"):
             client.close()
 
     assert seen == []

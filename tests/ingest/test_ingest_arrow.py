@@ -46,6 +46,15 @@ def test_compressed_buffers_are_refused_before_they_are_expanded(codec: str) -> 
             reader().stream(arrow_stream(rows, compression=codec))
 
 
+def test_a_file_of_arrow_is_told_from_a_stream() -> None:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, ROWS.schema) as file:
+        file.write_table(ROWS)
+
+    with pytest.raises(UsageError, match=r"Arrow file \(Feather\); write the same as a stream"):
+        reader().stream(sink.getvalue().to_pybytes())
+
+
 def test_a_body_that_would_swell_is_measured_first() -> None:
     """Few bytes that stand for 10 MB, by a dictionary or by views of one text."""
     text = "x" * 10_000

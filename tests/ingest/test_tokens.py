@@ -193,6 +193,25 @@ def test_a_token_that_allows_nothing_is_refused_and_an_unknown_id_too(tmp_path: 
         file.revoke("x")
 
 
+@pytest.mark.parametrize("name", ["", "  ", "two\nlines", "\x1b[2J", "n" * 101])
+def test_a_name_that_cannot_be_listed_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be named"):
+        TokenFile(tmp_path / "tokens.json").create(name, read=["*"])
+    assert not (tmp_path / "tokens.json").exists()
+
+
+def test_a_scope_that_names_no_table_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"'lab' names no table.*'lab\.\*'"):
+        TokenFile(tmp_path / "tokens.json").create("rig", write=["lab"])
+
+
+@pytest.mark.parametrize("days", [-1.0, 1e9, float("nan"), float("inf")])
+def test_an_end_that_no_calendar_has_is_refused(tmp_path: Path, days: float) -> None:
+    """`token list` could not write it."""
+    with pytest.raises(UsageError, match="of no use"):
+        TokenFile(tmp_path / "tokens.json").create("rig", read=["*"], expires_days=days)
+
+
 def test_scopes_are_globs_over_database_and_table() -> None:
     caller = Caller("t", read=("neural.*", "lab.notes"))
 

@@ -93,6 +93,8 @@ def test_an_http_exception_keeps_its_status_and_headers() -> None:
     response = problem_response(HTTPException(405, headers={"Allow": "POST"}))
 
     assert (response.status_code, response.headers["Allow"]) == (405, "POST")
+    assert b"it takes POST" in response.body
+    assert b"/openapi.json" in problem_response(HTTPException(404)).body
 
 
 def test_facts_that_json_cannot_hold_become_text() -> None:

@@ -156,6 +156,26 @@ def test_a_filter_that_leaves_no_file_finds_no_row(gateway: Gateway, name: str) 
     assert arrow(gateway, sql.format(name)).num_rows == 0
 
 
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        (
+            "SELECT id FROM lab.every WHERE instant > 'x'",
+            "Arrow error: Parser error: ",
+        ),
+        ("SELECT CAST('a' AS INT)", "Arrow error: Cast error: Cannot cast"),
+        ("SELEC 'a", "The SQL cannot be read: Unterminated string literal at"),
+        ("SELECT 1 +", "The SQL cannot be read: Expected: "),
+    ],
+)
+def test_what_the_engine_says_is_told_without_its_own_words(
+    gateway: Gateway, sql: str, said: str
+) -> None:
+    with pytest.raises(QueryError) as caught:
+        arrow(gateway, sql)
+    assert str(caught.value).startswith(said)
+
+
 def test_a_plain_call_answers_without_a_server(lake: Lake) -> None:
     rows = query(lake.catalog, "SELECT id FROM lab.every ORDER BY id", rows_max=2)
 

@@ -59,6 +59,11 @@ class Catalog:
         # The same catalog is then the same lake, whatever folder its user works in.
         self._made_in = Path(sys._getframe(1).f_code.co_filename).parent
         self._databases: dict[str, Database] = {}
+        if not isinstance(dbs, Mapping):
+            raise UsageError(
+                f"A catalog is a dict of databases by name, such as "
+                f"{{'lab': nl.ModuleDatabase(tables)}}; found {type(dbs).__name__}."
+            )
         for name, given in dbs.items():
             check_name(name, "A database")
             self._databases[name] = _as_database(name, given)._join(self, name)

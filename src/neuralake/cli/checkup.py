@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -62,14 +62,25 @@ def examine(session: Session) -> Iterator[Finding]:
     except Exception as error:  # noqa: BLE001 the user's code: it may raise anything
         yield Finding("wrong", "catalog", f"{settings.lake.catalog}: {_reason(error)}")
         return
-    yield Finding("ok", "catalog", f"{len(definitions)} tables in {', '.join(catalog.dbs())}")
+    yield Finding("ok", "catalog", f"{_count(definitions)} in {', '.join(catalog.dbs())}")
     for database, definition in definitions:
         if definition.kind == "delta":
             yield _table(catalog, database, definition)
+    queues: list[Callable[[], Queue]] = []
     if _has_queue(settings):
-        yield from _queue(catalog, catalog.queue)
+        queues.append(catalog.queue)
     if fed := [found for _, found in definitions if _is_fed(found)]:
-        yield from _queue(catalog, lambda: catalog.queue_of(fed[0]))
+        queues.append(lambda: catalog.queue_of(fed[0]))
+    told: set[str] = set()  # Where rows are staged on Kafka, too, the second lists them again.
+    for queue in queues:
+        for finding in _queue(catalog, queue):
+            if finding.grade == "wrong" or finding.about not in told:
+                told.add(finding.about)
+                yield finding
+
+
+def _count(definitions: Sized) -> str:
+    return "1 table" if len(definitions) == 1 else f"{len(definitions)} tables"
 
 
 def _versions() -> Finding:

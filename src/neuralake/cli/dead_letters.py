@@ -138,8 +138,14 @@ def export(
         shown = map(printable, lines) if session.out.is_terminal else lines
         session.out.file.writelines(shown)
         return
-    with file.open("x", encoding="utf-8") as target:
-        target.writelines(lines)
+    try:
+        # "x": letters that somebody mends there are not written over.
+        with file.open("x", encoding="utf-8") as target:
+            target.writelines(lines)
+    except OSError as error:
+        raise UsageError(
+            f"Cannot write {file}: {error.strerror}. Name a new file.", name=str(file)
+        ) from error
     session.out.print(f"{len(lines):,} dead letters are in {file}.", markup=False, soft_wrap=True)
 
 
@@ -257,4 +263,4 @@ def _time(text: str | None) -> datetime | None:
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    app.add_typer(dead_letters, name="dead-letters")
+    app.add_typer(dead_letters, name="dead-letters", rich_help_panel="Run")

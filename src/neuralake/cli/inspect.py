@@ -73,7 +73,10 @@ def show(
 
 def query(
     context: typer.Context,
-    sql: Annotated[str, typer.Argument(help="A SELECT; tables are database.table. - reads stdin.")],
+    sql: Annotated[
+        str,
+        typer.Argument(metavar="SQL", help="A SELECT; tables are database.table. - reads stdin."),
+    ],
     format: _Format = Format.TABLE,
     live: Annotated[
         bool,

@@ -53,11 +53,15 @@ def mended(file: Path, box: LetterBox) -> list[Replacement]:
     """What `file` puts in the places of letters of `box`; lines without a `row` are passed over.
 
     Raises:
-        UsageError: a line is not JSON, or has no `id`; with `line`.
+        UsageError: it cannot be read; or a line is not JSON, or has no `id`; with `line`.
         UnknownName: there is no such letter.
     """
     found: list[Replacement] = []
-    with file.open("rb") as lines:
+    try:
+        lines = file.open("rb")
+    except OSError as error:
+        raise UsageError(f"Cannot read {file}: {error.strerror}.", name=str(file)) from error
+    with lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue

@@ -23,7 +23,7 @@ __all__ = ["add_to", "ingest"]
 def ingest(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="TABLE", help="As database.table.")],
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="CSV, NDJSON or Parquet.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="CSV, NDJSON or Parquet.")],
     url: Annotated[
         str | None, typer.Option("--url", help="The server. Default: the one that runs here.")
     ] = None,

@@ -98,7 +98,8 @@ def serve(
 def write(
     context: typer.Context,
     tables: Annotated[
-        list[str] | None, typer.Argument(help="Tables as database.table; all streams if none.")
+        list[str] | None,
+        typer.Argument(metavar="TABLE", help="Tables as database.table; all streams if none."),
     ] = None,
     lifeline: _Lifeline = False,
 ) -> None:

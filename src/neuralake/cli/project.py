@@ -32,16 +32,27 @@ def init(
             f"Choose another folder: neuralake init NAME",
             taken=taken,
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    template = files("neuralake.cli") / "template"
-    for name in _TEMPLATE:
-        # "x": a file that appeared since the check above is not written over either.
-        with (folder / name).open("x", encoding="utf-8") as file:
-            # Stored as *.txt: they are the user's modules, not modules of this package.
-            file.write((template / f"{name}.txt").read_text(encoding="utf-8"))
+    try:
+        _write(folder)
+    except OSError as error:
+        raise UsageError(
+            f"Cannot make a project in {folder.absolute()}: {error.strerror}. Choose another "
+            f"folder: neuralake init NAME",
+            name=str(folder),
+        ) from error
     session.err.print(f"Wrote {', '.join(_TEMPLATE)} in {folder.absolute()}.", soft_wrap=True)
     go_there = "" if folder == Path() else f"cd {folder} && "
     session.err.print(f"Next: {go_there}neuralake up", soft_wrap=True)
+
+
+def _write(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    template = files("neuralake.cli") / "template"
+    for name in _TEMPLATE:
+        # "x": a file that appeared since it was looked for is not written over either.
+        with (folder / name).open("x", encoding="utf-8") as file:
+            # Stored as *.txt: they are the user's modules, not modules of this package.
+            file.write((template / f"{name}.txt").read_text(encoding="utf-8"))
 
 
 def add_to(app: typer.Typer) -> None:

@@ -80,4 +80,4 @@ def history(
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    app.add_typer(schema, name="schema")
+    app.add_typer(schema, name="schema", rich_help_panel="Read")

@@ -77,7 +77,8 @@ def doctor(
             session.out.print(f"  {line}", markup=False, soft_wrap=True)
         wrong += found.is_wrong
     if wrong:
-        raise NeedsAttention(f"{wrong} of the tables need attention; see above.", wrong=wrong)
+        what = "1 table needs" if wrong == 1 else f"{wrong} tables need"
+        raise NeedsAttention(f"{what} attention; see above.", wrong=wrong)
 
 
 @storage.command("set-coordination")

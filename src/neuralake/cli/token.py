@@ -104,4 +104,4 @@ def _day(time_s: float) -> str:
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    app.add_typer(token, name="token")
+    app.add_typer(token, name="token", rich_help_panel="Run")

@@ -202,8 +202,8 @@ class Outbox:
     def _late(self, waiting: list[Lane], timeout_s: float) -> Unavailable:
         rows = sum(lane.rows for lane in waiting)
         return Unavailable(
-            f"{rows} rows are not acknowledged after {timeout_s:g} s; they are still being sent. "
-            f"{self._why()}",
+            f"{_rows_are(rows)} not acknowledged after {timeout_s:g} s, and still being sent. "
+            f"{self._why()}".rstrip(),
             rows=rows,
             tables=[lane.table for lane in waiting],
         )
@@ -374,8 +374,12 @@ def _is_for_a_person(lane: Lane) -> bool:
 def _again(error: NeuralakeError, rows: int) -> NeuralakeError:
     """`error`, to be raised by one of several callers."""
     return type(error)(
-        f"{error.message} {rows} rows are not acknowledged.", **{**error.facts, "rows": rows}
+        f"{error.message} {_rows_are(rows)} not acknowledged.", **{**error.facts, "rows": rows}
     )
+
+
+def _rows_are(rows: int) -> str:
+    return "1 row is" if rows == 1 else f"{rows:,} rows are"
 
 
 def _unreachable(url: str, error: BaseException) -> NeuralakeError:

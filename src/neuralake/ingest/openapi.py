@@ -54,7 +54,9 @@ class OpenApi:
     async def get(self, request: Request) -> Response:
         """The document, of what the caller may use."""
         found = document(self._catalog, caller_of(request.scope))
-        return Response(msgspec.json.encode(found) + b"\n", media_type="application/json")
+        # People read it too, in a browser.
+        text = msgspec.json.format(msgspec.json.encode(found))
+        return Response(text + b"\n", media_type="application/json")
 
 
 def document(catalog: Catalog, caller: Caller = ANYONE) -> dict[str, Any]:

@@ -297,7 +297,9 @@ def _parse(request: Request, wait_s_max: float) -> _Asked:
 def _whole(name: str, text: str, *, least: int) -> int:
     # Not `int` alone, which takes signs, underscores and the digits of every script.
     if not (text.isascii() and text.isdecimal() and len(text) < 20):
-        raise UsageError(f"{name} is {text[:80]!r}; write a whole number.", name=name)
+        raise UsageError(
+            f"{name} is {text[:80]!r}; write a whole number, {least} or more.", name=name
+        )
     value = int(text)
     if not least <= value <= _POSITION_MAX:
         raise UsageError(f"{name} is {value}; it must be {least} to {_POSITION_MAX}.", name=name)

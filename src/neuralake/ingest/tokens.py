@@ -26,6 +26,11 @@ __all__ = ["Token", "TokenFile"]
 
 _ID_BYTES, _SECRET_BYTES = 4, 32
 _DAY_S = 86_400.0
+_NAME_CHARACTERS_MAX = 100
+# A century: what expires later never does, and has no date that programs can write.
+_EXPIRES_DAYS_MAX = 36_525
+# A glob without any of these can be no `database.table`.
+_ANY_TABLE = frozenset(".*?[")
 _HELP = "Send it as 'Authorization: Bearer nl_…'."
 
 
@@ -108,12 +113,23 @@ class TokenFile:
         """Make a token; what is kept of it, and the token itself, which nobody can tell again.
 
         Raises:
-            UsageError: it would allow nothing, or expires at once.
+            UsageError: it would allow nothing, or expires at once; or its name cannot be listed.
         """
+        _check_name(name)
         if not (read or write):
             raise UsageError("A token that allows nothing: give it --read or --write tables.")
-        if expires_days is not None and not expires_days > 0:
-            raise UsageError(f"A token that expires in {expires_days} days is of no use.")
+        for glob in (*read, *write):
+            if not _ANY_TABLE.intersection(glob):
+                raise UsageError(
+                    f"{glob!r} names no table: write database.table, or {glob + '.*'!r} for all "
+                    f"tables of a database.",
+                    name=glob,
+                )
+        if expires_days is not None and not 0 < expires_days <= _EXPIRES_DAYS_MAX:
+            raise UsageError(
+                f"A token that expires in {expires_days:g} days is of no use: give it more than 0 "
+                f"and at most {_EXPIRES_DAYS_MAX:,}, or leave it out for one that never expires."
+            )
         now_s = self._clock.now_s()
         secret = secrets.token_urlsafe(_SECRET_BYTES)
         token = Token(
@@ -176,6 +192,16 @@ class TokenFile:
         except OSError as error:
             raise NeedsAttention(f"The tokens in {self.path} cannot be read: {error}.") from error
         return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+def _check_name(name: str) -> None:
+    """It is in lists and in logs, a line each."""
+    if not (name.strip() and name.isprintable() and len(name) <= _NAME_CHARACTERS_MAX):
+        raise UsageError(
+            f"A token cannot be named {name[:_NAME_CHARACTERS_MAX]!r}: a name is 1 to "
+            f"{_NAME_CHARACTERS_MAX} characters on one line, such as rig-7.",
+            name=name,
+        )
 
 
 def _hash(secret: str) -> str:

@@ -47,6 +47,8 @@ def look_through(stream: bytes, *, count_max: int) -> Messages:
     Raises:
         ValueError: the headers do not parse.
     """
+    if stream.startswith(b"ARROW1"):
+        raise ValueError("it is an Arrow file (Feather); write the same as a stream")
     at, count, values, longest, dictionaries, deltas = 0, 0, 0, 0, 0, 0
     is_compressed = has_views = False
     try:

@@ -16,7 +16,7 @@ from datafusion import DataFrame
 from neuralake.clock import Clock
 from neuralake.errors import QueryError, TooLarge, Unavailable
 from neuralake.serve.encode import encoder
-from neuralake.serve.guard import check_text, first_line, plan
+from neuralake.serve.guard import check_text, engine_text, plan
 from neuralake.serve.messages import Data, Head, Limits, Run, Tail
 from neuralake.serve.plain import plain_batch, plain_schema
 from neuralake.serve.session import Session
@@ -150,7 +150,7 @@ def _parts(waiting: bytearray) -> Iterator[Data]:
 
 
 def _failure(error: Exception) -> Exception:
-    text = first_line(error)
+    text = engine_text(error)
     if "Resources exhausted" in text or "memory allocation failed" in text:
         return QueryError(
             "The query needs more memory than it may use. Ask for fewer rows or groups.",

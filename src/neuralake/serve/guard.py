@@ -7,16 +7,21 @@ query safe to run: some texts kill the process that plans them, so queries run i
 
 from __future__ import annotations
 
+import json
 import re
 
 from datafusion import DataFrame, SessionContext, SQLOptions
 
 from neuralake.errors import QueryError, TooLarge
 
-__all__ = ["check_text", "first_line", "plan"]
+__all__ = ["check_text", "engine_text", "plan"]
 
 _READ_ONLY = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
 _REFUSED = re.compile(r"(?:DDL|DML|Statement) not supported: (\w+)")
+# Rust's way to write an error for developers; the text in it is escaped as JSON would.
+_PARSER = re.compile(
+    r'^SQL error: (?:ParserError|TokenizerError)\(("(?:[^"\\]|\\[\\"nrt])*")\)', re.DOTALL
+)
 _SEVERAL = "only supports a single SQL statement"
 
 
@@ -57,7 +62,7 @@ def plan(context: SessionContext, sql: str) -> DataFrame:
     try:
         return context.sql_with_options(sql, _READ_ONLY)
     except Exception as error:  # DataFusion raises plain Exception for all of its own.
-        text = first_line(error)
+        text = engine_text(error)
         refused = _REFUSED.search(text)
         if refused or _SEVERAL in text:
             raise QueryError(
@@ -68,7 +73,13 @@ def plan(context: SessionContext, sql: str) -> DataFrame:
         raise QueryError(text, reason="plan") from error
 
 
-def first_line(error: BaseException) -> str:
-    """What DataFusion says, without its own prefixes and backtrace."""
+def engine_text(error: BaseException) -> str:
+    """What DataFusion says to who asks: without names of its own parts, and without backtrace."""
     text = str(error).split("\n\nbacktrace", 1)[0].strip()
-    return re.sub(r"^(DataFusion error: )", "", text) or type(error).__name__
+    text = text.removeprefix("DataFusion error: ")
+    # It nests: what failed is its own part, and the cause is what a person can mend.
+    text = re.sub(r"^(?:[^\n]* failed\ncaused by\n)+", "", text)
+    parser = _PARSER.match(text)
+    if parser:
+        text = f"The SQL cannot be read: {json.loads(parser[1])}"
+    return text or type(error).__name__

@@ -41,7 +41,7 @@ def problem(error: BaseException) -> dict[str, Any]:
             "type": "about:blank",
             "title": error.detail,
             "status": error.status_code,
-            "detail": error.detail,
+            "detail": _told(error),
         }
     if not isinstance(error, NeuralakeError):
         return {
@@ -65,7 +65,7 @@ def problem_response(error: BaseException, headers: Mapping[str, str] | None = N
     """The answer for `error`, with `Retry-After` if waiting helps; never raises."""
     members = problem(error)
     if isinstance(error, NeuralakeError) and members["detail"] != error.message:
-        _LOG.warning("answered without its paths: %s", error.message)
+        _LOG.warning("an error that was answered, with its paths: %s", error.message)
     sent = dict(getattr(error, "headers", None) or {}) if isinstance(error, HTTPException) else {}
     if isinstance(error, Unavailable):
         after_s = error.facts.get("retry_after_s", _RETRY_AFTER_S)
@@ -77,6 +77,19 @@ def problem_response(error: BaseException, headers: Mapping[str, str] | None = N
         headers=sent | dict(headers or {}),
         media_type=PROBLEM_MEDIA_TYPE,
     )
+
+
+def _told(error: HTTPException) -> str:
+    """What the router says with two words, in a sentence that helps."""
+    if (error.status_code, error.detail) == (404, "Not Found"):
+        return (
+            "There is nothing at this address. Rows go to /v1/{database}/{table}, SQL to /api/sql; "
+            "GET /openapi.json lists all there is."
+        )
+    if (error.status_code, error.detail) == (405, "Method Not Allowed"):
+        allowed = (error.headers or {}).get("Allow", "")
+        return f"This address does not take that method; it takes {allowed or 'others'}."
+    return error.detail
 
 
 def _without_places(text: str) -> str:

@@ -224,7 +224,8 @@ class _Databases(CatalogProvider):
         if name not in ("information_schema", "public"):
             known = sorted(self._session.databases)
             self._session.failure = UnknownName(
-                f"No database {name!r}.{suggestion(name, known)} There are: {', '.join(known)}.",
+                f"No database {name!r}.{suggestion(name, known)} There are: "
+                f"{', '.join(known) or 'none'}.",
                 kind="database",
                 name=name,
                 known=known,

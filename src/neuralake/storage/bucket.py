@@ -318,7 +318,8 @@ class Bucket:
             )
         return Unavailable(
             f"{where} did not answer for {self._patience.total_s:g} s when asked for {key!r} "
-            f"({fault.reason}).",
+            f"({fault.reason}). Is its endpoint, {self._access.endpoint or 'AWS'}, the right one, "
+            f"and can it be reached from here?",
             **facts,
         )
 

@@ -66,7 +66,7 @@ def shared(
                 failed = False
             except OSError as error:
                 if not failed:
-                    _log.warning("cannot tell what %s does, in %s: %s", part, file, error)
+                    _log.warning("metrics of %s cannot be written to %s: %s", part, file, error)
                 failed = True
             if clock.wait_s(_INTERVAL_S, stop):
                 return
