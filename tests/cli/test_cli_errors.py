@@ -42,7 +42,9 @@ def test_without_settings_it_is_said_how_to_make_a_project(
         (["query", "SELECT * FROM lab.event"], 2, "events"),
         (["query", "DROP TABLE lab.events"], 2, ""),
         (["ingest", "lab.silent", "x.csv"], 2, "Add stream=nl.Stream()"),
-        (["ingest", "lab.events", "x.csv"], 75, "Start it with `neuralake up`"),
+        (["ingest", "lab.events", "absent.csv"], 2, "Cannot read absent.csv: No such file"),
+        (["ingest", "lab.events", "there.csv", "notes.txt"], 2, "Known endings: .csv"),
+        (["ingest", "lab.events", "there.csv"], 75, "Start it with `neuralake up`"),
         (["write", "lab.nothing"], 2, "No stream table"),
         (["--settings", "absent.toml", "tables"], 78, "absent.toml"),
     ],
@@ -50,7 +52,7 @@ def test_without_settings_it_is_said_how_to_make_a_project(
 def test_an_error_says_what_helps(
     run: Run, project: Settings, arguments: list[str], exit_code: int, said: str
 ) -> None:
-    del project
+    Path(project.folder, "there.csv").touch()
     result = run(*arguments)
 
     assert result.exit_code == exit_code, result.stderr

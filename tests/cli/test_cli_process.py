@@ -121,6 +121,7 @@ def test_without_a_server_ingest_says_so_when_stopped(project: Settings) -> None
     with start_cli(
         folder, "ingest", "lab.events", "events.csv", "--url", "http://127.0.0.1:9"
     ) as it:
+        assert "Nothing answers at http://127.0.0.1:9 yet" in first_line(it)
         assert eventually(lambda: it.poll() is not None or handles_term(it.pid))
         it.terminate()
         printed, _ = it.communicate(timeout=60)

@@ -11,12 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from kept_port import kept_port
 from lab_project import post
 
 from neuralake.catalog import load_catalog
 from neuralake.settings import Settings
-from neuralake.supervise import Platform
+from neuralake.supervise import Platform, read_state
+from neuralake.supervise.state import write_state
 
 Run = Callable[..., Any]
 
@@ -167,6 +170,33 @@ def test_check_sees_a_running_platform(run: Run, project: Settings) -> None:
 
     assert result.exit_code == 0, result.stdout
     assert f"platform: {platform.url}" in result.stdout
+
+
+def test_check_says_why_a_running_platform_takes_no_rows(run: Run, project: Settings) -> None:
+    with Platform(load_catalog(project)) as platform:
+        aside = project.queue_path.with_name("aside")
+        project.queue_path.rename(aside)
+        result = run("check")
+        aside.rename(project.queue_path)
+
+    assert result.exit_code == 70, result.stdout
+    said = next(line for line in result.stdout.splitlines() if platform.url in line)
+    assert said.startswith("wrong")
+    assert "takes no rows now: queue" in said
+
+
+def test_check_says_that_a_platform_does_not_answer(run: Run, project: Settings) -> None:
+    with Platform(load_catalog(project)) as platform:
+        found = read_state(project.state_folder)
+        assert found is not None
+        nobody = f"http://127.0.0.1:{kept_port()}"
+        write_state(project.state_folder, msgspec.structs.replace(found, url=nobody))
+        result = run("check")
+        write_state(project.state_folder, found)
+
+    assert result.exit_code == 70, result.stdout
+    assert platform.url not in result.stdout
+    assert "the server does not answer" in result.stdout
 
 
 def test_check_finds_a_definition_that_differs_from_its_table(run: Run, filled: Settings) -> None:

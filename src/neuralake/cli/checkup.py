@@ -25,6 +25,7 @@ from neuralake.queue.topic import app_id, topic_of
 from neuralake.settings import Settings
 from neuralake.storage import is_local
 from neuralake.supervise import read_state
+from neuralake.supervise.answering import unready
 from neuralake.tables import Definition, DeltaTable
 from neuralake.writer import refuse_contradiction
 
@@ -112,6 +113,11 @@ def _server(settings: Settings) -> Finding:
         return Finding("hint", "platform", "not running: `neuralake up` starts it")
     again = [f"{name} {count}x" for name, count in running.restarts.items() if count]
     text = f"{running.url}, process {running.pid}"
+    reasons = unready(running.url)
+    if reasons is None:
+        return Finding("wrong", "platform", f"{text}: the server does not answer")
+    if reasons:
+        return Finding("wrong", "platform", f"{text} takes no rows now: {'; '.join(reasons)}")
     if again:
         return Finding("hint", "platform", f"{text}; parts were started again: {', '.join(again)}")
     return Finding("ok", "platform", text)

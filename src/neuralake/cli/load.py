@@ -44,6 +44,7 @@ def ingest(
     When it ends, every row is durable. Sending a file again adds nothing, and of a file that has
     grown or was mended only what is new.
     """
+    from neuralake.ingest.file_rows import check_readable
     from neuralake.ingest.files import send_file
     from neuralake.supervise import stop_event
 
@@ -54,7 +55,9 @@ def ingest(
         from neuralake.ingest.target import takes_no_rows
 
         raise takes_no_rows(database, definition)
-    address = url or _running_url(session)
+    for file in files:  # Before the first of them is sent.
+        check_readable(file)
+    address = _awaited_url(session, url) if url else _running_url(session)
     stop = stop_event()
     for file in files:
         with _Progress(session, file) as progress:
@@ -88,6 +91,21 @@ def _of_these(report: FileReport) -> str:
     return ", all of them since an earlier run (--again stores them once more)"
 
 
+def _awaited_url(session: Session, url: str) -> str:
+    """`url`, which is told to be waited for if nothing answers there yet."""
+    from neuralake.ingest.files import GIVE_UP_S
+    from neuralake.supervise.answering import unready
+
+    if unready(url) is None:
+        session.err.print(
+            f"Nothing answers at {url} yet. It is waited for, for {GIVE_UP_S:.0f} s at most; "
+            f"Ctrl-C ends that.",
+            markup=False,
+            soft_wrap=True,
+        )
+    return url
+
+
 def _running_url(session: Session) -> str:
     """The address of the platform of this lake, or of a server that runs by itself.
 
@@ -95,7 +113,7 @@ def _running_url(session: Session) -> str:
         Unavailable: neither is there; waiting for one without a word would look like work.
     """
     from neuralake.supervise import read_state
-    from neuralake.supervise.tree import is_healthy
+    from neuralake.supervise.answering import is_healthy
 
     running = read_state(session.settings.state_folder)
     if running is not None:

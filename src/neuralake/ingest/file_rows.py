@@ -18,7 +18,7 @@ from neuralake.records.csv_body import csv_tables
 from neuralake.records.json_body import JsonReader
 from neuralake.schema import conform
 
-__all__ = ["FORMATS", "format_of", "read_tables"]
+__all__ = ["FORMATS", "check_readable", "format_of", "read_tables"]
 
 FORMATS = {
     ".csv": "csv",
@@ -48,6 +48,12 @@ def format_of(path: Path) -> str:
             known=list(FORMATS),
         )
     return found
+
+
+def check_readable(path: Path) -> None:
+    """Raise UnsupportedMedia or UsageError if `path` cannot be opened as a file of rows."""
+    format_of(path)
+    _open(path).close()
 
 
 def read_tables(

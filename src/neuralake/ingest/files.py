@@ -30,9 +30,11 @@ from neuralake.ingest.file_rows import format_of, read_tables
 from neuralake.ingest.progress_file import ProgressFile, remove_old
 from neuralake.ingest.sender import Sender
 
-__all__ = ["FileProgress", "FileReport", "send_file"]
+__all__ = ["GIVE_UP_S", "FileProgress", "FileReport", "send_file"]
 
 BATCH_ROWS = 50_000
+GIVE_UP_S = 300.0
+"""How long an absent or full server is waited for."""
 # A file below this is read twice, so that a row that does not fit is found before any is stored:
 # a second or two. A larger one stores the rows before it, which the mended file does not repeat.
 _CHECKED_BYTES_MAX = 64 * 1024 * 1024
@@ -75,7 +77,7 @@ def send_file(
     on_progress: Callable[[FileProgress], None] | None = None,
     clock: Clock | None = None,
     stop: threading.Event | None = None,
-    give_up_s: float = 300.0,
+    give_up_s: float = GIVE_UP_S,
     token: str = "",
 ) -> FileReport:
     """Send every row of `path` (CSV, TSV, NDJSON or Parquet) to `database.table`.

@@ -42,7 +42,7 @@ class RowLimit:
             return
         if rows > self.rows_max:
             raise TooLarge(
-                f"The body has {rows} rows or more; the limit is {self.rows_max}. Send it in "
+                f"The body has {rows} rows or more; the limit is {self.rows_max} rows. Send it in "
                 f"parts.",
                 limit=self.rows_max,
                 found=rows,

@@ -8,11 +8,8 @@ then the rest. If the supervisor itself is killed, the parts notice and stop (se
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import os
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -22,6 +19,7 @@ from types import TracebackType
 from neuralake.clock import Clock, SystemClock
 from neuralake.errors import NeedsAttention
 from neuralake.settings import Settings, check_own_queue
+from neuralake.supervise.answering import is_healthy
 from neuralake.supervise.child import Child
 from neuralake.supervise.family import Family, how_it_is
 from neuralake.supervise.lock import LakeLock
@@ -29,7 +27,7 @@ from neuralake.supervise.parts import PARTS
 from neuralake.supervise.servers import STOP_S_MAX, listen, server_commands, server_environment
 from neuralake.supervise.state import UpState, remove_state, write_state
 
-__all__ = ["Supervisor", "is_healthy"]
+__all__ = ["Supervisor"]
 
 # The writer may take 20 s to drain; the others finish one request or one pass.
 _STOP_S_MAX = {"serve": STOP_S_MAX, "write": 25.0}
@@ -176,26 +174,6 @@ class Supervisor:
                 restarts=self.restarts,
             ),
         )
-
-
-def is_healthy(host: str, port: int, *, tls: bool = False, timeout_s: float = 2.0) -> bool:
-    """Whether a server answers `GET /health/live` with 200; who it is, is not checked.
-
-    It is up then; that it has room for rows is another question, which does not hold up a start.
-    """
-    connection: http.client.HTTPConnection
-    if tls:
-        # Our own server at an address of this machine, which its certificate need not name.
-        context = ssl._create_unverified_context()  # noqa: S323 nothing is sent, nothing believed
-        connection = http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
-    else:
-        connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
-    with contextlib.closing(connection):
-        try:
-            connection.request("GET", "/health/live")
-            return connection.getresponse().status == http.client.OK
-        except (OSError, http.client.HTTPException):
-            return False
 
 
 def _ignore(name: str, line: str) -> None:
