@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from neuralake.errors import (
 from neuralake.queue import Appended, Envelope, ProducerSequence
 from neuralake.queue.kafka import KafkaQueue
 from neuralake.queue.kafka_connection import client_config, explain
+from neuralake.queue.kafka_reader import PartitionReader, ReaderPool
 from neuralake.queue.protocol import READ_BYTES_MAX
 from neuralake.settings import KafkaSettings, Settings
 
@@ -114,6 +116,29 @@ def test_thousands_of_messages_are_read_once_and_in_order(
     assert values == wanted
     assert positions == list(range(1, len(wanted) + 1))
     assert keys == [b"k"] * len(wanted)
+
+
+def test_a_position_is_of_what_was_read_though_another_reads_on_at_once(
+    kafka: MockKafka, topic: str, queue: KafkaQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka.produce(topic, *[b"%02d" % i for i in range(10)])
+    (partition, *_) = queue.partitions("lab.events")
+    give_back, others, had_turn = ReaderPool.give_back, list[Envelope](), threading.Event()
+
+    def give_back_and_read_on(pool: ReaderPool, reader: PartitionReader) -> None:
+        """As another thread may, the moment that it can."""
+        give_back(pool, reader)
+        if not had_turn.is_set():
+            had_turn.set()
+            others.extend(queue.read(partition, after=reader.reached, bytes_max=8))
+
+    monkeypatch.setattr(ReaderPool, "give_back", give_back_and_read_on)
+    (first,) = queue.read(partition, after=0, bytes_max=8)
+
+    assert first.messages is not None
+    assert first.messages.positions() == [1, 2, 3, 4]
+    assert first.position == 4
+    assert others[0].position == 8
 
 
 def test_of_a_topic_without_such_columns_only_values_are_kept(kafka: MockKafka, topic: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from starlette.exceptions import HTTPException
 
-from neuralake.errors import InvalidRows, NeedsAttention, QueueFull, UnknownName
+from neuralake.errors import InvalidRows, NeedsAttention, QueueFull, Unavailable, UnknownName
 from neuralake.serve.problem import PROBLEM_MEDIA_TYPE, problem_response
 
 
@@ -81,6 +81,20 @@ def test_of_a_place_in_a_store_only_the_last_part_is_told() -> None:
 
     assert found["detail"] == "'…/spikes' and …/y of …/ do not agree."
     assert found["uri"] == "…/spikes"
+
+
+def test_nothing_is_told_of_the_store_behind_a_table() -> None:
+    error = Unavailable(
+        "s3://lab-data did not answer when asked for 'x/y'. Is its endpoint, http://10.0.0.7:9000, "
+        "the right one? There is no bucket 'lab-data' at https://store.lab/.",
+        bucket="lab-data",
+        reason="error sending request for url (http://10.0.0.7:9000/lab-data/x)",
+    )
+
+    text = bytes(problem_response(error).body).decode()
+
+    assert "did not answer" in text
+    assert not [word for word in ("lab-data", "10.0.0.7", "store.lab") if word in text]
 
 
 def test_what_only_looks_like_a_path_stays() -> None:

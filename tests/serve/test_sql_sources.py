@@ -164,6 +164,15 @@ def test_a_filter_that_leaves_no_file_finds_no_row(gateway: Gateway, name: str) 
             "Arrow error: Parser error: ",
         ),
         ("SELECT CAST('a' AS INT)", "Arrow error: Cast error: Cannot cast"),
+        # A query cannot pass its own words off as the engine's.
+        (
+            "SELECT CAST('x failed\ncaused by\nSQL error: ParserError(\"a\nb\")' AS INT)",
+            "Arrow error: Cast error: Cannot cast",
+        ),
+        (
+            'SELECT "x failed\ncaused by\nSQL error: ParserError(""a\nb"")"',
+            "Schema error: No field named",
+        ),
         ("SELEC 'a", "The SQL cannot be read: Unterminated string literal at"),
         ("SELECT 1 +", "The SQL cannot be read: Expected: "),
     ],

@@ -213,13 +213,15 @@ class KafkaQueue:
             if found:
                 # Looked at now: it may have been made anew since, and these be the new one's.
                 self._place(partition, again=True)
+            # Before it is given back: the next who takes it reads on.
+            envelopes = (
+                _as_one(found, reader.reached, after) if is_foreign else _envelopes(found, place)
+            )
         except BaseException:
             reader.close()
             raise
         pool.give_back(reader)
-        if is_foreign:
-            return _as_one(found, reader, after)
-        return _envelopes(found, place)
+        return envelopes
 
     def bounds(self, partition: str) -> Bounds:
         _, place = self._place(partition)
@@ -356,8 +358,8 @@ def _rows(headers: Mapping[str, bytes | None], position: int, place: Place) -> i
         ) from error
 
 
-def _as_one(found: KafkaMessages, reader: PartitionReader, after: int) -> list[Envelope]:
+def _as_one(found: KafkaMessages, reached: int, after: int) -> list[Envelope]:
     """The messages as one envelope; without any, where reading goes on if that is further."""
     if not found:
-        return [Envelope(reader.reached, b"", 0, 0.0)] if reader.reached > after else []
-    return [Envelope(reader.reached, b"", len(found), found.first_s, found)]
+        return [Envelope(reached, b"", 0, 0.0)] if reached > after else []
+    return [Envelope(reached, b"", len(found), found.first_s, found)]

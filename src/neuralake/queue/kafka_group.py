@@ -16,8 +16,8 @@ from neuralake.queue.kafka_connection import explain
 
 __all__ = ["GroupMember"]
 
-# Members learn from the answer to a heartbeat that partitions are shared out anew. With the
-# library's 3 s one that was given up by one was nobody's for so long, until the other heard of it.
+# Members learn from the answer to a heartbeat that partitions are shared out anew: one that a
+# member gave up is nobody's until another hears of it.
 _HEARTBEAT_MS_MAX = 500
 
 

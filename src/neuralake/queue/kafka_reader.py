@@ -13,7 +13,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from neuralake.clock import Clock
-from neuralake.errors import Trimmed, Unavailable
+from neuralake.errors import NeuralakeError, Trimmed, Unavailable
 from neuralake.queue.kafka_connection import explain
 from neuralake.queue.kafka_messages import KafkaMessages
 from neuralake.queue.kafka_topics import KafkaTopics, Place
@@ -71,12 +71,14 @@ class PartitionReader:
         self._given = -1
         """Behind all that was given: nothing readable is between here and `reached`."""
         self._end_seen = -1
+        self._is_lost = True
+        """The next read seeks."""
         self.reached = -1
         """The offset behind all that was given, and behind what nobody can read after it."""
 
     def is_at(self, after: int) -> bool:
         """Whether a read after position `after` goes on from the last one."""
-        return self._given <= after <= self.reached
+        return not self._is_lost and self._given <= after <= self.reached
 
     def read(self, after: int, *, messages_max: int, bytes_max: int) -> KafkaMessages:
         """Messages past position `after`, in order; none only if there are none.
@@ -97,6 +99,7 @@ class PartitionReader:
 
     def _seek(self, after: int) -> None:
         self._ahead, self._given, self._end_seen, self.reached = [], after, -1, after
+        self._is_lost = False
         self._consumer.assign([TopicPartition(self._place.topic, self._place.number, after)])
 
     def _take(self, messages_max: int, bytes_max: int, *, wait_s: float) -> KafkaMessages:
@@ -111,9 +114,11 @@ class PartitionReader:
                     break
                 asked = min(_AT_ONCE_MAX, messages_max - len(found))
                 came = self._consumed(asked, 0.0 if found else wait_s)
-        except BaseException:
-            self._ahead, self._given, self.reached = [], -1, -1  # The next read seeks.
-            raise
+        except BaseException as error:
+            self._ahead, self._is_lost = [], True
+            if not found or not isinstance(error, NeuralakeError):
+                raise
+            return found  # What is before the fault; the next read meets it again.
         # What is between the last message and the end nobody will ever read.
         self.reached = self._given if self._ahead else max(self.reached, self._end_seen)
         return found
@@ -157,7 +162,7 @@ class PartitionReader:
             if found := self._take(messages_max, bytes_max, wait_s=_POLL_S):
                 return found
             if self._clock.monotonic_s() > give_up_s:
-                self._given = self.reached = -1
+                self._is_lost = True
                 raise Unavailable(
                     f"Kafka topic {self._place.topic!r}, partition {self._place.number}, has "
                     f"messages before offset {end}, but none came in {self._answer_s_max} s.",

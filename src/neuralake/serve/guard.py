@@ -20,8 +20,10 @@ _READ_ONLY = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow
 _REFUSED = re.compile(r"(?:DDL|DML|Statement) not supported: (\w+)")
 # Rust's way to write an error for developers; the text in it is escaped as JSON would.
 _PARSER = re.compile(
-    r'^SQL error: (?:ParserError|TokenizerError)\(("(?:[^"\\]|\\[\\"nrt])*")\)', re.DOTALL
+    r'^SQL error: (?:ParserError|TokenizerError)\(("(?:[^"\\\x00-\x1f]|\\[\\"nrt])*")\)'
 )
+# Before its cause. Words of the query come later, and are left as they are.
+_OWN_PARTS = re.compile(r"^(?:(?:Optimizer rule '\w+' failed|\w+)\ncaused by\n)+")
 _SEVERAL = "only supports a single SQL statement"
 
 
@@ -78,7 +80,7 @@ def engine_text(error: BaseException) -> str:
     text = str(error).split("\n\nbacktrace", 1)[0].strip()
     text = text.removeprefix("DataFusion error: ")
     # It nests: what failed is its own part, and the cause is what a person can mend.
-    text = re.sub(r"^(?:[^\n]* failed\ncaused by\n)+", "", text)
+    text = _OWN_PARTS.sub("", text)
     parser = _PARSER.match(text)
     if parser:
         text = f"The SQL cannot be read: {json.loads(parser[1])}"

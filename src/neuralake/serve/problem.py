@@ -5,7 +5,7 @@
 
 The facts of our errors are members beside the standard ones. An error that is not ours answers
 500 without its text: a stranger must not learn paths or data from it, the log has it. Of absolute
-paths and of places in object stores, only the last part is told.
+paths and of places in object stores, only the last part is told, and of servers nothing.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ _RETRY_AFTER_S = 1.0
 _PATH = re.compile(r"(?<![\w.:/*<])/(?!v1/|api/|health/)(?:[^/\s'\",;]+/)+([^/\s'\",;]*)")
 # The same of a place in an object store, whose bucket is nobody's business either.
 _STORE = re.compile(r"\bs3[an]?://[^/\s'\",;]*(?P<key>[^\s'\",;]*)")
+# Nor is where its server is, or a schema registry; our own routes are.
+_SERVER = re.compile(r"\bhttps?://(?![^/\s]+/(?:v1|api|health)/)[^\s'\",;)]+")
+_UNTOLD = ("bucket",)
 _LOG = logging.getLogger(__name__)
 
 
@@ -57,8 +60,12 @@ def problem(error: BaseException) -> dict[str, Any]:
         "type": f"urn:neuralake:problem:{words.replace(' ', '-')}",
         "title": words.capitalize(),
         "status": outcome(error).status,
-        "detail": _without_places(error.message),
-    } | {name: _plain(fact) for name, fact in error.facts.items() if name not in _STANDARD}
+        "detail": _without_places(_without_untold(error)),
+    } | {
+        name: _plain(fact)
+        for name, fact in error.facts.items()
+        if name not in _STANDARD and name not in _UNTOLD
+    }
 
 
 def problem_response(error: BaseException, headers: Mapping[str, str] | None = None) -> Response:
@@ -92,9 +99,18 @@ def _told(error: HTTPException) -> str:
     return error.detail
 
 
+def _without_untold(error: NeuralakeError) -> str:
+    """The message without the facts that are told to nobody, which it quotes."""
+    text = error.message
+    for name in _UNTOLD:
+        if name in error.facts:
+            text = text.replace(repr(error.facts[name]), "…")
+    return text
+
+
 def _without_places(text: str) -> str:
     stores_told = _STORE.sub(lambda found: "…/" + found["key"].rstrip("/").split("/")[-1], text)
-    return _PATH.sub(r"…/\1", stores_told)
+    return _PATH.sub(r"…/\1", _SERVER.sub("…", stores_told))
 
 
 def _plain(fact: Any) -> Any:
