@@ -79,7 +79,7 @@ def test_a_file_that_cannot_be_read_or_is_there_already_is_told(
 
     exported = run("dead-letters", "export", "lab.events", "--file", str(there))
     assert (exported.exit_code, there.read_text()) == (2, "mine")
-    assert "File exists. Name a new file." in exported.stderr
+    assert "is there already. Name a new file." in exported.stderr
     replayed = run("dead-letters", "replay", "lab.events", "--file", str(tmp_path / "none"))
     assert replayed.exit_code == 2
     assert "No such file or directory" in replayed.stderr

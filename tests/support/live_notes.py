@@ -48,8 +48,11 @@ def trim(queue: Queue, through: int) -> None:
 
 
 @contextmanager
-def running(jobs: Sequence[Callable[[], object]]) -> Iterator[None]:
-    """Each job again and again in a thread of its own; their first failure is raised at the end."""
+def running(jobs: Sequence[Callable[[], object]]) -> Iterator[list[BaseException]]:
+    """Each job again and again in a thread of its own, until it fails.
+
+    Their failures are in the list that is given; the first is raised at the end.
+    """
     stop, failures = threading.Event(), list[BaseException]()
 
     def run(job: Callable[[], object]) -> None:
@@ -63,7 +66,7 @@ def running(jobs: Sequence[Callable[[], object]]) -> Iterator[None]:
     for thread in threads:
         thread.start()
     try:
-        yield
+        yield failures
     finally:
         stop.set()
         for thread in threads:

@@ -72,11 +72,12 @@ def examine(session: Session) -> Iterator[Finding]:
         queues.append(catalog.queue)
     if fed := [found for _, found in definitions if _is_fed(found)]:
         queues.append(lambda: catalog.queue_of(fed[0]))
-    told: set[str] = set()  # Where rows are staged on Kafka, too, the second lists them again.
+    told: set[tuple[str, str]] = set()
     for queue in queues:
         for finding in _queue(catalog, queue):
-            if finding.grade == "wrong" or finding.about not in told:
-                told.add(finding.about)
+            # Where rows are staged on Kafka, too, the second lists them again.
+            if (finding.grade, finding.about) not in told:
+                told.add((finding.grade, finding.about))
                 yield finding
 
 

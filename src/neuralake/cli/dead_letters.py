@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -142,10 +143,12 @@ def export(
         # "x": letters that somebody mends there are not written over.
         with file.open("x", encoding="utf-8") as target:
             target.writelines(lines)
+    except FileExistsError as error:
+        raise UsageError(f"{file} is there already. Name a new file.", name=str(file)) from error
     except OSError as error:
-        raise UsageError(
-            f"Cannot write {file}: {error.strerror}. Name a new file.", name=str(file)
-        ) from error
+        with suppress(OSError):
+            file.unlink()  # Half of the letters would look like all.
+        raise UsageError(f"Cannot write {file}: {error.strerror}.", name=str(file)) from error
     session.out.print(f"{len(lines):,} dead letters are in {file}.", markup=False, soft_wrap=True)
 
 
