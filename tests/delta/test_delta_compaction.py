@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from delta_tables import inline_vector
 from deltalake import DeltaTable, Field
@@ -33,6 +35,7 @@ from neuralake.errors import NeedsAttention, UnsupportedFeature
 from neuralake.storage import Bytes, LocalStore, Sink
 
 SCHEMA = pa.schema([("id", pa.int64()), ("p", pa.string())])
+OLD_SPARK = {"org.apache.spark.version": "2.4.8"}
 MIB = 2**20
 
 
@@ -355,6 +358,41 @@ def test_a_kept_compactor_reads_only_what_is_new(uri: str) -> None:
     assert not [name for name in store.names_read if "0000000007" in name or "check" in name]
     assert ids_in_file_order(uri, "a") == [0, 1, 4, 5, 8, 9, 12, 13, 14]
     compactor.close()
+
+
+def test_a_file_of_sparks_old_calendar_is_told_once_and_its_neighbours_go_on(
+    tmp_path: Path,
+) -> None:
+    """It may be neither copied nor written anew, and is nothing that a person must mend at once."""
+    uri = str(tmp_path / "days")
+    schema = pa.schema([("day", pa.date32())])
+    days = [date(1500 if n == 6 else 2000, 1, n + 1) for n in range(12)]
+    create_table(uri, schema)
+    log = TableLog.open(uri)
+    for day in days:
+        log.append(pa.table({"day": [day]}, schema))
+    old = snapshot(uri).files[6].path
+    written = pa.table({"day": [days[6]]}, schema.with_metadata(OLD_SPARK))
+    size = Path(uri, old).stat().st_size
+    pq.write_table(written, Path(uri, old))
+    entry = Path(uri, "_delta_log", f"{7:020d}.json")
+    told = f'"size":{Path(uri, old).stat().st_size}'
+    entry.write_text(entry.read_text().replace(f'"size":{size}', told))
+
+    compactor = Compactor(uri, target_bytes=MIB, files_min=2)
+    with pytest.raises(NeedsAttention, match="Rewrite them with Spark"):
+        compactor.run_round()
+    assert compactor.run_round().files_removed == 11
+    assert compactor.run_round() == CompactResult()
+    compactor.close()
+
+    files = snapshot(uri).files
+    assert [file.path == old for file in files] == [False, True, False]
+    assert [day for file in files for day in read_days(uri, file.path)] == days
+
+
+def read_days(uri: str, path: str) -> Any:
+    return pq.read_table(Path(uri, path))["day"].to_pylist()
 
 
 class CountingStore(LocalStore):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 from functools import cache
+from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import write_deltalake
 from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +18,7 @@ from hypothesis import strategies as st
 from neuralake.delta.chunk_meta import Chunk
 from neuralake.delta.parquet import Encoder
 from neuralake.delta.row_groups import Footer, FooterReader, read_footer
-from neuralake.delta.thrift import BINARY, I32, I64, LIST, STRUCT, TRUE, Struct, encode
+from neuralake.delta.thrift import BINARY, I32, I64, LIST, STRUCT, TRUE, Struct, decode, encode
 from neuralake.delta.thrift_forms import Form
 
 SCHEMA = pa.schema(
@@ -112,6 +115,72 @@ def test_files_of_one_writer_share_what_they_have_in_common() -> None:
     assert len(pairs) == 7
     assert all(one.manner is other.manner for one, other in pairs)
     assert [one.values for one, _ in pairs] != [other.values for _, other in pairs]
+
+
+@pytest.mark.parametrize("writer", ["with page indexes", "delta-rs", "Polars"])
+def test_files_of_other_writers_share_it_too(writer: str, tmp_path: Path) -> None:
+    """Where their indexes and filters lie is another place in each file."""
+
+    def written(count: int) -> bytes:
+        rows = pa.table({"id": range(count), "value": [n / 7 for n in range(count)]})
+        path = tmp_path / f"{count}.parquet"
+        if writer == "delta-rs":
+            write_deltalake(tmp_path / str(count), rows)
+            (path,) = (tmp_path / str(count)).glob("*.parquet")
+        elif writer == "Polars":
+            pl.DataFrame(rows).write_parquet(path)
+        else:
+            pq.write_table(rows, path, write_page_index=True)
+        return path.read_bytes()
+
+    reader = FooterReader()
+    read = [reader.read(io.BytesIO(written(1000 + count))) for count in range(40)]
+
+    *_, first, second = read
+    assert first is not None
+    assert second is not None
+    assert all(
+        one.manner is other.manner
+        for one, other in zip(first.chunks[0], second.chunks[0], strict=True)
+    )
+
+
+def test_a_few_writers_are_remembered_at_once() -> None:
+    """A stranger, or a damaged file, does not make the others strangers."""
+    reader, ours = practised(), io.BytesIO(example(30))
+    before = reader.read(ours)
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"a": [1]}), sink)
+    reader.read(sink)
+    after = reader.read(ours)
+
+    assert before is not None
+    assert after is not None
+    assert all(
+        one.manner is other.manner
+        for one, other in zip(before.chunks[0], after.chunks[0], strict=True)
+    )
+
+
+@pytest.mark.parametrize("bound", [(I64, 10**10), (I32, 5), (STRUCT, {})])
+def test_bounds_of_another_kind_are_no_bounds(bound: tuple[int, object]) -> None:
+    """They ended a round of compaction, or took all memory."""
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"a": ["x", "y"]}), sink)
+    data = sink.getvalue()
+    length = int.from_bytes(data[-8:-4], "little")
+    tree = decode(data[-8 - length : -8])
+    chunk = tree[4][1][1][0][1][1][1][0]  # Row groups, columns.
+    statistics = chunk[3][1][12][1]
+    statistics[5] = statistics[6] = bound
+    spelled = encode(tree)
+    footer = read_footer(
+        io.BytesIO(data[: -8 - length] + spelled + len(spelled).to_bytes(4, "little") + b"PAR1")
+    )
+
+    assert footer is not None
+    ((found,),) = footer.chunks
+    assert (found.low, found.high, found.nulls) == (None, None, 0)
 
 
 def test_a_footer_that_was_read_for_merging_is_not_copied() -> None:

@@ -107,6 +107,11 @@ def test_what_cannot_be_added_is_refused(uri: str, tmp_path: Path) -> None:
         add_columns(log, [pa.field("x", pa.int64(), nullable=False)])
     with pytest.raises(UnsupportedFeature, match="zone"):
         add_columns(log, [pa.field("x", pa.timestamp("us"))])
+    listing = str(tmp_path / "listing")
+    create_table(listing, SCHEMA, properties={"delta.enableChangeDataFeed": "true"})
+    inner = pa.struct([pa.field("a", pa.int32(), nullable=False)])
+    with pytest.raises(UnsupportedFeature, match="invariants"):
+        add_columns(TableLog.open(listing), [pa.field("x", inner)])
     mapped = str(tmp_path / "mapped")
     create_table(mapped, SCHEMA, properties={"delta.columnMapping.mode": "name"})
     with pytest.raises(UnsupportedFeature, match="maps"):

@@ -56,7 +56,7 @@ class ScriptedConsumer:
 
     def __init__(self, log: dict[int, bytes | None], end: int, dice: random.Random) -> None:
         self.log, self.end, self.dice, self.offsets = log, end, dice, sorted(log)
-        self.at, self.fetched, self.is_end_told = 0, [], False
+        self.at, self.fetched, self.is_end_told = 0, list[Said](), False
 
     def assign(self, places: list[TopicPartition]) -> None:
         self.at, self.fetched, self.is_end_told = places[0].offset, [], False

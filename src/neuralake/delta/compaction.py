@@ -25,6 +25,7 @@ from neuralake.delta.conflicts import Footprint, Operation
 from neuralake.delta.files import NewFile
 from neuralake.delta.lease import Lease
 from neuralake.delta.live_files import LiveFiles
+from neuralake.delta.old_calendar import OldCalendar
 from neuralake.delta.plan import Bin, plan, shares
 from neuralake.delta.rewrite import rewrite
 from neuralake.errors import CommitConflict, NeedsAttention, SchemaMismatch, Unavailable, UsageError
@@ -106,6 +107,8 @@ class Compactor:
         self._lease_s, self._write_s_max = lease_s, write_s_max
         self._lease: Lease | None = None
         self._files: LiveFiles | None = None
+        # Not damaged, but nothing that we may write anew: told once, then their neighbours go on.
+        self._left_alone: set[str] = set()
 
     def run_round(self) -> CompactResult:
         """Rewrite what is worth it now, in commits of bounded size.
@@ -114,7 +117,8 @@ class Compactor:
             UnknownName: no table is there.
             UnsupportedFeature: the table needs what we do not implement.
             UsageError: a column of `cluster_by` is not there, or cannot be sorted by.
-            NeedsAttention: a live file is missing, or has other rows than the log says.
+            NeedsAttention: a live file is missing, or has other rows than the log says; or has
+                days in Spark's old calendar, which is told once, and the file is left alone.
             SchemaMismatch: another engine's file has values that do not fit the table's columns.
                 Both are raised when all other bins are done.
             Unavailable: the store failed; what was committed before stays so.
@@ -134,6 +138,7 @@ class Compactor:
                 result = replace(result, conflicts=result.conflicts + len(share))
             # Told at the end: a file that cannot be rewritten must not starve the others.
             failure = failure or work.failure
+            self._left_alone |= work.left_alone
         if result.conflicts or failure is not None:
             self._files = None  # Perhaps what we know is of a table that was replaced.
         if failure is not None:
@@ -163,6 +168,7 @@ class Compactor:
                 target_bytes=self._log.state.properties.target_bytes or self._target_bytes,
                 files_min=self._files_min,
                 clustering=mark_of(self._by),
+                left_alone=self._left_alone,
             )
             if not bins:
                 self._live.settle(partition)
@@ -198,6 +204,8 @@ class _Work:
         self._conflicts = 0
         self.failure: NeedsAttention | SchemaMismatch | None = None
         """Why a bin could not be rewritten."""
+        self.left_alone: set[str] = set()
+        """Paths of files that must not be written anew."""
 
     def done(self, bins: list[Bin]) -> CompactResult:
         """Rewrite `bins` and commit those that nobody has touched meanwhile.
@@ -230,6 +238,8 @@ class _Work:
         except (NeedsAttention, SchemaMismatch) as error:
             if self._live.are_there(packed.files):
                 self.failure = self.failure or error
+                if isinstance(error, OldCalendar):
+                    self.left_alone.add(error.facts["path"])
             else:
                 self._conflicts += 1  # Vacuum took the files of a plan that is too old.
 

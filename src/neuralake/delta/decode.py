@@ -69,11 +69,11 @@ class Decoder:
             is_old = is_of_old_calendar(file.metadata.metadata)
             for batch in found:
                 rows = conform(self._chosen(batch, names), self._schema, name=path)
-                rows = _without(rows, deleted, start)
+                rows = self._columns.to_logical(_without(rows, deleted, start))
                 start += batch.num_rows
                 if is_old:
                     refuse_old_values(rows, path=path)
-                yield batch.num_rows, self._columns.to_logical(rows)
+                yield batch.num_rows, rows
         except (pa.ArrowInvalid, OSError) as error:
             raise NeedsAttention(
                 f"Data file {path} cannot be read as Parquet: {error}.", path=path

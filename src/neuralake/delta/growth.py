@@ -15,12 +15,15 @@ from neuralake.delta.actions import Action, MetaData
 from neuralake.delta.protocol import TableState
 from neuralake.delta.types import to_schema_string
 from neuralake.errors import NeedsAttention, UnsupportedFeature, UsageError
-from neuralake.schema import declare
+from neuralake.schema import declare, forbids_nulls
 
 __all__ = ["COLUMNS", "AddedColumn", "Growth", "added_columns"]
 
 COLUMNS = "neuralake.columns"
 """The table property with the columns that were added, as JSON."""
+
+# From this version on a table lists its features ("Table Features" of the Delta protocol).
+_WRITER_OF_FEATURES = 7
 
 
 class AddedColumn(msgspec.Struct, frozen=True):
@@ -86,6 +89,18 @@ class Growth:
                     f"Column {field.name!r} cannot be added to {uri}: rows from before have no "
                     f"value there, so it must be nullable.",
                     column=field.name,
+                )
+            protocol = state.protocol
+            if (
+                protocol.min_writer_version >= _WRITER_OF_FEATURES
+                and "invariants" not in (protocol.writer_features or ())
+                and forbids_nulls(field)
+            ):
+                raise UnsupportedFeature(
+                    f"Column {field.name!r} cannot be added to {uri}: a field in it must have a "
+                    f"value, for which the table lacks the writer feature `invariants`, and Spark "
+                    f"would not read it. Make the field nullable.",
+                    features=["invariants"],
                 )
             if field.type == pa.timestamp("us"):
                 raise UnsupportedFeature(

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from neuralake.errors import NeedsAttention
 
-__all__ = ["SPARK_KEYS", "is_of_old_calendar", "refuse_old_values"]
+__all__ = ["SPARK_KEYS", "OldCalendar", "is_of_old_calendar", "refuse_old_values"]
 
 SPARK_KEYS = b"org.apache.spark."
 """What the keys of Spark begin with."""
@@ -28,25 +28,30 @@ _FIRST_DAY = datetime.date(1582, 10, 15)
 _FIRST_TIME = datetime.datetime(1900, 1, 1)  # noqa: DTZ001 the zone is the column's
 
 
+class OldCalendar(NeedsAttention):
+    """The data file `path` has values in `column` that may be other days here than to Spark."""
+
+
 def is_of_old_calendar(keys: Mapping[bytes, bytes] | None) -> bool:
     """Whether Spark converts the dates or times of a file with these `keys` when it reads them."""
     if not keys:
         return False
-    # INT96 times of Spark 3.0 are converted, too.
-    is_old = keys.get(_VERSION, b"4").startswith((b"1.", b"2.", b"3.0."))
+    # INT96 times of Spark 3.0 are converted, too. Without a version it is no file of Spark's.
+    is_old = keys.get(_VERSION, b"").startswith((b"1.", b"2.", b"3.0."))
     return is_old or any(mode in keys for mode in _MODES)
 
 
 def refuse_old_values(rows: pa.Table, *, path: str) -> None:
-    """Raises NeedsAttention: a value of a file of the old calendar may be another day here."""
+    """Raises OldCalendar: a value of a file of the old calendar may be another day here."""
     for field, column in zip(rows.schema, rows.columns, strict=True):
         for chunk in column.chunks:
             if any(map(_is_old, _leaves(chunk))):
-                raise NeedsAttention(
+                raise OldCalendar(
                     f"Data file {path} has dates before {_FIRST_DAY} or times before "
-                    f"{_FIRST_TIME:%Y} in column {field.name!r}, and Spark wrote them in its old "
-                    f"calendar, in which they are other days to every other engine. Rewrite them "
-                    f"with Spark (spark.sql.parquet.datetimeRebaseModeInWrite=CORRECTED).",
+                    f"{_FIRST_TIME:%Y} in column {field.name!r}, and Spark may have written them "
+                    f"in its old calendar, in which they are other days to every other engine. "
+                    f"Rewrite them with Spark "
+                    f"(spark.sql.parquet.datetimeRebaseModeInWrite=CORRECTED).",
                     path=path,
                     column=field.name,
                 )

@@ -16,7 +16,7 @@ that lives):
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from neuralake.delta.clustering import CLUSTERED_BY
@@ -57,11 +57,13 @@ def plan(
     target_bytes: int,
     files_min: int,
     clustering: str = "",
+    left_alone: Collection[str] = (),
 ) -> list[Bin]:
     """Bins of at most `target_bytes` of the live `files`; those of a partition follow one another.
 
     Args:
         files_min: files that must be worth joining before any is.
+        left_alone: paths of files that are in no bin, and stay where they are in the order.
         clustering: tag of the files that are sorted as the table asks (`clustering.py`); a full
             file without it is rewritten once. Empty: the table asks for none.
     """
@@ -71,7 +73,8 @@ def plan(
     return [
         Bin(tuple(packed))
         for members in partitions.values()
-        for packed in _partition(members, target_bytes, files_min, clustering)
+        for run in _runs(members, left_alone)
+        for packed in _partition(run, target_bytes, files_min, clustering)
     ]
 
 
@@ -97,6 +100,18 @@ def shares(bins: Sequence[Bin], *, bytes_max: int) -> Iterator[list[Bin]]:
         size += packed.bytes
     if group:
         yield group
+
+
+def _runs(files: list[DataFile], left_alone: Collection[str]) -> Iterator[list[DataFile]]:
+    """What is between those that are left alone."""
+    run: list[DataFile] = []
+    for file in files:
+        if file.path in left_alone:
+            yield run
+            run = []
+        else:
+            run.append(file)
+    yield run
 
 
 def _partition(

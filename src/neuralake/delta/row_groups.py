@@ -55,6 +55,8 @@ _ONE_GROUP_FOLLOWS = (
     field_header(LIST, _GROUPS, _ROWS) + list_header(STRUCT, 1) + field_header(LIST, _COLUMNS, 0)
 )
 
+_KINS_MAX = 4
+_STRANGERS_MIN = 8
 # What decoding raises where a footer is not what it says.
 _DAMAGED = (ValueError, KeyError, TypeError, IndexError, AttributeError)
 
@@ -121,20 +123,28 @@ class FooterReader:
     """
 
     def __init__(self) -> None:
-        self._kin: _Kin | None = None
+        # The newest first: a table has one writer, or a few.
+        self._kins: list[_Kin] = []
+        self._strangers = 0
 
     def read(self, file: BinaryIO) -> Footer | None:
         """The footer of a Parquet file; None if it has none that we understand."""
         return _read(file, self._decoded)
 
     def _decoded(self, data: bytes, file_bytes: int) -> Footer:
-        if (kin := self._kin) is not None and kin.has(data):
-            try:
-                return kin.footer(data, file_bytes)
-            except _DAMAGED:
-                return Footer(decode(data), file_bytes)
+        for kin in self._kins:
+            if kin.has(data):
+                try:
+                    return kin.footer(data, file_bytes)
+                except _DAMAGED:
+                    return Footer(decode(data), file_bytes)
         tree = decode(data)
-        self._kin = _Kin.of(tree, data) or self._kin
+        self._strangers += 1
+        # To learn it takes as long as to decode two: not of each, if none is like another.
+        if len(self._kins) < _KINS_MAX or self._strangers % _STRANGERS_MIN == 0:
+            learned = _Kin.of(tree, data)
+            if learned is not None:
+                self._kins = [learned, *self._kins][:_KINS_MAX]
         return Footer(tree, file_bytes)
 
 
@@ -313,5 +323,7 @@ class Joiner:
 
 def _spark_keys(tree: Struct) -> dict[bytes, bytes]:
     pairs: list[Struct] = tree[_KEYS][1][1] if _KEYS in tree else []
-    found = {pair[_KEY][1]: pair.get(_VALUE, (BINARY, b""))[1] for pair in pairs}
-    return {key: value for key, value in found.items() if key.startswith(SPARK_KEYS)}
+    found = [(pair[_KEY], pair.get(_VALUE, (BINARY, b""))) for pair in pairs]
+    if any(kind != BINARY for pair in found for kind, _ in pair):
+        raise TypeError("A key or its value is no text.")
+    return {key: value for (_, key), (_, value) in found if key.startswith(SPARK_KEYS)}
