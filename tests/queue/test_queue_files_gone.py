@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 
 from neuralake.errors import NeedsAttention, Unavailable, UsageError
 from neuralake.queue import SqliteQueue
+from neuralake.queue.kept_handle import KeptHandle
 
 ENDS = ("", "-wal", "-shm")
 
@@ -105,6 +108,38 @@ def test_what_is_written_over_in_its_place_is_noticed(
         change(beside(path, end))
 
         assert_refuses(queue, f"queue.sqlite{end}")
+
+
+class Paused(KeptHandle):
+    """The first look is held up behind its reading, until others have looked."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.has_read, self.go_on = threading.Event(), threading.Event()
+
+    def begin(self, length: int) -> bytes:
+        found = super().begin(length)
+        if not self.has_read.is_set():
+            self.has_read.set()
+            assert self.go_on.wait(60)
+        return found
+
+
+def test_a_look_that_is_overtaken_by_a_later_one_is_no_alarm(path: Path) -> None:
+    """It compares what it has read with what was known then, not with what came after."""
+    with closing(SqliteQueue(path)) as queue, ThreadPoolExecutor(1) as other:
+        used(queue)
+        paused, files = Paused(str(path)), queue._file._files
+        handle, files._file_handle = files._file_handle, paused
+        early = other.submit(queue.bounds, "t")
+        assert paused.has_read.wait(60)
+        used(queue)
+        queue.bounds("t")
+        paused.go_on.set()
+
+        assert early.result(60).last == 8
+        files._file_handle = handle
+        paused.close()
 
 
 def used(queue: SqliteQueue) -> None:
