@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from neuralake.errors import NeedsAttention, Unavailable, UsageError
-from neuralake.queue import SqliteQueue
+from neuralake.queue import SqliteQueue, kept_handle
 from neuralake.queue.kept_handle import KeptHandle
 
 ENDS = ("", "-wal", "-shm")
@@ -184,6 +184,37 @@ def test_a_queue_that_is_closed_takes_no_locks_from_another(path: Path) -> None:
 _LOCK = """
 import sqlite3, sys
 sqlite3.connect(sys.argv[1], isolation_level=None, timeout=0).execute("BEGIN IMMEDIATE")
+"""
+
+
+def test_who_reads_while_the_queue_is_closed_keeps_what_is_read(path: Path) -> None:
+    """With its locks, the last other process would fold the log, and begin the file anew."""
+    queue = SqliteQueue(path)
+    queue.append("t", b"x", 1)
+    file = path.stat()
+    with queue._file.reader() as first, queue._file.reader() as second:
+        for reader in (first, second):
+            reader.execute("BEGIN")
+            assert reader.execute(_COUNT).fetchone() == (1,)
+        queue.close()
+        subprocess.run([sys.executable, "-c", _APPEND, str(path)], timeout=60, check=True)
+
+        assert beside(path, "-wal").exists()
+        assert [reader.execute(_COUNT).fetchone() for reader in (first, second)] == [(1,), (1,)]
+    assert not beside(path, "-wal").exists(), "the last one folds it"
+    assert (file.st_dev, file.st_ino) not in kept_handle._kept
+    with closing(SqliteQueue(path)) as queue:
+        assert payloads(queue) == [b"x", b"y"]
+
+
+_COUNT = "SELECT count(*) FROM envelopes"
+_APPEND = """
+import sys
+from neuralake.queue import SqliteQueue
+
+queue = SqliteQueue(sys.argv[1])
+queue.append("t", b"y", 1)
+queue.close()
 """
 
 

@@ -12,7 +12,7 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -48,7 +48,8 @@ class SqliteFile:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._readers: list[sqlite3.Connection] = []
-        self._closed = False
+        self._readers_out = 0
+        self._closed = self._is_abandoned = False
         self._trim_lock = threading.Lock()
         self._is_folded = self._is_loss_told = False
         try:
@@ -147,33 +148,25 @@ class SqliteFile:
         with self._lock:
             self._check_open()
             connection = self._readers.pop() if self._readers else None
-        if connection is None:
-            connection = self._connect("NORMAL")
+            self._readers_out += 1
         try:
+            if connection is None:
+                connection = self._connect("NORMAL")
             yield connection
         finally:
-            with self._lock:
-                if not self._closed:
-                    self._readers.append(connection)
-                    connection = None
-            if connection is not None:
-                connection.close()
+            self._take_back(connection)
 
     def close(self) -> None:
-        """Close every connection; the last one of all processes folds the log into the file."""
+        """Close every connection; the last one of all processes folds the log into the file.
+
+        Whoever reads at the moment goes on, and closes what is left.
+        """
         with self._trim_lock, self._lock:
             if self._closed:
                 return
             self._closed = True
             self._folder.close()
-            connections = [*self._readers, self._trimmer, self._writer]
-            if self._files.has_other_log() or self._files.written_over():
-                for connection in connections:
-                    _abandon(connection)
-            else:
-                for connection in connections:
-                    connection.close()
-                self._files.close()
+            self._let_go([*self._readers, self._trimmer, self._writer])
             self._writer_turns.close()
             self._trimmer_turns.close()
 
@@ -237,6 +230,30 @@ class SqliteFile:
             connection.close()
             raise
         return connection
+
+    def _take_back(self, reader: sqlite3.Connection | None) -> None:
+        with self._lock:
+            self._readers_out -= 1
+            readers = [] if reader is None else [reader]
+            if self._closed:
+                self._let_go(readers)
+            else:
+                self._readers += readers
+
+    def _let_go(self, connections: Sequence[sqlite3.Connection]) -> None:
+        """Close them; behind the last one the handles, with which this process's locks go.
+
+        Without these, another process may take the log away below who still reads.
+        """
+        if connections and (self._files.has_other_log() or self._files.written_over()):
+            self._is_abandoned = True
+            for connection in connections:
+                _abandon(connection)
+            return
+        for connection in connections:
+            connection.close()
+        if not self._readers_out and not self._is_abandoned:
+            self._files.close()
 
     def _check_open(self) -> None:
         if self._closed:
