@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from neuralake.errors import NeedsAttention, Unavailable, UsageError
 from neuralake.queue import SqliteQueue, kept_handle
+from neuralake.queue.group import Submit
 from neuralake.queue.kept_handle import KeptHandle
 
 ENDS = ("", "-wal", "-shm")
@@ -238,6 +240,86 @@ def test_a_call_that_overlaps_with_close_is_told_of_that(path: Path) -> None:
     queue.close()
     with pytest.raises(UsageError, match="closed"):
         queue._file.check_files()
+
+
+class Unreadable(KeptHandle):
+    """A disk that begins to break: from the look `whole` on, which is counted from 0."""
+
+    def __init__(self, name: str, *, whole: int, code: int = errno.EIO) -> None:
+        super().__init__(name)
+        self.whole, self.code = whole, code
+
+    def begin(self, length: int) -> bytes:
+        self.whole -= 1
+        if self.whole < 0:
+            raise OSError(self.code, os.strerror(self.code))
+        return super().begin(length)
+
+
+@contextmanager
+def unreadable(queue: SqliteQueue, *, whole: int, code: int = errno.EIO) -> Iterator[None]:
+    files = queue._file._files
+    sound, files._file_handle = (
+        files._file_handle,
+        Unreadable(str(queue._file.path), whole=whole, code=code),
+    )
+    try:
+        yield
+    finally:
+        files._file_handle.close()
+        files._file_handle = sound
+
+
+def test_a_disk_that_cannot_be_read_behind_a_commit_takes_no_payload_along(path: Path) -> None:
+    """The look there fails: whether the envelope is stored is unknown, so its file stays."""
+    with closing(SqliteQueue(path, file_bytes_min=1000)) as queue:
+        with (
+            unreadable(queue, whole=1),
+            pytest.raises(NeedsAttention, match=r"unknown\. .* looked at"),
+        ):
+            queue.append("t", b"x" * 5000, 1)
+        with unreadable(queue, whole=0):
+            for call in (lambda: queue.append("t", b"y", 1), lambda: queue.bounds("t")):
+                with pytest.raises(Unavailable, match="looked at: Input/output error"):
+                    call()
+
+        assert payloads(queue) == [b"x" * 5000]
+
+
+def test_a_group_is_not_stored_twice_for_a_look_behind_its_commit(path: Path) -> None:
+    with closing(SqliteQueue(path)) as queue:
+        with unreadable(queue, whole=1, code=errno.ESTALE):
+            answers = queue._commit(
+                [Submit("t", each, 1, None, None, None) for each in (b"x", b"y")]
+            )
+
+        assert [type(answer) for answer in answers] == [NeedsAttention, NeedsAttention]
+        assert payloads(queue) == [b"x", b"y"]
+
+
+def test_a_queue_whose_files_cannot_be_read_closes_and_leaves_its_log(path: Path) -> None:
+    queue = SqliteQueue(path)
+    queue.append("t", b"x", 1)
+    queue._file._files._file_handle = Unreadable(str(path), whole=0)
+    queue.close()
+
+    assert beside(path, "-wal").exists()
+    with closing(SqliteQueue(path)) as again:
+        assert payloads(again) == [b"x"]
+
+
+def test_a_look_through_what_was_just_closed_says_so(path: Path) -> None:
+    """A thread has found the queue open, and looks when its handles are closed."""
+    queue = SqliteQueue(path)
+    # Another process, so that the log stays, and nothing is gone.
+    command = [sys.executable, "-c", _OTHER, str(path), "stay"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        queue.close()
+        with pytest.raises(UsageError, match="closed"):
+            queue._file.check_files()
+        other.communicate(timeout=60)
 
 
 def test_a_queue_behind_a_link_is_at_home(path: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from neuralake.errors import NeedsAttention, Unavailable, UsageError
 from neuralake.queue.open_files import OpenFiles
-from neuralake.queue.sqlite_errors import explain, file_gone, log_gone, written_over
+from neuralake.queue.sqlite_errors import explain, file_gone, log_gone, unreadable, written_over
 from neuralake.queue.sqlite_layout import make_file, pragma, prepare
 from neuralake.queue.sqlite_log import LogFolder
 from neuralake.queue.turns import Turns
@@ -179,14 +179,18 @@ class SqliteFile:
             )
 
     def check_files(self) -> None:
-        """Raise Unavailable if a file was removed, replaced or written over.
+        """Raise Unavailable if a file was removed, replaced or written over, or cannot be read.
 
         What goes there goes nowhere.
 
         A log that was removed is folded into the file, if nobody has opened that since.
         """
-        gone = self._files.gone()
-        over = [] if gone else self._files.written_over()
+        try:
+            gone = self._files.gone()
+            over = [] if gone else self._files.written_over()
+        except OSError as error:
+            self._check_open()  # It has closed what we look through.
+            raise unreadable(self.path, error) from error
         if not gone and not over:
             return
         self._check_open()  # The last one that closes removes the log itself.
@@ -245,7 +249,7 @@ class SqliteFile:
 
         Without these, another process may take the log away below who still reads.
         """
-        if connections and (self._files.has_other_log() or self._files.written_over()):
+        if connections and not self._may_fold():
             self._is_abandoned = True
             for connection in connections:
                 _abandon(connection)
@@ -254,6 +258,11 @@ class SqliteFile:
             connection.close()
         if not self._readers_out and not self._is_abandoned:
             self._files.close()
+
+    def _may_fold(self) -> bool:
+        with suppress(OSError):  # What cannot be read is not to be written to.
+            return not self._files.has_other_log() and not self._files.written_over()
+        return False
 
     def _check_open(self) -> None:
         if self._closed:
