@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -12,10 +13,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from neuralake.errors import NeedsAttention, Unavailable, UsageError
+from neuralake.errors import NeedsAttention, NeuralakeError, Unavailable, UsageError
 from neuralake.queue import SqliteQueue, kept_handle
 from neuralake.queue.group import Submit
 from neuralake.queue.kept_handle import KeptHandle
@@ -320,6 +322,40 @@ def test_a_look_through_what_was_just_closed_says_so(path: Path) -> None:
         with pytest.raises(UsageError, match="closed"):
             queue._file.check_files()
         other.communicate(timeout=60)
+
+
+def test_a_queue_that_is_opened_once_more_without_its_index_says_so(path: Path) -> None:
+    """SQLite shares the removed index within a process, and makes no other one."""
+    with closing(SqliteQueue(path)) as queue:
+        queue.append("t", b"x", 1)
+        beside(path, "-shm").unlink()
+        with pytest.raises(Unavailable, match=r"while they were open: queue.sqlite-shm\. Restart"):
+            SqliteQueue(path)
+
+
+def test_a_queue_that_cannot_be_opened_leaves_nothing_open(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process is out of handles, at each of its connections in turn."""
+    SqliteQueue(path).close()
+    connect = sqlite3.connect
+    for room in range(3):
+        opened: list[sqlite3.Connection] = []
+
+        def limited(*args: Any, room: int = room, opened: Any = opened, **options: Any) -> Any:
+            if len(opened) == room:
+                raise sqlite3.OperationalError("unable to open database file")
+            opened.append(connect(*args, **options))
+            return opened[-1]
+
+        monkeypatch.setattr(sqlite3, "connect", limited)
+        with pytest.raises(NeuralakeError, match="unable to open"):
+            SqliteQueue(path)
+        assert len(opened) == room
+        for each in opened:
+            with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+                each.execute("SELECT 1")
+    assert not beside(path, "-wal").exists()
 
 
 def test_a_queue_behind_a_link_is_at_home(path: Path, tmp_path: Path) -> None:

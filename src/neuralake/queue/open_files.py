@@ -13,7 +13,7 @@ import fcntl
 import os
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from neuralake.queue.kept_handle import KeptHandle
@@ -35,20 +35,24 @@ _LOOKS = 3
 
 
 class OpenFiles:
-    """The file `path`, its log and the log's index, as they are now: just opened by SQLite."""
+    """The file `path`, its log and the log's index, as they are now: just opened by SQLite.
+
+    Raises:
+        OSError: one of them is not there, or cannot be read.
+    """
 
     def __init__(self, path: Path) -> None:
         real = path.resolve()  # SQLite puts the log beside the file that a link leads to.
         self._path, self._log, self._index = str(path), f"{real}-wal", f"{real}-shm"
         names = (self._path, self._log, self._index)
         self._known = {name: _identity(name) for name in names}
-        self._file_handle = KeptHandle(self._path)
-        try:
+        with ExitStack() as opened:
+            self._file_handle = KeptHandle(self._path)
+            opened.callback(self._file_handle.close)
             self._index_handle = KeptHandle(self._index)
-        except BaseException:
-            self._file_handle.close()
-            raise
-        self._begin = self._file_handle.begin(_HEADER.size)
+            opened.callback(self._index_handle.close)
+            self._begin = self._file_handle.begin(_HEADER.size)
+            opened.pop_all()
 
     def gone(self) -> list[str]:
         """The paths at which there is nothing any more, or another file."""

@@ -63,25 +63,28 @@ class SqliteFile:
                 self._writer = self._connect("FULL")
                 try:
                     self.id = prepare(self._writer, self.path)
-                    self._files = OpenFiles(self.path)
+                    self._files = self._opened()
                 except BaseException:
                     self._writer.close()
                     raise
         except (sqlite3.Error, OSError) as error:
             raise explain(error, self.path) from error
+        opened = [self._writer]
         try:
             # Trims need no fsync of their own: lost ones come back as envelopes at their old
             # positions, and the next append's fsync covers the same log.
             self._trimmer = self._connect("NORMAL")
+            opened.append(self._trimmer)
+            folding = self._connect("FULL")
+            opened.append(folding)
             self._folder = LogFolder(
-                self._connect("FULL"),
+                folding,
                 self._writer,
                 log=self.path.with_name(self.path.name + "-wal"),
                 lock_s_max=lock_s_max,
             )
         except BaseException as error:
-            self._writer.close()
-            self._files.close()
+            self._let_go(opened)
             if isinstance(error, sqlite3.Error):
                 raise explain(error, self.path) from error
             raise
@@ -217,6 +220,15 @@ class SqliteFile:
                 yield self._trimmer
             except sqlite3.Error as error:
                 raise explain(error, self.path) from error
+
+    def _opened(self) -> OpenFiles:
+        try:
+            return OpenFiles(self.path)
+        except FileNotFoundError as error:
+            # SQLite goes on with one that was removed, if this process has it open already.
+            raise log_gone(self.path, [error.filename], is_lost=False) from error
+        except OSError as error:
+            raise unreadable(self.path, error) from error
 
     def _connect(self, synchronous: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
