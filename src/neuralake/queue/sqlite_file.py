@@ -188,12 +188,7 @@ class SqliteFile:
 
         A log that was removed is folded into the file, if nobody has opened that since.
         """
-        try:
-            gone = self._files.gone()
-            over = [] if gone else self._files.written_over()
-        except OSError as error:
-            self._check_open()  # It has closed what we look through.
-            raise unreadable(self.path, error) from error
+        gone, over = self._look()
         if not gone and not over:
             return
         self._check_open()  # The last one that closes removes the log itself.
@@ -208,6 +203,15 @@ class SqliteFile:
             self._is_loss_told = True
             _log.error("%s", error)
         raise error
+
+    def _look(self) -> tuple[list[str], list[str]]:
+        """What is gone, and what was written over."""
+        try:
+            gone = self._files.gone()
+            return gone, [] if gone else self._files.written_over()
+        except OSError as error:
+            self._check_open()  # It has closed what we look through.
+            raise unreadable(self.path, error) from error
 
     @contextmanager
     def _trimming(self) -> Iterator[sqlite3.Connection]:
