@@ -2,9 +2,9 @@
 
 A file that was removed or replaced takes writes as before, and so does its log: what is
 acknowledged then ends with the process. One that was written over in its place (`cp` onto it, `>`
-to make room) does not hold what it should. SQLite does not look; three calls of `stat` and two of
-`pread` do, which cost some ten microseconds. A file that is open keeps its number, so that no new
-one can have it.
+to make room) does not hold what it should. SQLite does not look; four calls of `stat` and two of
+`pread` do, which take some 20 microseconds (15 to 22 were measured). A file that is open keeps its
+number, so that no new one can have it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import fcntl
 import os
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from neuralake.queue.kept_handle import KeptHandle
@@ -35,20 +35,24 @@ _LOOKS = 3
 
 
 class OpenFiles:
-    """The file `path`, its log and the log's index, as they are now: just opened by SQLite."""
+    """The file `path`, its log and the log's index, as they are now: just opened by SQLite.
+
+    Raises:
+        OSError: one of them is not there, or cannot be read.
+    """
 
     def __init__(self, path: Path) -> None:
         real = path.resolve()  # SQLite puts the log beside the file that a link leads to.
         self._path, self._log, self._index = str(path), f"{real}-wal", f"{real}-shm"
         names = (self._path, self._log, self._index)
         self._known = {name: _identity(name) for name in names}
-        self._file_handle = KeptHandle(self._path)
-        try:
+        with ExitStack() as opened:
+            self._file_handle = KeptHandle(self._path)
+            opened.callback(self._file_handle.close)
             self._index_handle = KeptHandle(self._index)
-        except BaseException:
-            self._file_handle.close()
-            raise
-        self._begin = self._file_handle.begin(_HEADER.size)
+            opened.callback(self._index_handle.close)
+            self._begin = self._file_handle.begin(_HEADER.size)
+            opened.pop_all()
 
     def gone(self) -> list[str]:
         """The paths at which there is nothing any more, or another file."""
@@ -106,13 +110,15 @@ class OpenFiles:
         self._index_handle.close()
 
     def _is_file_whole(self) -> bool:
+        # First: what another thread has found when we look is newer than what we find.
+        known = self._begin
         begin = self._file_handle.begin(_HEADER.size)
-        if begin == self._begin:
+        if begin == known:
             return True
         if len(begin) < _HEADER.size:
             return False
         magic, counter, owner = _HEADER.unpack(begin)
-        _, known_counter, known_owner = _HEADER.unpack(self._begin)
+        _, known_counter, known_owner = _HEADER.unpack(known)
         # Of a file that was just made, most is still in the log.
         is_ours = magic == _MAGIC and known_owner in (0, owner)
         # The counter begins anew after 2**32.

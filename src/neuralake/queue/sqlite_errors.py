@@ -16,6 +16,7 @@ __all__ = [
     "is_disk_full",
     "is_surely_unstored",
     "log_gone",
+    "unreadable",
     "written_over",
 ]
 
@@ -126,6 +127,16 @@ def written_over(path: Path, names: Sequence[str]) -> Unavailable:
         f"{_anew(path)} A copy that was made while nothing had the queue open may be put in their "
         f"place before that, whole.",
         reason="a file of it was written over or cut",
+    )
+
+
+def unreadable(path: Path, error: OSError) -> Unavailable:
+    """The error when the disk does not say whether the files are still those that are open."""
+    return _refusing(
+        path,
+        f"because the disk does not let its files be looked at: {error.strerror}. It goes on when "
+        f"they can be read again.",
+        reason="a file of it cannot be read",
     )
 
 

@@ -12,13 +12,13 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from neuralake.errors import NeedsAttention, Unavailable, UsageError
 from neuralake.queue.open_files import OpenFiles
-from neuralake.queue.sqlite_errors import explain, file_gone, log_gone, written_over
+from neuralake.queue.sqlite_errors import explain, file_gone, log_gone, unreadable, written_over
 from neuralake.queue.sqlite_layout import make_file, pragma, prepare
 from neuralake.queue.sqlite_log import LogFolder
 from neuralake.queue.turns import Turns
@@ -48,7 +48,8 @@ class SqliteFile:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._readers: list[sqlite3.Connection] = []
-        self._closed = False
+        self._readers_out = 0
+        self._closed = self._is_abandoned = False
         self._trim_lock = threading.Lock()
         self._is_folded = self._is_loss_told = False
         try:
@@ -62,25 +63,28 @@ class SqliteFile:
                 self._writer = self._connect("FULL")
                 try:
                     self.id = prepare(self._writer, self.path)
-                    self._files = OpenFiles(self.path)
+                    self._files = self._opened()
                 except BaseException:
                     self._writer.close()
                     raise
         except (sqlite3.Error, OSError) as error:
             raise explain(error, self.path) from error
+        opened = [self._writer]
         try:
             # Trims need no fsync of their own: lost ones come back as envelopes at their old
             # positions, and the next append's fsync covers the same log.
             self._trimmer = self._connect("NORMAL")
+            opened.append(self._trimmer)
+            folding = self._connect("FULL")
+            opened.append(folding)
             self._folder = LogFolder(
-                self._connect("FULL"),
+                folding,
                 self._writer,
                 log=self.path.with_name(self.path.name + "-wal"),
                 lock_s_max=lock_s_max,
             )
         except BaseException as error:
-            self._writer.close()
-            self._files.close()
+            self._let_go(opened)
             if isinstance(error, sqlite3.Error):
                 raise explain(error, self.path) from error
             raise
@@ -147,33 +151,25 @@ class SqliteFile:
         with self._lock:
             self._check_open()
             connection = self._readers.pop() if self._readers else None
-        if connection is None:
-            connection = self._connect("NORMAL")
+            self._readers_out += 1
         try:
+            if connection is None:
+                connection = self._connect("NORMAL")
             yield connection
         finally:
-            with self._lock:
-                if not self._closed:
-                    self._readers.append(connection)
-                    connection = None
-            if connection is not None:
-                connection.close()
+            self._take_back(connection)
 
     def close(self) -> None:
-        """Close every connection; the last one of all processes folds the log into the file."""
+        """Close every connection; the last one of all processes folds the log into the file.
+
+        Whoever reads at the moment goes on, and closes what is left.
+        """
         with self._trim_lock, self._lock:
             if self._closed:
                 return
             self._closed = True
             self._folder.close()
-            connections = [*self._readers, self._trimmer, self._writer]
-            if self._files.has_other_log() or self._files.written_over():
-                for connection in connections:
-                    _abandon(connection)
-            else:
-                for connection in connections:
-                    connection.close()
-                self._files.close()
+            self._let_go([*self._readers, self._trimmer, self._writer])
             self._writer_turns.close()
             self._trimmer_turns.close()
 
@@ -186,14 +182,13 @@ class SqliteFile:
             )
 
     def check_files(self) -> None:
-        """Raise Unavailable if a file was removed, replaced or written over.
+        """Raise Unavailable if a file was removed, replaced or written over, or cannot be read.
 
         What goes there goes nowhere.
 
         A log that was removed is folded into the file, if nobody has opened that since.
         """
-        gone = self._files.gone()
-        over = [] if gone else self._files.written_over()
+        gone, over = self._look()
         if not gone and not over:
             return
         self._check_open()  # The last one that closes removes the log itself.
@@ -209,6 +204,15 @@ class SqliteFile:
             _log.error("%s", error)
         raise error
 
+    def _look(self) -> tuple[list[str], list[str]]:
+        """What is gone, and what was written over."""
+        try:
+            gone = self._files.gone()
+            return gone, [] if gone else self._files.written_over()
+        except OSError as error:
+            self._check_open()  # It has closed what we look through.
+            raise unreadable(self.path, error) from error
+
     @contextmanager
     def _trimming(self) -> Iterator[sqlite3.Connection]:
         self.check_process()
@@ -220,6 +224,15 @@ class SqliteFile:
                 yield self._trimmer
             except sqlite3.Error as error:
                 raise explain(error, self.path) from error
+
+    def _opened(self) -> OpenFiles:
+        try:
+            return OpenFiles(self.path)
+        except FileNotFoundError as error:
+            # SQLite goes on with one that was removed, if this process has it open already.
+            raise log_gone(self.path, [error.filename], is_lost=False) from error
+        except OSError as error:
+            raise unreadable(self.path, error) from error
 
     def _connect(self, synchronous: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -237,6 +250,35 @@ class SqliteFile:
             connection.close()
             raise
         return connection
+
+    def _take_back(self, reader: sqlite3.Connection | None) -> None:
+        with self._lock:
+            self._readers_out -= 1
+            readers = [] if reader is None else [reader]
+            if self._closed:
+                self._let_go(readers)
+            else:
+                self._readers += readers
+
+    def _let_go(self, connections: Sequence[sqlite3.Connection]) -> None:
+        """Close them; behind the last one the handles, with which this process's locks go.
+
+        Without these, another process may take the log away below who still reads.
+        """
+        if connections and not self._may_fold():
+            self._is_abandoned = True
+            for connection in connections:
+                _abandon(connection)
+            return
+        for connection in connections:
+            connection.close()
+        if not self._readers_out and not self._is_abandoned:
+            self._files.close()
+
+    def _may_fold(self) -> bool:
+        with suppress(OSError):  # What cannot be read is not to be written to.
+            return not self._files.has_other_log() and not self._files.written_over()
+        return False
 
     def _check_open(self) -> None:
         if self._closed:
