@@ -6,6 +6,7 @@ empty strings in partition columns are already null, as Delta makes them.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
@@ -327,7 +328,10 @@ class Decoder:
         if pieces is None:
             letter = whole_letter(body, error, format=FORMATS[reader], limits=limits, source=source)
             return encode(empty, [letter])
-        self._row_limit.check(len(pieces))
+        limit = self._row_limit
+        if reader in self._columnar:
+            limit = replace(limit, cells_max=sys.maxsize)  # Its bytes are bounded.
+        limit.check(len(pieces))
         found = salvage(
             pieces,
             fit=lambda rows: normalise(rows, self._partition_by),
