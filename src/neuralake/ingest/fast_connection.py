@@ -14,6 +14,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
@@ -88,20 +89,25 @@ def _missing() -> str | None:
 
 def _checks() -> Iterator[tuple[str, Callable[[], bool]]]:
     """Each name, and what tells whether it is as we know it; or raises, if it is not."""
-    protocol: Any = httptools_impl.HttpToolsProtocol
-    known = ["self", "cycle", "app"]
-    yield (
-        f"HttpToolsProtocol.{_STARTS}",
-        lambda: list(inspect.signature(getattr(protocol, _STARTS)).parameters) == known,
-    )
+    yield f"HttpToolsProtocol.{_STARTS}", _is_start_known
     for name in ("on_headers_complete", "on_response_complete"):
-        yield (
-            f"call of {_STARTS} in HttpToolsProtocol.{name}",
-            lambda name=name: _STARTS in getattr(protocol, name).__code__.co_names,
-        )
-    yield "RequestResponseCycle", lambda: _cycle() is not None
+        yield f"call of {_STARTS} in HttpToolsProtocol.{name}", partial(_calls_start, name)
+    yield "RequestResponseCycle", lambda: bool(_cycle())
     for field in _CYCLE_FIELDS:
-        yield f"RequestResponseCycle.{field}", lambda field=field: hasattr(_cycle(), field)
+        yield f"RequestResponseCycle.{field}", partial(_has_cycle, field)
+
+
+def _is_start_known() -> bool:
+    start = getattr(httptools_impl.HttpToolsProtocol, _STARTS)
+    return list(inspect.signature(start).parameters) == ["self", "cycle", "app"]
+
+
+def _calls_start(name: str) -> bool:
+    return _STARTS in getattr(httptools_impl.HttpToolsProtocol, name).__code__.co_names
+
+
+def _has_cycle(field: str) -> bool:
+    return hasattr(_cycle(), field)
 
 
 def _cycle() -> RequestResponseCycle:
