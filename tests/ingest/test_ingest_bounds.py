@@ -10,11 +10,13 @@ from typing import Any
 
 import httpx
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from ingest_lake import lake, stored
 
 import neuralake as nl
 from neuralake.ingest.server import start_server
+from neuralake.records.media_types import ARROW, PARQUET
 from neuralake.settings import IngestSettings, LakeSettings, QueueSettings, Settings
 
 NOTES = "/v1/lab/notes"
@@ -170,6 +172,25 @@ def test_rows_that_do_not_fit_are_bounded_by_cells_too(tmp_path: Path) -> None:
         answer = client.post("/v1/lab/wide", content=body, headers=NDJSON)
 
     assert (answer.status_code, answer.json()["unit"]) == (413, "cells")
+
+
+@pytest.mark.parametrize("media_type", [ARROW, PARQUET])
+def test_columns_are_not_bounded_by_cells_though_a_row_does_not_fit(
+    tmp_path: Path, media_type: str
+) -> None:
+    rows = pa.table({"c1": pa.array([1] * 1001 + [2**53 + 1])})  # No float is the last.
+    sink = pa.BufferOutputStream()
+    if media_type == PARQUET:
+        pq.write_table(rows, sink)
+    else:
+        with pa.ipc.new_stream(sink, rows.schema) as writer:
+            writer.write_table(rows)
+    body = sink.getvalue().to_pybytes()
+    with serving_wide(tmp_path, nl.Stream(on_invalid="dead_letter")) as client:
+        answer = client.post("/v1/lab/wide", content=body, headers={"content-type": media_type})
+
+    assert answer.status_code == 202, answer.text
+    assert (answer.json()["rows"], answer.json()["dead_letters"]) == (1001, 1)
 
 
 @contextmanager

@@ -37,8 +37,8 @@ def decoder() -> Decoder:
 class Told(SmallRequest):
     """Keeps what it is told: where it is, why not, or what reading it alone says."""
 
-    def __init__(self, body: bytes, reader: Decoder) -> None:
-        super().__init__(body, JSON)
+    def __init__(self, body: bytes, reader: Decoder, media_type: str = JSON) -> None:
+        super().__init__(body, media_type)
         self.decoder = reader
         self.end_told: asyncio.Future[Appended | BaseException] = asyncio.Future()
 
@@ -112,6 +112,27 @@ def test_requests_of_one_moment_share_an_envelope() -> None:
     assert {answer.position for answer in answers} == {1}
     (envelope,) = queue.read("lab.notes", after=0)
     assert envelope.rows == 50
+
+
+@pytest.mark.parametrize("body", [b"{}\n" * 10, b"{}\n" * 9 + b'{"c1": 1.5e1}'])
+def test_what_shares_an_envelope_is_bounded_by_cells_too(body: bytes) -> None:
+    """A row of a wide table may be three bytes; all of an envelope is read on the event loop."""
+    wide = pa.schema([(f"c{number}", pa.int64()) for number in range(1000)])
+    reader = Decoder(wide, name="lab.wide", partition_by=[], limits=IngestSettings())
+    queue = MemoryQueue()
+
+    async def told() -> list[Any]:
+        combiner = Combiner(queue, "lab.wide", reader)
+        sent = [Told(body, reader, NDJSON) for _ in range(100)]
+        for request in sent:
+            combiner.add(request)
+        return [await request.end_told for request in sent]
+
+    answers = asyncio.run(told())
+
+    assert all(isinstance(answer, Appended) for answer in answers)
+    envelopes = list(queue.read("lab.wide", after=0, envelopes_max=1000, bytes_max=2**40))
+    assert [envelope.rows for envelope in envelopes] == [50] * 20
 
 
 def test_a_full_queue_is_told_to_each_sender() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -52,6 +53,27 @@ def with_a_method_that_it_does_not_call(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(HttpToolsProtocol, PRIVATE, begin, raising=False)
 
 
+class Compiled:
+    """A method as an extension module has it: it can be called, and has no code to look at."""
+
+    __signature__ = "none"
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self._method = method
+
+    def __get__(self, owner: Any, _: type) -> Any:
+        return self if owner is None else partial(self._method, owner)
+
+
+def with_compiled_methods(patch: pytest.MonkeyPatch) -> None:
+    for name in ("on_headers_complete", "on_response_complete"):
+        patch.setattr(HttpToolsProtocol, name, Compiled(getattr(HttpToolsProtocol, name)))
+
+
+def with_a_method_that_has_no_signature(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(HttpToolsProtocol, PRIVATE, Compiled(HttpToolsProtocol._start_asgi_task))
+
+
 def without_the_cycle(patch: pytest.MonkeyPatch) -> None:
     rename(patch, httptools_impl, "RequestResponseCycle")
 
@@ -63,6 +85,11 @@ OTHERS = [
         with_a_method_that_it_does_not_call,
         f"call of {PRIVATE} in HttpToolsProtocol.on_headers_complete",
     ),
+    (
+        with_compiled_methods,
+        f"call of {PRIVATE} in HttpToolsProtocol.on_headers_complete",
+    ),
+    (with_a_method_that_has_no_signature, f"HttpToolsProtocol.{PRIVATE}"),
     (without_the_cycle, "RequestResponseCycle"),
 ]
 
@@ -106,3 +133,17 @@ def test_a_cycle_without_a_field_is_not_one_we_know(
 
     assert connection_kind() is BoundedConnection
     assert "has no RequestResponseCycle.more_body as" in caplog.text
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyError, AttributeError])
+def test_a_cycle_that_cannot_be_made_of_nothing_is_not_one_we_know(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Other(RequestResponseCycle):
+        def __init__(self, *_: Any, **__: Any) -> None:
+            raise error
+
+    monkeypatch.setattr(httptools_impl, "RequestResponseCycle", Other)
+
+    assert connection_kind() is BoundedConnection
+    assert "has no RequestResponseCycle as" in caplog.text

@@ -15,26 +15,12 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from turned_loop import TurnedLoop
 from uvicorn.server import ServerState
 
 from neuralake.ingest.connection import BoundedConnection
 
 HEAD = b"POST /%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
-
-
-class TurnedLoop(asyncio.SelectorEventLoop):
-    """Time goes on by itself, and by what is skipped."""
-
-    skipped_s = 0.0
-
-    def time(self) -> float:
-        return super().time() + self.skipped_s
-
-    async def skip(self, seconds: float) -> None:
-        """Let `seconds` pass, and whoever waited for them go on."""
-        self.skipped_s += seconds
-        for _ in range(5):
-            await asyncio.sleep(0)
 
 
 class Pipelining:

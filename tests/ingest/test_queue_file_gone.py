@@ -31,7 +31,7 @@ def replace(path: Path) -> None:
 
 
 def until(client: httpx.Client, status: int) -> httpx.Response:
-    """The first answer with `status`; a look may be a second old."""
+    """The first answer with `status`; a look may be a second old, as rows were refused."""
     while (answer := client.get("/health/ready")).status_code != status:
         pass
     return answer

@@ -239,6 +239,21 @@ def test_a_message_with_too_many_rows_that_do_not_fit_is_one_letter() -> None:
     assert [(one.row, one.value) for one in found.rejected] == [(None, array)]
 
 
+@pytest.mark.parametrize("first", [row(0), b'{"id": "x"}'])
+@pytest.mark.parametrize("format_", ["json", "ndjson"])
+@pytest.mark.parametrize("limits", [{"rows_max": 4500}, {"rows_max": 9000, "cells_max": 14_000}])
+def test_a_message_with_too_many_rows_is_one_letter_though_parts_of_it_would_fit(
+    format_: str, first: bytes, limits: dict[str, int]
+) -> None:
+    rows = [first, *(row(number) for number in range(1, 5000))]
+    sent = b"[" + b",".join(rows) + b"]" if format_ == "json" else b"\n".join(rows)
+
+    found = reader(format_, keeps_rows=True, **limits).read(Sent([sent, row(9)]))
+
+    assert ids(found.rows) == [9]
+    assert [letter.value for letter in found.rejected] == [sent]
+
+
 @pytest.mark.parametrize("on_invalid", ["reject", "dead_letter"])
 def test_what_is_left_out_is_counted_once_whatever_else_is_in_the_batch(on_invalid: str) -> None:
     """Together, in halves, and one by one: a poison message makes all of it be read again."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
 
 from starlette.types import Scope
 
@@ -58,13 +59,22 @@ class Sender:
 class Accounts:
     """Rates, counters and audit log of one server. Use it from its event loop.
 
-    `sharers`: processes on one port, among which a sender's requests and rows a second are divided.
+    Args:
+        sharers: processes on one port, among which a sender's requests and rows a second are
+            divided.
+        doubt: called when a request was refused since nothing can be stored now.
     """
 
     def __init__(
-        self, settings: Settings, *, clock: Clock, telemetry: Telemetry, sharers: int = 1
+        self,
+        settings: Settings,
+        *,
+        clock: Clock,
+        telemetry: Telemetry,
+        sharers: int = 1,
+        doubt: Callable[[], None] | None = None,
     ) -> None:
-        server = settings.server
+        server, self._doubt = settings.server, doubt
         self._clock, self._telemetry = clock, telemetry
         self._rates = Rates(
             requests_per_s=server.requests_per_s_max / sharers,
@@ -112,6 +122,8 @@ class Accounts:
     def refused(self, sender: Sender, status: int, said: Said | None = None) -> None:
         """A request was not stored."""
         self._telemetry.count("ingest_refused", status=str(status))
+        if status == HTTPStatus.SERVICE_UNAVAILABLE and self._doubt is not None:
+            self._doubt()
         if sender.caller.name:
             self._note(sender, status, said or {})
 

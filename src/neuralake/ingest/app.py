@@ -58,7 +58,10 @@ def create_app(
     gateway = Gateway(catalog)
     clock, watches = clock or SystemClock(), Watches(catalog)
     targets, door = Targets(catalog, watches), Door(tokens, is_public=is_public)
-    accounts = Accounts(catalog.settings, clock=clock, telemetry=telemetry, sharers=sharers)
+    disks = DiskHealth(catalog, clock=clock)
+    accounts = Accounts(
+        catalog.settings, clock=clock, telemetry=telemetry, sharers=sharers, doubt=disks.doubt
+    )
     ingest = IngestRoutes(catalog, targets, accounts, clock=clock)
     fast_path = FastPath(door, targets, accounts, clock=clock)
     tail = TailEndpoint(catalog, telemetry=telemetry)
@@ -78,7 +81,7 @@ def create_app(
         routes=[
             *ingest.routes(),
             Route("/v1/{database}/{table}/tail", tail, methods=["GET"]),
-            *health_routes(DiskHealth(catalog, clock=clock)),
+            *health_routes(disks),
             Route("/metrics", metrics.get),
             Route("/openapi.json", OpenApi(catalog).get),
             Route("/api/sql", SqlEndpoint(gateway), methods=["POST"]),

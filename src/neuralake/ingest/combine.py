@@ -16,7 +16,7 @@ from typing import Any
 from neuralake.errors import NeuralakeError, TooLarge
 from neuralake.queue import Appended, Queue
 from neuralake.queue.awaiting import awaited
-from neuralake.records.decode import Decoder
+from neuralake.records.decode import SMALL_CELLS_MAX, Decoder
 from neuralake.records.dropped import Dropped
 from neuralake.records.encoded import Encoded
 from neuralake.records.evolving import EvolvingDecoder
@@ -100,10 +100,26 @@ class Combiner:
         try:
             while self._waiting:
                 taken, self._waiting = self._waiting, []
-                for group in _groups(taken, _GROUP_BYTES_MAX):
+                for group in self._groups(taken, _GROUP_BYTES_MAX):
                     await self._store_or_fail(group)
         finally:
             self._task = None
+
+    def _groups(
+        self, requests: Sequence[SmallRequest], bytes_max: int
+    ) -> Iterator[Sequence[SmallRequest]]:
+        """`requests` in groups of bounded size: three bytes may be a row of a thousand cells."""
+        first = held_bytes = held_cells = 0
+        for at, request in enumerate(requests):
+            size, cells = len(request.body), self._decoder.cells(request.body)
+            if at > first and (
+                held_bytes + size > bytes_max or held_cells + cells > SMALL_CELLS_MAX
+            ):
+                yield requests[first:at]
+                first, held_bytes, held_cells = at, 0, 0
+            held_bytes += size
+            held_cells += cells
+        yield requests[first:]
 
     async def _store_or_fail(self, group: Sequence[SmallRequest]) -> None:
         try:
@@ -123,7 +139,7 @@ class Combiner:
                     request.rows = count or 0
                 await self._append(counted, encoded)
                 group = [r for r, count in zip(group, counts, strict=True) if not count]
-        for part in _groups(group, _EXACT_BYTES_MAX) if group else ():
+        for part in self._groups(group, _EXACT_BYTES_MAX) if group else ():
             await self._store_exactly(part)
 
     async def _store_exactly(self, group: Sequence[SmallRequest]) -> None:
@@ -174,14 +190,3 @@ class Combiner:
         else:
             for request in group:
                 request.end(request.stored, appended)
-
-
-def _groups(requests: Sequence[SmallRequest], bytes_max: int) -> Iterator[Sequence[SmallRequest]]:
-    """`requests` in groups of bounded size."""
-    first = held_bytes = 0
-    for at, request in enumerate(requests):
-        if held_bytes and held_bytes + len(request.body) > bytes_max:
-            yield requests[first:at]
-            first, held_bytes = at, 0
-        held_bytes += len(request.body)
-    yield requests[first:]

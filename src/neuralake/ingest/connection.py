@@ -133,6 +133,8 @@ class BoundedConnection(HttpToolsProtocol):
         self._stop_request_timer()
         self._came = self._body = 0
         super().on_message_complete()
+        if self.cycle.response_complete:
+            self._await_request()  # It was answered before its body was there.
 
     def on_response_complete(self) -> None:
         is_next_known = bool(self.pipeline)

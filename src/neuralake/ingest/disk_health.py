@@ -1,13 +1,15 @@
 """Whether rows can be stored now: the queue takes them, and its disk and the lake's have room.
 
-Looked at when somebody asks for the server's health, at most once a second. A look stores nothing
-that lasts: the queue tries a transaction, and a file without a name is made beside it; both are
-synced. It finds a disk that is full (for a request of about a mebibyte), read-only or broken before
-rows are sent.
+Looked at when somebody asks for the server's health: if all was well, every ten seconds at most,
+for a look writes some 130 KiB and anybody may ask; every second while something is wrong, or rows
+were refused for it. A look stores nothing that lasts: the queue tries a transaction, and a file
+without a name is made beside it; both are synced. It finds a disk that is full (for a request of
+about a mebibyte), read-only or broken before rows are sent.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import tempfile
@@ -23,7 +25,8 @@ from neuralake.errors import NeuralakeError
 
 __all__ = ["DiskHealth", "Reason"]
 
-_LOOK_S = 1.0
+_LOOK_S = 10.0
+_LOOK_IN_DOUBT_S = 1.0
 _ROOM_BYTES = 1024 * 1024
 _PIECE_BYTES = 64 * 1024  # The largest block that file systems have by default.
 
@@ -40,22 +43,45 @@ class Reason:
 
 
 class DiskHealth:
-    """Looks at the places of one catalog. Any thread may ask."""
+    """Looks at the places of one catalog."""
 
     def __init__(self, catalog: Catalog, *, clock: Clock) -> None:
         self._catalog, self._clock = catalog, clock
         self._lock = threading.Lock()
         self._looked_s = float("-inf")
         self._reasons: dict[str, Reason] = {}
+        self._is_doubted = False
+        self._looking: asyncio.Task[list[Reason]] | None = None
+
+    def doubt(self) -> None:
+        """Rows were refused as `Unavailable`: look again soon, though all was well. Any thread."""
+        self._is_doubted = True
+
+    async def asked(self) -> list[Reason]:
+        """As `reasons`, for those of one event loop: all who ask meanwhile wait for one look."""
+        if self._is_known():
+            return list(self._reasons.values())
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(asyncio.to_thread(self.reasons))
+        return await asyncio.shield(self._looking)  # Whoever goes away takes nobody's look along.
 
     def reasons(self) -> list[Reason]:
-        """What is wrong now, or was a second ago; empty if all is well. Waits for disks."""
+        """What is wrong, or was ten seconds ago (one, if something was); empty if all is well.
+
+        Waits for disks. Any thread may ask.
+        """
         with self._lock:
-            now_s = self._clock.monotonic_s()
-            if now_s - self._looked_s >= _LOOK_S:
+            if not self._is_known():
+                now_s = self._clock.monotonic_s()
+                self._is_doubted = False  # First: who is refused from here on doubts this look.
                 self._reasons = {part: self._reason(part, why) for part, why in self._look()}
                 self._looked_s = now_s
             return list(self._reasons.values())
+
+    def _is_known(self) -> bool:
+        is_quick = self._is_doubted or self._reasons
+        age_s = self._clock.monotonic_s() - self._looked_s
+        return age_s < (_LOOK_IN_DOUBT_S if is_quick else _LOOK_S)
 
     def _look(self) -> Iterator[tuple[str, str]]:
         for part, probe in self._probes():

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
@@ -77,21 +79,41 @@ def connection_kind() -> type[BoundedConnection]:
 
 def _missing() -> str | None:
     """The first of uvicorn's names that is not there, or not what we know."""
-    protocol = httptools_impl.HttpToolsProtocol
-    starts = getattr(protocol, _STARTS, None)
-    if starts is None or list(inspect.signature(starts).parameters) != ["self", "cycle", "app"]:
-        return f"HttpToolsProtocol.{_STARTS}"
+    for name, is_known in _checks():
+        with suppress(Exception):  # Wrapped or compiled, say: any doubt means the usual way.
+            if is_known():
+                continue
+        return name
+    return None
+
+
+def _checks() -> Iterator[tuple[str, Callable[[], bool]]]:
+    """Each name, and what tells whether it is as we know it; or raises, if it is not."""
+    yield f"HttpToolsProtocol.{_STARTS}", _is_start_known
     for name in ("on_headers_complete", "on_response_complete"):
-        if _STARTS not in getattr(protocol, name).__code__.co_names:
-            return f"call of {_STARTS} in HttpToolsProtocol.{name}"
-    try:
-        # With nothing in it: its fields are what is looked at.
-        arguments: dict[str, Any] = dict.fromkeys(_CYCLE_ARGUMENTS)
-        cycle = httptools_impl.RequestResponseCycle(**arguments)
-    except (AttributeError, TypeError):
-        return "RequestResponseCycle"
-    lacking = [field for field in _CYCLE_FIELDS if not hasattr(cycle, field)]
-    return f"RequestResponseCycle.{lacking[0]}" if lacking else None
+        yield f"call of {_STARTS} in HttpToolsProtocol.{name}", partial(_calls_start, name)
+    yield "RequestResponseCycle", lambda: bool(_cycle())
+    for field in _CYCLE_FIELDS:
+        yield f"RequestResponseCycle.{field}", partial(_has_cycle, field)
+
+
+def _is_start_known() -> bool:
+    start = getattr(httptools_impl.HttpToolsProtocol, _STARTS)
+    return list(inspect.signature(start).parameters) == ["self", "cycle", "app"]
+
+
+def _calls_start(name: str) -> bool:
+    return _STARTS in getattr(httptools_impl.HttpToolsProtocol, name).__code__.co_names
+
+
+def _has_cycle(field: str) -> bool:
+    return hasattr(_cycle(), field)
+
+
+def _cycle() -> RequestResponseCycle:
+    """One with nothing in it: its fields are what is looked at."""
+    arguments: dict[str, Any] = dict.fromkeys(_CYCLE_ARGUMENTS)
+    return httptools_impl.RequestResponseCycle(**arguments)
 
 
 class FastConnection(BoundedConnection):

@@ -8,8 +8,6 @@ Both are open to whoever reaches the server, so they name nothing of what is in 
 
 from __future__ import annotations
 
-import asyncio
-
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -28,7 +26,7 @@ def health_routes(disks: DiskHealth) -> list[Route]:
 
     async def ready(_: Request) -> Response:
         # A queue that takes rows, and room for them, is all that a POST needs.
-        reasons = await asyncio.to_thread(disks.reasons)
+        reasons = await disks.asked()
         if reasons:
             return _json({"status": "unavailable", "reasons": reasons}, status=503)
         return _json({"status": "ready"})

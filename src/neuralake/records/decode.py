@@ -6,6 +6,7 @@ empty strings in partition columns are already null, as Delta makes them.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
@@ -47,13 +48,13 @@ from neuralake.schema import declare
 from neuralake.settings import IngestSettings, Settings
 from neuralake.tables import Definition, Stream
 
-__all__ = ["Decoder", "decoder_of"]
+__all__ = ["SMALL_CELLS_MAX", "Decoder", "decoder_of"]
 
 # Arrow and Parquet stand for at most this many times the largest body; plain columns do not grow,
 # and what is compressed or repeated by a dictionary may, but not to fill the memory.
 _EXPANSION_MAX = 8
-# Of a small body, which is read row by row on the event loop and held until others are stored.
-_SMALL_CELLS_MAX = 50_000
+SMALL_CELLS_MAX = 50_000
+"""Most cells that small bodies may have, for they are read on the event loop: some 20 ms."""
 
 
 class Decoder:
@@ -154,10 +155,16 @@ class Decoder:
             and self._rules is None
         )
 
+    def cells(self, body: bytes) -> int:
+        """The most cells that a body of JSON may have; a guess that takes no time."""
+        return body.count(b"{") * self._row_limit.columns  # A row has one brace at least.
+
     def count(self, body: bytes, reader: str) -> int | None:
         """How many rows a small body has, for `quick`; None: only `few` can tell."""
         count = self._json.count(body, lines=reader == NDJSON)
-        if count is None or not self._row_limit.fits(count) or not self._is_narrow(count):
+        if count is None or not self._row_limit.fits(count):
+            return None
+        if count * self._row_limit.columns > SMALL_CELLS_MAX:
             return None
         if self._partition_by and count > self._limits.partitions_max:
             return None
@@ -193,8 +200,7 @@ class Decoder:
         `reader` is what `reader_of` gave. Raises what `rows` does, except for what concerns
         partitions.
         """
-        # A row has one brace at least.
-        if not self.is_small(len(body), reader) or not self._is_narrow(body.count(b"{")):
+        if not self.is_small(len(body), reader) or self.cells(body) > SMALL_CELLS_MAX:
             return None
         rows = self._json.few(body, lines=reader == NDJSON, dropped=dropped)
         if not rows:
@@ -202,10 +208,6 @@ class Decoder:
         if self._partition_by and len(rows) > self._limits.partitions_max:
             return None  # Perhaps too many partitions: `rows` counts them.
         return rows
-
-    def _is_narrow(self, rows: int) -> bool:
-        """Whether so many rows are few cells, which are quick to make of Python's objects."""
-        return rows * self._row_limit.columns <= _SMALL_CELLS_MAX
 
     def joined(self, rows: Sequence[Row]) -> Encoded:
         """Rows of one or more small bodies as one envelope.
@@ -327,7 +329,10 @@ class Decoder:
         if pieces is None:
             letter = whole_letter(body, error, format=FORMATS[reader], limits=limits, source=source)
             return encode(empty, [letter])
-        self._row_limit.check(len(pieces))
+        limit = self._row_limit
+        if reader in self._columnar:
+            limit = replace(limit, cells_max=sys.maxsize)  # Its bytes are bounded.
+        limit.check(len(pieces))
         found = salvage(
             pieces,
             fit=lambda rows: normalise(rows, self._partition_by),

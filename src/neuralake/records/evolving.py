@@ -62,6 +62,10 @@ class EvolvingDecoder:
         """As `Decoder.is_small`."""
         return self._decoder.is_small(body_bytes, reader)
 
+    def cells(self, body: bytes) -> int:
+        """As `Decoder.cells`."""
+        return self._decoder.cells(body)
+
     def count(self, body: bytes, reader: str) -> int | None:
         """As `Decoder.count`."""
         return self._decoder.count(body, reader)

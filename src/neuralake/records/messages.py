@@ -22,13 +22,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from neuralake.delta.partition import normalise
-from neuralake.errors import InvalidRows, UsageError
+from neuralake.errors import InvalidRows, TooLarge, UsageError
 from neuralake.records.arrow_body import ArrowReader
 from neuralake.records.dropped import Dropped
 from neuralake.records.evolve import brought, inferred
 from neuralake.records.json_body import BLOCK_BYTES, JsonReader
 from neuralake.records.letters import DeadLetter, reason_of
 from neuralake.records.pieces import array_pieces, arrow_pieces, json_values, line_pieces
+from neuralake.records.row_limit import RowLimit
 from neuralake.records.rules import BrokenRule, Rules
 from neuralake.records.salvage import LetterLimits, Pieces, salvage, without_broken
 
@@ -108,6 +109,9 @@ class MessageReader:
         self._schema, self._partition_by, self._columns = schema, tuple(partition_by), columns
         taken = {column.name for column in columns}
         inner = pa.schema([found for found in schema if found.name not in taken])
+        # Arrow is bounded by the bytes that it stands for.
+        cells_max = sys.maxsize if format == "arrow" else cells_max
+        self._row_limit = RowLimit.of(inner, rows_max=rows_max, cells_max=cells_max)
         # Of a table that takes new columns, one without a value is no column.
         evolves = {"drops": drops, "ignores_null": evolved is not None}
         self._json = JsonReader(
@@ -219,9 +223,12 @@ class MessageReader:
     def _keep_or_reject(self, work: _Work, index: int, error: Exception, dropped: Dropped) -> None:
         """The message at `index` does not fit as a whole; `dropped` counts what is left out."""
         attached = work.attached(self._columns, index) if self._columns else None
-        pieces = self._pieces(work.values[index] or b"") if self._keeps_rows else None
+        # One that is too large is so in parts, too, even if each of these is not.
+        keeps_rows = self._keeps_rows and not isinstance(error, TooLarge)
+        pieces = self._pieces(work.values[index] or b"") if keeps_rows else None
         if pieces is not None:
             try:
+                self._row_limit.check(len(pieces))
                 found = salvage(
                     pieces,
                     fit=lambda rows: self._completed(work, rows, [index], [rows.num_rows]),
