@@ -23,6 +23,26 @@ print("ready", flush=True)
 stop.wait()
 print("stopped in order", flush=True)
 """
+BUSY = """
+import sys
+from neuralake.supervise import lifeline, stop_event
+lifeline._REPEATED_S = 3600.0  # However slow a machine is.
+stop = stop_event()
+print("ready", flush=True)
+while not stop.wait(1e-6):
+    pass
+sys.stdin.read()
+print("stopped in order", flush=True)
+"""
+DEAF = """
+import threading
+from neuralake.supervise import stop_event
+stop = stop_event()
+print("ready", flush=True)
+stop.wait()
+print("told", flush=True)
+threading.Event().wait()
+"""
 STUBBORN = """
 import threading
 from neuralake.supervise.lifeline import watch_lifeline
@@ -56,6 +76,29 @@ def test_a_signal_stops_a_part_in_order(number: signal.Signals, script: str) -> 
         assert part.stdout.read() == "stopped in order\n"
 
     assert part.returncode == 0
+
+
+def test_signals_that_come_together_stop_a_part_in_order() -> None:
+    """As `timeout` sends them, to a process and to its group: a handler that is interrupted by the
+    next one while it sets an event waits for itself.
+    """
+    with start(BUSY) as part:
+        for _ in range(2000):
+            part.send_signal(signal.SIGTERM)
+        answer, _ = part.communicate()
+
+    assert (answer, part.returncode) == ("stopped in order\n", 0)
+
+
+def test_a_later_signal_ends_a_part_that_does_not_stop() -> None:
+    with start(DEAF) as part:
+        part.send_signal(signal.SIGTERM)
+        assert part.stdout is not None
+        assert part.stdout.readline() == "told\n"
+        while part.poll() is None:  # Within the first second it is the same one.
+            part.send_signal(signal.SIGTERM)
+
+    assert part.returncode == 128 + signal.SIGTERM
 
 
 def test_the_end_of_the_lifeline_stops_a_part_in_order() -> None:

@@ -5,9 +5,11 @@ SIGTERM (and a closed terminal) end everything in order. A third Ctrl-C ends the
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from types import FrameType
+
+from neuralake.supervise.signals import watch_signals
 
 __all__ = ["Interrupts"]
 
@@ -20,20 +22,11 @@ class Interrupts:
         """Stop sending."""
         self.all = threading.Event()
         """Stop altogether."""
-        signal.signal(signal.SIGINT, self._on_interrupt)
-        signal.signal(signal.SIGTERM, self._on_end)
-        signal.signal(signal.SIGHUP, self._on_end)
+        watch_signals({signal.SIGINT, signal.SIGTERM, signal.SIGHUP}, self._on_signal)
 
-    def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        if self.streams.is_set():
-            self._on_end(number, None)
-        self.streams.set()
-
-    def _on_end(self, number: int, frame: FrameType | None) -> None:
-        del frame
+    def _on_signal(self, number: signal.Signals) -> None:
         if self.all.is_set():
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
+            os._exit(128 + number)  # As a shell tells of a process that a signal has ended.
+        if number != signal.SIGINT or self.streams.is_set():
+            self.all.set()
         self.streams.set()
-        self.all.set()

@@ -11,7 +11,9 @@ import logging
 import os
 import signal
 import threading
-from types import FrameType
+
+from neuralake.clock import SystemClock
+from neuralake.supervise.signals import watch_signals
 
 __all__ = ["stop_event", "watch_lifeline"]
 
@@ -19,6 +21,7 @@ _log = logging.getLogger(__name__)
 
 # Longer than the writer may take to drain what is acknowledged.
 _GRACE_S = 30.0
+_REPEATED_S = 1.0
 # sysexits.h EX_TEMPFAIL: nothing is wrong with the call; start again.
 _EXIT_CODE = 75
 
@@ -26,40 +29,23 @@ _EXIT_CODE = 75
 def stop_event(*, lifeline: bool = False) -> threading.Event:
     """An event that SIGTERM, SIGINT and, with `lifeline`, the end of standard input set.
 
-    Call it from the main thread. A second signal ends the process as it would any other.
+    Call it from the main thread. The same signal a second or more later ends the process at once;
+    sooner it is no other one: `timeout` and terminals signal a process and its group.
     """
-    stop = threading.Event()
+    stop, clock = threading.Event(), SystemClock()
+    first_s: dict[signal.Signals, float] = {}
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        del frame
+    def tell(number: signal.Signals) -> None:
+        now_s = clock.monotonic_s()
+        if now_s - first_s.setdefault(number, now_s) >= _REPEATED_S:
+            os._exit(128 + number)  # As a shell tells of a process that a signal has ended.
         stop.set()
-        signal.signal(number, signal.SIG_DFL)
 
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
-    _wake_by_signals(stop)
+    watch_signals({signal.SIGTERM, signal.SIGINT}, tell)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # As a child of ours begins.
     if lifeline:
         watch_lifeline(0, stop)
     return stop
-
-
-def _wake_by_signals(stop: threading.Event) -> None:
-    """Let signals set `stop` from a thread, too.
-
-    A library that takes SIGINT over when it is loaded, later than we (Polars), lets system calls go
-    on behind its handler: the main thread would wait for ever, and never come to run ours.
-    """
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-
-    def watch() -> None:
-        while not {signal.SIGTERM, signal.SIGINT}.intersection(os.read(reading, 64)):
-            pass
-        stop.set()
-
-    threading.Thread(target=watch, name="signals", daemon=True).start()
 
 
 def watch_lifeline(descriptor: int, stop: threading.Event, *, grace_s: float = _GRACE_S) -> None:
