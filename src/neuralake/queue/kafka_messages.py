@@ -53,8 +53,10 @@ class KafkaMessages(Messages):
         self._timestamps_ms += [
             time_ms if kind else None for kind, time_ms in map(Message.timestamp, messages)
         ]
-        # Consumed headers are lists of pairs; its type also allows the dict that may be sent.
-        self._headers += [message.headers() or [] for message in messages]  # type: ignore[misc]
+        self._headers += [
+            message.headers() or []  # type: ignore[misc]  # A dict only where it is to be sent.
+            for message in messages
+        ]
 
     @property
     def size(self) -> int:

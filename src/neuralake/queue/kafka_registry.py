@@ -190,8 +190,9 @@ class SchemaRegistry:
     def _answer(self, path: str) -> dict[str, Any] | None:
         request = urllib.request.Request(self._url + path, headers=self._headers)  # noqa: S310 the scheme is checked above
         try:
-            # The scheme was checked when the address was taken.
-            with urllib.request.urlopen(request, timeout=self._answer_s_max) as answer:  # noqa: S310
+            with urllib.request.urlopen(  # noqa: S310 the scheme is checked above
+                request, timeout=self._answer_s_max
+            ) as answer:
                 body = answer.read(_SCHEMA_BYTES_MAX + 1)
         except urllib.error.HTTPError as error:
             if error.code == 404:

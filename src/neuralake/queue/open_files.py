@@ -83,7 +83,8 @@ class OpenFiles:
         """Whether somebody has committed to another log, without what ours holds."""
         log = self._log
         with suppress(OSError):
-            return _identity(log) != self._known[log] and os.path.getsize(log) > 0  # noqa: PTH202
+            size = os.path.getsize(log)  # noqa: PTH202 as in the other looks
+            return _identity(log) != self._known[log] and size > 0
         return False
 
     @contextmanager

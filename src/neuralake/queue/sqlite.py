@@ -196,7 +196,7 @@ class SqliteQueue:
             # Beside min(), SQLite gives the other columns of that row (section 2.4 of its SELECT).
             # Lengths are in the rows' own pages: no payload is read for them.
             rows, size, oldest_s, _ = connection.execute(
-                f"SELECT coalesce(sum(e.rows), 0), coalesce(sum({SIZE}), 0), "  # noqa: S608
+                f"SELECT coalesce(sum(e.rows), 0), coalesce(sum({SIZE}), 0), "  # noqa: S608 ours
                 "e.appended_s, min(e.slot) FROM topics JOIN envelopes AS e "
                 "ON e.slot > (number << ?) + min(?, last) "
                 "AND e.slot <= (number << ?) + last WHERE name = ?",

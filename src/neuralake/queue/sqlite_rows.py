@@ -138,7 +138,7 @@ def oldest(
     gone: list[Gone] = []
     total = 0
     cursor = connection.execute(
-        f"SELECT slot, rows, {SIZE}, {_FILE}, appended_s FROM envelopes "  # noqa: S608
+        f"SELECT slot, rows, {SIZE}, {_FILE}, appended_s FROM envelopes "  # noqa: S608 ours
         "WHERE slot > ? AND slot <= ? ORDER BY slot LIMIT ?",
         (topic.slot(topic.trimmed), topic.slot(min(through, topic.last)), _TRIM_ENVELOPES_MAX),
     )

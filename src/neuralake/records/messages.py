@@ -315,7 +315,10 @@ class _Work:
         """The values of the messages at `indexes`, which are no tombstones."""
         if len(indexes) == len(self.values):
             return self.values  # type: ignore[return-value]  # All, and none of them is None.
-        return [self.values[index] for index in indexes]  # type: ignore[misc]
+        return [
+            self.values[index]  # type: ignore[misc]  # None of these is None.
+            for index in indexes
+        ]
 
     def reject(self, index: int, *letters: DeadLetter) -> None:
         if self._positions is None:

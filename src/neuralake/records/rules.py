@@ -88,8 +88,10 @@ class Rules:
         frame = pl.from_arrow(rows.select(self._columns))
         assert isinstance(frame, pl.DataFrame)  # noqa: S101 a table is never a Series; for mypy
         try:
-            # A class that `type` made: mypy knows no methods of it.
-            failure = self._schema.filter(frame.with_row_index(_ROW)).failure  # type: ignore[attr-defined]
+            numbered = frame.with_row_index(_ROW)
+            failure = self._schema.filter(  # type: ignore[attr-defined]  # `type` made the class.
+                numbered
+            ).failure
             details = failure.details()
         except Exception as error:
             # What a rule computes is the user's, and dataframely's errors have no class in common.

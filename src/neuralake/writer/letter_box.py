@@ -175,4 +175,9 @@ def _letter(
     facts = {name: row[name] for name in StoredLetter.__dataclass_fields__ if name in row}
     facts["format"] = row["format"] or "json"
     value = kept.get((row["partition"], row["position"], row["row"]))
-    return StoredLetter(**facts, is_replayed=row["id"] in done, value=value)  # type: ignore[arg-type]
+    is_replayed = row["id"] in done
+    return StoredLetter(
+        **facts,  # type: ignore[arg-type]  # A row of the letters' own schema.
+        is_replayed=is_replayed,
+        value=value,
+    )
